@@ -1,1 +1,2 @@
-export {};
+export { type Refusal, refusalOf } from './refusal.ts';
+export { type HttpScope, type HttpScopeOptions, openHttpScope } from './scope.ts';

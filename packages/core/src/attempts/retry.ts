@@ -1,0 +1,88 @@
+import type { Random } from '../clock.ts';
+import type { Config } from '../config/schema.ts';
+import type { Verdict } from './classify.ts';
+
+/** Half a second, then one, two, four, … */
+const BASE_MS = 500;
+/** At least one retry a second is allowed, so that a quiet service may retry at all. */
+const FLOOR_PER_MS = 1 / 1_000;
+/** Retries that can be saved up: ten seconds of the floor. */
+const MAX_SAVED = 10;
+
+/**
+ * Retries are paid for by first attempts, over all calls: when everything fails, the load on the API grows by the
+ * budget's share and no more, however many calls there are and however often each may try.
+ */
+export class RetryBudget {
+  readonly #share: number;
+  #saved = MAX_SAVED;
+  #at: number;
+
+  constructor(share: number, now: number) {
+    this.#share = share;
+    this.#at = now;
+  }
+
+  /** Retries that could be made now. */
+  remaining(now: number): number {
+    return Math.min(MAX_SAVED, this.#saved + FLOOR_PER_MS * Math.max(0, now - this.#at));
+  }
+
+  #refill(now: number): void {
+    this.#saved = this.remaining(now);
+    this.#at = Math.max(now, this.#at);
+  }
+
+  firstAttempt(now: number): void {
+    this.#refill(now);
+    this.#saved = Math.min(MAX_SAVED, this.#saved + this.#share);
+  }
+
+  /** True when a retry may be made; then it is paid. */
+  take(now: number): boolean {
+    this.#refill(now);
+    if (this.#saved < 1) return false;
+    this.#saved -= 1;
+    return true;
+  }
+}
+
+/** Whether a failed attempt is followed by another, and when. */
+export type NextAttempt =
+  | { readonly retry: true; readonly delayMs: number; readonly source: 'retry_after' | 'backoff' }
+  | { readonly retry: false };
+
+const NO: NextAttempt = { retry: false };
+
+/**
+ * Decides on the next attempt. A 429 that says when to come back is no failure of the API: it spends an attempt and
+ * the caller's time and not the budget, and its wait is the whole bucket's. Everything else backs off by full jitter,
+ * never earlier than the API asks.
+ */
+export function nextAttempt(options: {
+  verdict: Verdict;
+  /** Attempts made so far. */
+  attempts: number;
+  retries: Config['retries'];
+  budget: RetryBudget;
+  now: number;
+  deadlineAt: number;
+  random: Random;
+}): NextAttempt {
+  const { verdict, attempts, retries, budget, now, deadlineAt, random } = options;
+  if (!verdict.isRetryable || attempts >= retries.maxAttempts) return NO;
+  const { retryAfterMs } = verdict;
+  // A 429 that names neither a time nor a cause may never end: one more attempt, and no third.
+  if (verdict.kind === 'rate_limited' && retryAfterMs === undefined && attempts > 1) return NO;
+  const isPaced = verdict.kind === 'rate_limited' && retryAfterMs !== undefined;
+  const backoffMs = random() * Math.min(retries.maxDelay, BASE_MS * 2 ** (attempts - 1));
+  const delayMs = isPaced
+    ? retryAfterMs
+    : retryAfterMs === undefined
+      ? backoffMs
+      : retryAfterMs + random() * Math.max(1_000, 0.1 * retryAfterMs);
+  // Sleeping past the deadline would only make the refusal later.
+  if (now + delayMs >= deadlineAt) return NO;
+  if (!isPaced && !budget.take(now)) return NO;
+  return { retry: true, delayMs, source: retryAfterMs === undefined ? 'backoff' : 'retry_after' };
+}
