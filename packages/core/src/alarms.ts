@@ -1,10 +1,10 @@
-import type { Clock, Timer } from "./clock.ts";
-import { Heap, type HeapEntry, NOT_IN_HEAP } from "./heap.ts";
+import type { Clock, Timer } from './clock.ts';
+import { Heap, type HeapEntry, NOT_IN_HEAP } from './heap.ts';
 
 interface Alarm extends HeapEntry {
-	readonly at: number;
-	readonly order: number;
-	readonly ring: () => void;
+  readonly at: number;
+  readonly order: number;
+  readonly ring: () => void;
 }
 
 /**
@@ -12,71 +12,62 @@ interface Alarm extends HeapEntry {
  * cancelling are O(log n), and a cancelled alarm leaves nothing behind.
  */
 export class Alarms {
-	readonly #clock: Clock;
-	readonly #heap = new Heap<Alarm>(
-		(a, b) => a.at < b.at || (a.at === b.at && a.order < b.order),
-	);
-	#timer: Timer | undefined;
-	#timerAt = Number.POSITIVE_INFINITY;
-	#order = 0;
+  readonly #clock: Clock;
+  readonly #heap = new Heap<Alarm>((a, b) => a.at < b.at || (a.at === b.at && a.order < b.order));
+  #timer: Timer | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #order = 0;
 
-	constructor(clock: Clock) {
-		this.#clock = clock;
-	}
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
-	/** Alarms that have not rung. */
-	get size(): number {
-		return this.#heap.size;
-	}
+  /** Alarms that have not rung. */
+  get size(): number {
+    return this.#heap.size;
+  }
 
-	/** Rings once at `at` on the clock, or as soon as the event loop is free where that is past. */
-	set(at: number, ring: () => void): Timer {
-		const alarm: Alarm = {
-			at,
-			order: this.#order++,
-			ring,
-			heapIndex: NOT_IN_HEAP,
-		};
-		this.#heap.push(alarm);
-		this.#arm();
-		return {
-			cancel: () => {
-				this.#heap.remove(alarm);
-				// A timer for nobody would hold on to everything its owner holds.
-				if (this.#heap.size === 0) this.#disarm();
-			},
-		};
-	}
+  /** Rings once at `at` on the clock, or as soon as the event loop is free where that is past. */
+  set(at: number, ring: () => void): Timer {
+    const alarm: Alarm = {
+      at,
+      order: this.#order++,
+      ring,
+      heapIndex: NOT_IN_HEAP,
+    };
+    this.#heap.push(alarm);
+    this.#arm();
+    return {
+      cancel: () => {
+        this.#heap.remove(alarm);
+        // A timer for nobody would hold on to everything its owner holds.
+        if (this.#heap.size === 0) this.#disarm();
+      },
+    };
+  }
 
-	#disarm(): void {
-		this.#timer?.cancel();
-		this.#timer = undefined;
-		this.#timerAt = Number.POSITIVE_INFINITY;
-	}
+  #disarm(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+  }
 
-	#arm(): void {
-		const first = this.#heap.peek();
-		if (first === undefined || first.at >= this.#timerAt) return;
-		this.#timer?.cancel();
-		this.#timerAt = first.at;
-		this.#timer = this.#clock.after(
-			Math.max(0, first.at - this.#clock.now()),
-			() => this.#ring(),
-		);
-	}
+  #arm(): void {
+    const first = this.#heap.peek();
+    if (first === undefined || first.at >= this.#timerAt) return;
+    this.#timer?.cancel();
+    this.#timerAt = first.at;
+    this.#timer = this.#clock.after(Math.max(0, first.at - this.#clock.now()), () => this.#ring());
+  }
 
-	#ring(): void {
-		this.#timer = undefined;
-		this.#timerAt = Number.POSITIVE_INFINITY;
-		const now = this.#clock.now();
-		for (
-			let first = this.#heap.peek();
-			first !== undefined && first.at <= now;
-			first = this.#heap.peek()
-		) {
-			this.#heap.pop();
-			first.ring();
-		}
-		this.#arm();
-	}
+  #ring(): void {
+    this.#timer = undefined;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    const now = this.#clock.now();
+    for (let first = this.#heap.peek(); first !== undefined && first.at <= now; first = this.#heap.peek()) {
+      this.#heap.pop();
+      first.ring();
+    }
+    this.#arm();
+  }
 }

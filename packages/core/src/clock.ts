@@ -1,16 +1,16 @@
 /** A pending wake-up. Cancelling one that has fired, or twice, is harmless. */
 export interface Timer {
-	cancel(): void;
+  cancel(): void;
 }
 
 /** Time, passed in so that the whole core runs on a manual clock in tests and simulations. */
 export interface Clock {
-	/** Monotonic milliseconds. Only differences mean anything; it never goes back. */
-	now(): number;
-	/** Milliseconds since the Unix epoch. For calendars and HTTP dates only, never for waits. */
-	wall(): number;
-	/** Calls `fn` once after `ms` (at least 1 ms). A pending timer never keeps the process alive. */
-	after(ms: number, fn: () => void): Timer;
+  /** Monotonic milliseconds. Only differences mean anything; it never goes back. */
+  now(): number;
+  /** Milliseconds since the Unix epoch. For calendars and HTTP dates only, never for waits. */
+  wall(): number;
+  /** Calls `fn` once after `ms` (at least 1 ms). A pending timer never keeps the process alive. */
+  after(ms: number, fn: () => void): Timer;
 }
 
 /** A number in [0, 1). */
@@ -21,14 +21,11 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** The process's own clock. */
 export const systemClock: Clock = {
-	now: () => performance.now(),
-	wall: () => Date.now(),
-	after(ms, fn) {
-		const handle = setTimeout(
-			fn,
-			Math.min(Math.max(1, Math.ceil(ms)), MAX_TIMER_MS),
-		);
-		handle.unref();
-		return { cancel: () => clearTimeout(handle) };
-	},
+  now: () => performance.now(),
+  wall: () => Date.now(),
+  after(ms, fn) {
+    const handle = setTimeout(fn, Math.min(Math.max(1, Math.ceil(ms)), MAX_TIMER_MS));
+    handle.unref();
+    return { cancel: () => clearTimeout(handle) };
+  },
 };

@@ -1,192 +1,183 @@
-import { AnthropicError } from "@anthropic-ai/sdk";
+import { AnthropicError } from '@anthropic-ai/sdk';
 
 /**
  * Why a call waited or was refused. A closed set: these are also the values of the `headgate.reason`
  * attribute, so dashboards and alerts can name every one of them.
  */
 export const REASONS = [
-	"user_quota",
-	"requests_per_minute",
-	"input_tokens_per_minute",
-	"output_tokens_per_minute",
-	"concurrency",
-	"budget",
-	"cap",
-	"queue_full",
-	"queue_timeout",
-	"deadline",
-	"upstream_paused",
-	"stream_idle",
-	"unknown_caller",
-	"aborted",
-	"closed",
+  'user_quota',
+  'requests_per_minute',
+  'input_tokens_per_minute',
+  'output_tokens_per_minute',
+  'concurrency',
+  'budget',
+  'cap',
+  'queue_full',
+  'queue_timeout',
+  'deadline',
+  'upstream_paused',
+  'stream_idle',
+  'unknown_caller',
+  'aborted',
+  'closed',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
 /** What went wrong, stable across releases; callers branch on it, never on the message. */
 export type ErrorCode =
-	| "quota_exceeded"
-	| "cap_refused"
-	| "queue_full"
-	| "queue_timeout"
-	| "upstream_unavailable"
-	| "unknown_caller"
-	| "aborted";
+  | 'quota_exceeded'
+  | 'cap_refused'
+  | 'queue_full'
+  | 'queue_timeout'
+  | 'upstream_unavailable'
+  | 'unknown_caller'
+  | 'aborted';
 
 /** The HTTP status of each code. The compiler asks for every row. */
 const STATUS: Record<ErrorCode, number> = {
-	quota_exceeded: 429,
-	cap_refused: 400,
-	queue_full: 503,
-	queue_timeout: 503,
-	upstream_unavailable: 503,
-	unknown_caller: 500,
-	// nginx's "client closed request": the one who asked is gone, or asked us to stop.
-	aborted: 499,
+  quota_exceeded: 429,
+  cap_refused: 400,
+  queue_full: 503,
+  queue_timeout: 503,
+  upstream_unavailable: 503,
+  unknown_caller: 500,
+  // nginx's "client closed request": the one who asked is gone, or asked us to stop.
+  aborted: 499,
 };
 
 export interface RefusalDetails {
-	readonly reason: Reason;
-	/** Name of the quota, cap or upstream bucket that bound. */
-	readonly rule?: string | undefined;
-	readonly lane?: string | undefined;
-	/** Milliseconds until the same call is expected to fit. Absent where waiting does not help. */
-	readonly retryAfterMs?: number | undefined;
-	readonly cause?: unknown;
+  readonly reason: Reason;
+  /** Name of the quota, cap or upstream bucket that bound. */
+  readonly rule?: string | undefined;
+  readonly lane?: string | undefined;
+  /** Milliseconds until the same call is expected to fit. Absent where waiting does not help. */
+  readonly retryAfterMs?: number | undefined;
+  readonly cause?: unknown;
 }
 
 // Shared by every copy of the package in a process, so that a check works across two installs.
-const BRAND = Symbol.for("headgate.error");
+const BRAND = Symbol.for('headgate.error');
 
 /**
  * A call that Headgate ended itself. It extends the SDK's own base error because `messages.stream()`
  * wraps anything else; errors of the API stay the SDK's classes and never become one of these.
  */
 export abstract class HeadgateError extends AnthropicError {
-	abstract readonly code: ErrorCode;
-	readonly reason: Reason;
-	readonly rule: string | undefined;
-	readonly lane: string | undefined;
-	readonly retryAfterMs: number | undefined;
-	readonly [BRAND] = true;
+  abstract readonly code: ErrorCode;
+  readonly reason: Reason;
+  readonly rule: string | undefined;
+  readonly lane: string | undefined;
+  readonly retryAfterMs: number | undefined;
+  readonly [BRAND] = true;
 
-	constructor(message: string, details: RefusalDetails) {
-		super(
-			message,
-			details.cause === undefined ? undefined : { cause: details.cause },
-		);
-		Object.defineProperty(this, "name", {
-			value: new.target.name,
-			configurable: true,
-			writable: true,
-		});
-		this.reason = details.reason;
-		this.rule = details.rule;
-		this.lane = details.lane;
-		this.retryAfterMs = details.retryAfterMs;
-	}
+  constructor(message: string, details: RefusalDetails) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    Object.defineProperty(this, 'name', {
+      value: new.target.name,
+      configurable: true,
+      writable: true,
+    });
+    this.reason = details.reason;
+    this.rule = details.rule;
+    this.lane = details.lane;
+    this.retryAfterMs = details.retryAfterMs;
+  }
 
-	/**
-	 * The SDK takes any error whose text speaks of a time-out for one of the connection, and would put its
-	 * own in our place. So neither this text nor our messages may, whatever the class is called.
-	 */
-	override toString(): string {
-		return `HeadgateError: ${this.message}`;
-	}
+  /**
+   * The SDK takes any error whose text speaks of a time-out for one of the connection, and would put its
+   * own in our place. So neither this text nor our messages may, whatever the class is called.
+   */
+  override toString(): string {
+    return `HeadgateError: ${this.message}`;
+  }
 
-	/** The HTTP status that an adapter answers with. */
-	get status(): number {
-		return STATUS[this.code];
-	}
+  /** The HTTP status that an adapter answers with. */
+  get status(): number {
+    return STATUS[this.code];
+  }
 
-	/** `retry-after` in whole seconds, rounded up, where waiting helps. */
-	get headers(): Record<string, string> {
-		return this.retryAfterMs === undefined
-			? {}
-			: {
-					"retry-after": String(
-						Math.max(1, Math.ceil(this.retryAfterMs / 1000)),
-					),
-				};
-	}
+  /** `retry-after` in whole seconds, rounded up, where waiting helps. */
+  get headers(): Record<string, string> {
+    return this.retryAfterMs === undefined
+      ? {}
+      : {
+          'retry-after': String(Math.max(1, Math.ceil(this.retryAfterMs / 1000))),
+        };
+  }
 }
 
 /** A quota of the caller's own is used up. */
 export class QuotaExceededError extends HeadgateError {
-	readonly code = "quota_exceeded";
+  readonly code = 'quota_exceeded';
 }
 /** The request asks for more output than a cap allows, and the cap refuses rather than clamps. */
 export class CapRefusedError extends HeadgateError {
-	readonly code = "cap_refused";
+  readonly code = 'cap_refused';
 }
 /** The queue is full, or the wait that can be foreseen is longer than the call may wait. */
 export class QueueFullError extends HeadgateError {
-	readonly code = "queue_full";
+  readonly code = 'queue_full';
 }
 /** The call waited as long as it may. */
 export class QueueTimeoutError extends HeadgateError {
-	readonly code = "queue_timeout";
+  readonly code = 'queue_timeout';
 }
 /** The API is paused for everybody, or the governor is closed. */
 export class UpstreamUnavailableError extends HeadgateError {
-	readonly code = "upstream_unavailable";
+  readonly code = 'upstream_unavailable';
 }
 /** A call outside every caller scope, and `unknownCaller: refuse`. */
 export class UnknownCallerError extends HeadgateError {
-	readonly code = "unknown_caller";
+  readonly code = 'unknown_caller';
 }
 /** The caller hung up, its deadline passed, or its stream went unread for too long. */
 export class AbortedError extends HeadgateError {
-	readonly code = "aborted";
+  readonly code = 'aborted';
 }
 
 /** True for Headgate's own errors, also those of another installed copy of the package. */
 export function isHeadgateError(error: unknown): error is HeadgateError {
-	return typeof error === "object" && error !== null && BRAND in error;
+  return typeof error === 'object' && error !== null && BRAND in error;
 }
 
 /** The Headgate error in `error` or in its chain of causes: the SDK's helpers wrap what they did not make. */
 export function findHeadgateError(error: unknown): HeadgateError | undefined {
-	const seen = new Set<unknown>();
-	for (
-		let at = error;
-		typeof at === "object" && at !== null && !seen.has(at);
-		at = (at as Error).cause
-	) {
-		if (isHeadgateError(at)) return at;
-		seen.add(at);
-	}
-	return undefined;
+  const seen = new Set<unknown>();
+  for (let at = error; typeof at === 'object' && at !== null && !seen.has(at); at = (at as Error).cause) {
+    if (isHeadgateError(at)) return at;
+    seen.add(at);
+  }
+  return undefined;
 }
 
 /** One thing that is wrong with a configuration. */
 export interface ConfigProblem {
-	/** Where, as in `quotas[0].requests`. */
-	readonly path: string;
-	readonly message: string;
-	/** The rule. */
-	readonly expected: string;
-	/** The value, shortened. */
-	readonly received: string;
-	/** What to do about it, where we can guess. */
-	readonly hint?: string;
+  /** Where, as in `quotas[0].requests`. */
+  readonly path: string;
+  readonly message: string;
+  /** The rule. */
+  readonly expected: string;
+  /** The value, shortened. */
+  readonly received: string;
+  /** What to do about it, where we can guess. */
+  readonly hint?: string;
 }
 
 /** A configuration that was refused, with everything that is wrong with it. */
 export class ConfigError extends Error {
-	override readonly name = "ConfigError";
-	readonly problems: readonly ConfigProblem[];
+  override readonly name = 'ConfigError';
+  readonly problems: readonly ConfigProblem[];
 
-	constructor(problems: readonly ConfigProblem[], source = "configuration") {
-		const lines = problems.map(
-			(p) =>
-				`  ${p.path === "" ? "(top level)" : p.path}: ${p.message} (expected ${p.expected}, received ${p.received})${
-					p.hint === undefined ? "" : ` ${p.hint}`
-				}`,
-		);
-		super(
-			`Headgate ${source} has ${problems.length} problem${problems.length === 1 ? "" : "s"}:\n${lines.join("\n")}`,
-		);
-		this.problems = problems;
-	}
+  constructor(problems: readonly ConfigProblem[], source = 'configuration') {
+    const lines = problems.map(
+      (p) =>
+        `  ${p.path === '' ? '(top level)' : p.path}: ${p.message} (expected ${p.expected}, received ${p.received})${
+          p.hint === undefined ? '' : ` ${p.hint}`
+        }`,
+    );
+    super(
+      `Headgate ${source} has ${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${lines.join('\n')}`,
+    );
+    this.problems = problems;
+  }
 }

@@ -1,32 +1,32 @@
-export { ANONYMOUS, type Caller } from "./caller/caller.ts";
-export type { CallerSource } from "./caller/scope.ts";
-export { type Clock, type Random, systemClock, type Timer } from "./clock.ts";
-export { loadConfig } from "./config/load.ts";
-export { configJsonSchema } from "./config/parse.ts";
-export type { ConfigInput } from "./config/schema.ts";
+export { ANONYMOUS, type Caller } from './caller/caller.ts';
+export type { CallerSource } from './caller/scope.ts';
+export { type Clock, type Random, systemClock, type Timer } from './clock.ts';
+export { loadConfig } from './config/load.ts';
+export { configJsonSchema } from './config/parse.ts';
+export type { ConfigInput } from './config/schema.ts';
 export {
-	AbortedError,
-	CapRefusedError,
-	ConfigError,
-	type ConfigProblem,
-	type ErrorCode,
-	findHeadgateError,
-	HeadgateError,
-	isHeadgateError,
-	QueueFullError,
-	QueueTimeoutError,
-	QuotaExceededError,
-	REASONS,
-	type Reason,
-	UnknownCallerError,
-	UpstreamUnavailableError,
-} from "./errors.ts";
+  AbortedError,
+  CapRefusedError,
+  ConfigError,
+  type ConfigProblem,
+  type ErrorCode,
+  findHeadgateError,
+  HeadgateError,
+  isHeadgateError,
+  QueueFullError,
+  QueueTimeoutError,
+  QuotaExceededError,
+  REASONS,
+  type Reason,
+  UnknownCallerError,
+  UpstreamUnavailableError,
+} from './errors.ts';
 export {
-	createGovernor,
-	type GovernableClient,
-	type Governor,
-	type GovernorOptions,
-	type Snapshot,
-} from "./governor.ts";
-export type { Logger } from "./logger.ts";
-export { MODEL_TABLE_DATE } from "./policy/models.ts";
+  createGovernor,
+  type GovernableClient,
+  type Governor,
+  type GovernorOptions,
+  type Snapshot,
+} from './governor.ts';
+export type { Logger } from './logger.ts';
+export { MODEL_TABLE_DATE } from './policy/models.ts';

@@ -1,171 +1,150 @@
-import type { Clock } from "../clock.ts";
-import type { Reason } from "../errors.ts";
-import type { Estimator } from "../estimate/estimator.ts";
-import type { Plan } from "../policy/plan.ts";
-import type { Call } from "../request/read.ts";
-import { cost } from "../settlement/cost.ts";
-import { NO_USAGE } from "../settlement/usage.ts";
-import type { Accounts } from "./accounts.ts";
-import { Lease } from "./lease.ts";
-import type { Quotas } from "./quotas.ts";
-import { quotaRefusal, type Scheduler } from "./scheduler.ts";
-import type { Demand } from "./upstream.ts";
+import type { Clock } from '../clock.ts';
+import type { Reason } from '../errors.ts';
+import type { Estimator } from '../estimate/estimator.ts';
+import type { Plan } from '../policy/plan.ts';
+import type { Call } from '../request/read.ts';
+import { cost } from '../settlement/cost.ts';
+import { NO_USAGE } from '../settlement/usage.ts';
+import type { Accounts } from './accounts.ts';
+import { Lease } from './lease.ts';
+import type { Quotas } from './quotas.ts';
+import { quotaRefusal, type Scheduler } from './scheduler.ts';
+import type { Demand } from './upstream.ts';
 
 /** A call that asks to be let in. */
 export interface Ask {
-	readonly plan: Plan;
-	readonly call: Call;
-	readonly account: string;
-	readonly deadlineAt: number;
-	readonly signals: readonly AbortSignal[];
-	readonly isRetry: boolean;
+  readonly plan: Plan;
+  readonly call: Call;
+  readonly account: string;
+  readonly deadlineAt: number;
+  readonly signals: readonly AbortSignal[];
+  readonly isRetry: boolean;
 }
 
 /** A call that has been let in. */
 export interface Granted {
-	readonly lease: Lease;
-	readonly scheduler: Scheduler;
-	readonly demand: Demand;
-	readonly waitedMs: number;
-	readonly waitedFor: Reason | undefined;
-	/** Rules in shadow that would have refused or held back the call. */
-	readonly shadowRules: readonly string[];
-	/** False where no bucket was configured for the model. */
-	readonly isKnownModel: boolean;
+  readonly lease: Lease;
+  readonly scheduler: Scheduler;
+  readonly demand: Demand;
+  readonly waitedMs: number;
+  readonly waitedFor: Reason | undefined;
+  /** Rules in shadow that would have refused or held back the call. */
+  readonly shadowRules: readonly string[];
+  /** False where no bucket was configured for the model. */
+  readonly isKnownModel: boolean;
 }
 
 /** From a plan to a lease, or a refusal: estimate, the caller's quotas, the gate of the upstream bucket. */
 export class Admission {
-	readonly #accounts: Accounts;
-	readonly #quotas: Quotas;
-	readonly #estimator: Estimator;
-	readonly #clock: Clock;
-	readonly #open = new Set<Lease>();
-	#onIdle: (() => void) | undefined;
+  readonly #accounts: Accounts;
+  readonly #quotas: Quotas;
+  readonly #estimator: Estimator;
+  readonly #clock: Clock;
+  readonly #open = new Set<Lease>();
+  #onIdle: (() => void) | undefined;
 
-	constructor(parts: {
-		accounts: Accounts;
-		quotas: Quotas;
-		estimator: Estimator;
-		clock: Clock;
-	}) {
-		this.#accounts = parts.accounts;
-		this.#quotas = parts.quotas;
-		this.#estimator = parts.estimator;
-		this.#clock = parts.clock;
-	}
+  constructor(parts: {
+    accounts: Accounts;
+    quotas: Quotas;
+    estimator: Estimator;
+    clock: Clock;
+  }) {
+    this.#accounts = parts.accounts;
+    this.#quotas = parts.quotas;
+    this.#estimator = parts.estimator;
+    this.#clock = parts.clock;
+  }
 
-	/** Leases that are not closed. */
-	get open(): number {
-		return this.#open.size;
-	}
+  /** Leases that are not closed. */
+  get open(): number {
+    return this.#open.size;
+  }
 
-	/** @throws HeadgateError when the call is refused; then nothing of any limit is taken. */
-	async admit({
-		plan,
-		call,
-		account,
-		deadlineAt,
-		signals,
-		isRetry,
-	}: Ask): Promise<Granted> {
-		const estimate = this.#estimator.estimate(
-			call,
-			plan.model,
-			plan.purpose,
-			plan.maxTokens,
-		);
-		const chargesTokens = call.kind === "messages" && call.body !== undefined;
-		const demand: Demand = {
-			estimate,
-			chargesTokens,
-			isStreaming: call.isStreaming,
-		};
-		const usage = {
-			...NO_USAGE,
-			inputTokens: estimate.inputTokens,
-			outputTokens: estimate.outputTokens,
-		};
-		const ticket = this.#quotas.ticket(chargesTokens ? plan.quotas : [], {
-			inputTokens: estimate.inputTokens,
-			outputTokens: estimate.outputTokens,
-			usd: plan.price === undefined ? 0 : cost(plan.price, usage),
-		});
-		const refusal = ticket.arrive();
-		if (refusal !== undefined) throw quotaRefusal(refusal, plan.lane);
+  /** @throws HeadgateError when the call is refused; then nothing of any limit is taken. */
+  async admit({ plan, call, account, deadlineAt, signals, isRetry }: Ask): Promise<Granted> {
+    const estimate = this.#estimator.estimate(call, plan.model, plan.purpose, plan.maxTokens);
+    const chargesTokens = call.kind === 'messages' && call.body !== undefined;
+    const demand: Demand = {
+      estimate,
+      chargesTokens,
+      isStreaming: call.isStreaming,
+    };
+    const usage = {
+      ...NO_USAGE,
+      inputTokens: estimate.inputTokens,
+      outputTokens: estimate.outputTokens,
+    };
+    const ticket = this.#quotas.ticket(chargesTokens ? plan.quotas : [], {
+      inputTokens: estimate.inputTokens,
+      outputTokens: estimate.outputTokens,
+      usd: plan.price === undefined ? 0 : cost(plan.price, usage),
+    });
+    const refusal = ticket.arrive();
+    if (refusal !== undefined) throw quotaRefusal(refusal, plan.lane);
 
-		const { scheduler, isKnown } = this.#accounts.gate(
-			account,
-			call.kind,
-			call.model,
-			plan.model,
-		);
-		const { lane, flowKey, price, isShadow } = plan;
-		const passage = isShadow
-			? scheduler.pass(demand, ticket)
-			: await scheduler.enter({
-					demand,
-					lane,
-					flowKey,
-					ticket,
-					deadlineAt,
-					isRetry,
-					signals,
-				});
-		const lease = new Lease({
-			scheduler,
-			flight: passage.flight,
-			ticket,
-			estimator: this.#estimator,
-			clock: this.#clock,
-			lane,
-			flowKey,
-			price,
-			onClosed: (closed) => this.#closed(closed),
-		});
-		this.#open.add(lease);
-		return {
-			lease,
-			scheduler,
-			demand,
-			waitedMs: passage.waitedMs,
-			waitedFor: passage.waitedFor,
-			shadowRules: [
-				...ticket.shadowed.map(({ rule }) => rule.name),
-				...(isShadow && passage.waitedFor !== undefined
-					? [scheduler.upstream.name]
-					: []),
-			],
-			isKnownModel: isKnown,
-		};
-	}
+    const { scheduler, isKnown } = this.#accounts.gate(account, call.kind, call.model, plan.model);
+    const { lane, flowKey, price, isShadow } = plan;
+    const passage = isShadow
+      ? scheduler.pass(demand, ticket)
+      : await scheduler.enter({
+          demand,
+          lane,
+          flowKey,
+          ticket,
+          deadlineAt,
+          isRetry,
+          signals,
+        });
+    const lease = new Lease({
+      scheduler,
+      flight: passage.flight,
+      ticket,
+      estimator: this.#estimator,
+      clock: this.#clock,
+      lane,
+      flowKey,
+      price,
+      onClosed: (closed) => this.#closed(closed),
+    });
+    this.#open.add(lease);
+    return {
+      lease,
+      scheduler,
+      demand,
+      waitedMs: passage.waitedMs,
+      waitedFor: passage.waitedFor,
+      shadowRules: [
+        ...ticket.shadowed.map(({ rule }) => rule.name),
+        ...(isShadow && passage.waitedFor !== undefined ? [scheduler.upstream.name] : []),
+      ],
+      isKnownModel: isKnown,
+    };
+  }
 
-	#closed(lease: Lease): void {
-		this.#open.delete(lease);
-		if (this.#open.size === 0) this.#onIdle?.();
-	}
+  #closed(lease: Lease): void {
+    this.#open.delete(lease);
+    if (this.#open.size === 0) this.#onIdle?.();
+  }
 
-	/** Refuses all that wait and all that come. */
-	close(): void {
-		for (const scheduler of this.#accounts.all()) scheduler.close();
-	}
+  /** Refuses all that wait and all that come. */
+  close(): void {
+    for (const scheduler of this.#accounts.all()) scheduler.close();
+  }
 
-	/** Resolves when no lease is open. */
-	idle(): Promise<void> {
-		if (this.#open.size === 0) return Promise.resolve();
-		return new Promise((resolve) => {
-			this.#onIdle = resolve;
-		});
-	}
+  /** Resolves when no lease is open. */
+  idle(): Promise<void> {
+    if (this.#open.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+    });
+  }
 
-	snapshot() {
-		const now = this.#clock.now();
-		return {
-			buckets: [...this.#accounts.all()].map((scheduler) =>
-				scheduler.snapshot(now),
-			),
-			quotas: this.#quotas.snapshot(),
-			inFlight: this.#open.size,
-		};
-	}
+  snapshot() {
+    const now = this.#clock.now();
+    return {
+      buckets: [...this.#accounts.all()].map((scheduler) => scheduler.snapshot(now)),
+      quotas: this.#quotas.snapshot(),
+      inFlight: this.#open.size,
+    };
+  }
 }

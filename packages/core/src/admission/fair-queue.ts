@@ -1,23 +1,23 @@
-import { Heap, type HeapEntry, NOT_IN_HEAP } from "../heap.ts";
+import { Heap, type HeapEntry, NOT_IN_HEAP } from '../heap.ts';
 
 /** What waits in a fair queue. */
 export interface Queued {
-	/** Whose it is: users share the queue evenly, whatever the number and size of their calls. */
-	readonly flowKey: string;
-	/** What serving it takes, in milliseconds of the scarcest bucket. */
-	readonly cost: number;
+  /** Whose it is: users share the queue evenly, whatever the number and size of their calls. */
+  readonly flowKey: string;
+  /** What serving it takes, in milliseconds of the scarcest bucket. */
+  readonly cost: number;
 }
 
 interface Flow<T> extends HeapEntry {
-	readonly key: string;
-	/** Virtual time at which the flow's next call starts. */
-	start: number;
-	/** Virtual time up to which the flow has been served. */
-	finish: number;
-	/** In order of arrival. */
-	readonly waiting: Set<T>;
-	/** Calls taken back to the front: a retry keeps its turn. */
-	readonly front: Set<T>;
+  readonly key: string;
+  /** Virtual time at which the flow's next call starts. */
+  start: number;
+  /** Virtual time up to which the flow has been served. */
+  finish: number;
+  /** In order of arrival. */
+  readonly waiting: Set<T>;
+  /** Calls taken back to the front: a retry keeps its turn. */
+  readonly front: Set<T>;
 }
 
 /**
@@ -29,167 +29,161 @@ interface Flow<T> extends HeapEntry {
  * cost of one call of each, and the errors of the estimates in flight.
  */
 export class FairQueue<T extends Queued> {
-	readonly #flows = new Map<string, Flow<T>>();
-	readonly #backlogged = new Heap<Flow<T>>((a, b) => a.start < b.start);
-	/** Users with nothing waiting whose time is ahead of the lane's: forgotten when it has caught up. */
-	readonly #ahead = new Heap<Flow<T>>((a, b) => a.finish < b.finish);
-	/** `#depths[n]`: users with more than n calls waiting. Says how much stands before a newcomer's n-th call. */
-	readonly #depths: number[] = [];
-	#time = 0;
-	#size = 0;
-	#cost = 0;
+  readonly #flows = new Map<string, Flow<T>>();
+  readonly #backlogged = new Heap<Flow<T>>((a, b) => a.start < b.start);
+  /** Users with nothing waiting whose time is ahead of the lane's: forgotten when it has caught up. */
+  readonly #ahead = new Heap<Flow<T>>((a, b) => a.finish < b.finish);
+  /** `#depths[n]`: users with more than n calls waiting. Says how much stands before a newcomer's n-th call. */
+  readonly #depths: number[] = [];
+  #time = 0;
+  #size = 0;
+  #cost = 0;
 
-	get size(): number {
-		return this.#size;
-	}
+  get size(): number {
+    return this.#size;
+  }
 
-	/** Users that are remembered. */
-	get flows(): number {
-		return this.#flows.size;
-	}
+  /** Users that are remembered. */
+  get flows(): number {
+    return this.#flows.size;
+  }
 
-	/** Mean cost of what waits. */
-	get meanCost(): number {
-		return this.#size === 0 ? 0 : this.#cost / this.#size;
-	}
+  /** Mean cost of what waits. */
+  get meanCost(): number {
+    return this.#size === 0 ? 0 : this.#cost / this.#size;
+  }
 
-	backlogOf(flowKey: string): number {
-		const flow = this.#flows.get(flowKey);
-		return flow === undefined ? 0 : depthOf(flow);
-	}
+  backlogOf(flowKey: string): number {
+    const flow = this.#flows.get(flowKey);
+    return flow === undefined ? 0 : depthOf(flow);
+  }
 
-	/** Calls that are served before the next one of this user: of each other user no more than this user has itself. */
-	aheadOf(flowKey: string): number {
-		const own = this.backlogOf(flowKey);
-		let ahead = 0;
-		for (let n = 0; n <= own && n < this.#depths.length; n++)
-			ahead += this.#depths[n] ?? 0;
-		return Math.min(ahead, this.#size);
-	}
+  /** Calls that are served before the next one of this user: of each other user no more than this user has itself. */
+  aheadOf(flowKey: string): number {
+    const own = this.backlogOf(flowKey);
+    let ahead = 0;
+    for (let n = 0; n <= own && n < this.#depths.length; n++) ahead += this.#depths[n] ?? 0;
+    return Math.min(ahead, this.#size);
+  }
 
-	push(call: T, options: { front?: boolean } = {}): void {
-		let flow = this.#flows.get(call.flowKey);
-		if (flow === undefined) {
-			flow = {
-				key: call.flowKey,
-				start: 0,
-				finish: this.#time,
-				waiting: new Set(),
-				front: new Set(),
-				heapIndex: NOT_IN_HEAP,
-			};
-			this.#flows.set(call.flowKey, flow);
-		}
-		const depth = depthOf(flow);
-		(options.front === true ? flow.front : flow.waiting).add(call);
-		this.#depths[depth] = (this.#depths[depth] ?? 0) + 1;
-		this.#size++;
-		this.#cost += call.cost;
-		if (depth === 0) {
-			this.#ahead.remove(flow);
-			flow.start = Math.max(this.#time, flow.finish);
-			this.#backlogged.push(flow);
-		}
-	}
+  push(call: T, options: { front?: boolean } = {}): void {
+    let flow = this.#flows.get(call.flowKey);
+    if (flow === undefined) {
+      flow = {
+        key: call.flowKey,
+        start: 0,
+        finish: this.#time,
+        waiting: new Set(),
+        front: new Set(),
+        heapIndex: NOT_IN_HEAP,
+      };
+      this.#flows.set(call.flowKey, flow);
+    }
+    const depth = depthOf(flow);
+    (options.front === true ? flow.front : flow.waiting).add(call);
+    this.#depths[depth] = (this.#depths[depth] ?? 0) + 1;
+    this.#size++;
+    this.#cost += call.cost;
+    if (depth === 0) {
+      this.#ahead.remove(flow);
+      flow.start = Math.max(this.#time, flow.finish);
+      this.#backlogged.push(flow);
+    }
+  }
 
-	/** The call whose turn it is. */
-	peek(): T | undefined {
-		const flow = this.#backlogged.peek();
-		return flow === undefined ? undefined : firstOf(flow);
-	}
+  /** The call whose turn it is. */
+  peek(): T | undefined {
+    const flow = this.#backlogged.peek();
+    return flow === undefined ? undefined : firstOf(flow);
+  }
 
-	/** The first call of each of the next users, up to `limit`, in the order of their turn. */
-	*peekFlows(limit: number): Generator<T> {
-		const taken: Flow<T>[] = [];
-		try {
-			while (taken.length < limit) {
-				const flow = this.#backlogged.pop();
-				if (flow === undefined) break;
-				taken.push(flow);
-				const call = firstOf(flow);
-				if (call !== undefined) yield call;
-			}
-		} finally {
-			// However the reader stops, the order is as it was. A flow that it emptied meanwhile stays out.
-			for (const flow of taken)
-				if (flow.heapIndex === NOT_IN_HEAP && depthOf(flow) > 0)
-					this.#backlogged.push(flow);
-		}
-	}
+  /** The first call of each of the next users, up to `limit`, in the order of their turn. */
+  *peekFlows(limit: number): Generator<T> {
+    const taken: Flow<T>[] = [];
+    try {
+      while (taken.length < limit) {
+        const flow = this.#backlogged.pop();
+        if (flow === undefined) break;
+        taken.push(flow);
+        const call = firstOf(flow);
+        if (call !== undefined) yield call;
+      }
+    } finally {
+      // However the reader stops, the order is as it was. A flow that it emptied meanwhile stays out.
+      for (const flow of taken)
+        if (flow.heapIndex === NOT_IN_HEAP && depthOf(flow) > 0) this.#backlogged.push(flow);
+    }
+  }
 
-	/** Takes a call out because it is served: its user's time advances, and so does the lane's. */
-	serve(call: T): void {
-		const flow = this.#flows.get(call.flowKey);
-		if (flow === undefined || !this.#take(flow, call)) return;
-		this.#time = Math.max(this.#time, flow.start);
-		flow.finish = flow.start + call.cost;
-		flow.start = flow.finish;
-		this.#settleFlow(flow);
-	}
+  /** Takes a call out because it is served: its user's time advances, and so does the lane's. */
+  serve(call: T): void {
+    const flow = this.#flows.get(call.flowKey);
+    if (flow === undefined || !this.#take(flow, call)) return;
+    this.#time = Math.max(this.#time, flow.start);
+    flow.finish = flow.start + call.cost;
+    flow.start = flow.finish;
+    this.#settleFlow(flow);
+  }
 
-	/** Takes a call out unserved: it is as if it had never come. */
-	remove(call: T): boolean {
-		const flow = this.#flows.get(call.flowKey);
-		if (flow === undefined || !this.#take(flow, call)) return false;
-		this.#settleFlow(flow);
-		return true;
-	}
+  /** Takes a call out unserved: it is as if it had never come. */
+  remove(call: T): boolean {
+    const flow = this.#flows.get(call.flowKey);
+    if (flow === undefined || !this.#take(flow, call)) return false;
+    this.#settleFlow(flow);
+    return true;
+  }
 
-	/** A call has cost `delta` more than was thought. */
-	correct(flowKey: string, delta: number): void {
-		const flow = this.#flows.get(flowKey);
-		if (flow === undefined) return;
-		flow.finish += delta;
-		if (depthOf(flow) > 0) {
-			flow.start = Math.max(this.#time, flow.start + delta);
-			this.#backlogged.update(flow);
-		} else {
-			this.#ahead.update(flow);
-			this.#forgetCaughtUp();
-		}
-	}
+  /** A call has cost `delta` more than was thought. */
+  correct(flowKey: string, delta: number): void {
+    const flow = this.#flows.get(flowKey);
+    if (flow === undefined) return;
+    flow.finish += delta;
+    if (depthOf(flow) > 0) {
+      flow.start = Math.max(this.#time, flow.start + delta);
+      this.#backlogged.update(flow);
+    } else {
+      this.#ahead.update(flow);
+      this.#forgetCaughtUp();
+    }
+  }
 
-	#take(flow: Flow<T>, call: T): boolean {
-		if (!flow.front.delete(call) && !flow.waiting.delete(call)) return false;
-		const depth = depthOf(flow);
-		this.#depths[depth] = (this.#depths[depth] ?? 1) - 1;
-		while (
-			this.#depths.length > 0 &&
-			this.#depths[this.#depths.length - 1] === 0
-		)
-			this.#depths.pop();
-		this.#size--;
-		// Sums of many costs leave dust; an empty queue has none.
-		this.#cost = this.#size === 0 ? 0 : Math.max(0, this.#cost - call.cost);
-		return true;
-	}
+  #take(flow: Flow<T>, call: T): boolean {
+    if (!flow.front.delete(call) && !flow.waiting.delete(call)) return false;
+    const depth = depthOf(flow);
+    this.#depths[depth] = (this.#depths[depth] ?? 1) - 1;
+    while (this.#depths.length > 0 && this.#depths[this.#depths.length - 1] === 0) this.#depths.pop();
+    this.#size--;
+    // Sums of many costs leave dust; an empty queue has none.
+    this.#cost = this.#size === 0 ? 0 : Math.max(0, this.#cost - call.cost);
+    return true;
+  }
 
-	#settleFlow(flow: Flow<T>): void {
-		if (depthOf(flow) > 0) this.#backlogged.update(flow);
-		else {
-			this.#backlogged.remove(flow);
-			this.#ahead.push(flow);
-		}
-		// With nobody waiting there is nobody to be fair to: all start afresh.
-		if (this.#size === 0) this.#time = Number.POSITIVE_INFINITY;
-		this.#forgetCaughtUp();
-		if (this.#size === 0) this.#time = 0;
-	}
+  #settleFlow(flow: Flow<T>): void {
+    if (depthOf(flow) > 0) this.#backlogged.update(flow);
+    else {
+      this.#backlogged.remove(flow);
+      this.#ahead.push(flow);
+    }
+    // With nobody waiting there is nobody to be fair to: all start afresh.
+    if (this.#size === 0) this.#time = Number.POSITIVE_INFINITY;
+    this.#forgetCaughtUp();
+    if (this.#size === 0) this.#time = 0;
+  }
 
-	#forgetCaughtUp(): void {
-		for (
-			let flow = this.#ahead.peek();
-			flow !== undefined && flow.finish <= this.#time;
-			flow = this.#ahead.peek()
-		) {
-			this.#ahead.pop();
-			this.#flows.delete(flow.key);
-		}
-	}
+  #forgetCaughtUp(): void {
+    for (
+      let flow = this.#ahead.peek();
+      flow !== undefined && flow.finish <= this.#time;
+      flow = this.#ahead.peek()
+    ) {
+      this.#ahead.pop();
+      this.#flows.delete(flow.key);
+    }
+  }
 }
 
 const depthOf = <T>(flow: Flow<T>) => flow.front.size + flow.waiting.size;
 
 function firstOf<T>(flow: Flow<T>): T | undefined {
-	return flow.front.values().next().value ?? flow.waiting.values().next().value;
+  return flow.front.values().next().value ?? flow.waiting.values().next().value;
 }

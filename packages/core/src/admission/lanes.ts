@@ -1,16 +1,16 @@
-import type { LaneConfig } from "../config/schema.ts";
-import { FairQueue, type Queued } from "./fair-queue.ts";
+import type { LaneConfig } from '../config/schema.ts';
+import { FairQueue, type Queued } from './fair-queue.ts';
 
 /** A lane of one upstream bucket: its queue, and how far it has been served. */
 export interface Lane<T extends Queued> {
-	readonly name: string;
-	readonly order: number;
-	config: LaneConfig;
-	readonly queue: FairQueue<T>;
-	/** Clock time by which the lane's guarantee is paid: it is owed service where this is past. */
-	owedFrom: number;
-	/** Virtual time up to which the lane has been served by weight. */
-	finish: number;
+  readonly name: string;
+  readonly order: number;
+  config: LaneConfig;
+  readonly queue: FairQueue<T>;
+  /** Clock time by which the lane's guarantee is paid: it is owed service where this is past. */
+  owedFrom: number;
+  /** Virtual time up to which the lane has been served by weight. */
+  finish: number;
 }
 
 /**
@@ -21,88 +21,81 @@ export interface Lane<T extends Queued> {
  * that has a guarantee or a weight.
  */
 export class Lanes<T extends Queued> {
-	readonly #lanes = new Map<string, Lane<T>>();
-	#time = 0;
+  readonly #lanes = new Map<string, Lane<T>>();
+  #time = 0;
 
-	constructor(configs: Readonly<Record<string, LaneConfig>>) {
-		Object.entries(configs).forEach(([name, config], order) => {
-			this.#lanes.set(name, {
-				name,
-				order,
-				config,
-				queue: new FairQueue(),
-				owedFrom: Number.NEGATIVE_INFINITY,
-				finish: 0,
-			});
-		});
-	}
+  constructor(configs: Readonly<Record<string, LaneConfig>>) {
+    Object.entries(configs).forEach(([name, config], order) => {
+      this.#lanes.set(name, {
+        name,
+        order,
+        config,
+        queue: new FairQueue(),
+        owedFrom: Number.NEGATIVE_INFINITY,
+        finish: 0,
+      });
+    });
+  }
 
-	get(name: string): Lane<T> | undefined {
-		return this.#lanes.get(name);
-	}
+  get(name: string): Lane<T> | undefined {
+    return this.#lanes.get(name);
+  }
 
-	all(): IterableIterator<Lane<T>> {
-		return this.#lanes.values();
-	}
+  all(): IterableIterator<Lane<T>> {
+    return this.#lanes.values();
+  }
 
-	/** Calls waiting in all lanes. */
-	get size(): number {
-		let size = 0;
-		for (const { queue } of this.#lanes.values()) size += queue.size;
-		return size;
-	}
+  /** Calls waiting in all lanes. */
+  get size(): number {
+    let size = 0;
+    for (const { queue } of this.#lanes.values()) size += queue.size;
+    return size;
+  }
 
-	/** A lane that gets its first waiting call starts at the present: time that it did not ask for is not saved up. */
-	joined(lane: Lane<T>, now: number): void {
-		lane.finish = Math.max(lane.finish, this.#time);
-		lane.owedFrom = Math.max(lane.owedFrom, now);
-	}
+  /** A lane that gets its first waiting call starts at the present: time that it did not ask for is not saved up. */
+  joined(lane: Lane<T>, now: number): void {
+    lane.finish = Math.max(lane.finish, this.#time);
+    lane.owedFrom = Math.max(lane.owedFrom, now);
+  }
 
-	/** The lanes with calls waiting, in the order of their turn. */
-	turn(now: number): Lane<T>[] {
-		const waiting = [...this.#lanes.values()].filter(
-			({ queue }) => queue.size > 0,
-		);
-		return waiting.sort((a, b) => {
-			const owedA = isOwed(a, now);
-			const owedB = isOwed(b, now);
-			if (owedA !== owedB) return owedA ? -1 : 1;
-			const difference = owedA ? a.owedFrom - b.owedFrom : a.finish - b.finish;
-			return difference !== 0 ? difference : a.order - b.order;
-		});
-	}
+  /** The lanes with calls waiting, in the order of their turn. */
+  turn(now: number): Lane<T>[] {
+    const waiting = [...this.#lanes.values()].filter(({ queue }) => queue.size > 0);
+    return waiting.sort((a, b) => {
+      const owedA = isOwed(a, now);
+      const owedB = isOwed(b, now);
+      if (owedA !== owedB) return owedA ? -1 : 1;
+      const difference = owedA ? a.owedFrom - b.owedFrom : a.finish - b.finish;
+      return difference !== 0 ? difference : a.order - b.order;
+    });
+  }
 
-	served(lane: Lane<T>, cost: number, now: number): void {
-		if (isOwed(lane, now))
-			lane.owedFrom =
-				Math.max(lane.owedFrom, now - PATIENCE_MS) +
-				cost / lane.config.guarantee;
-		else {
-			this.#time = Math.max(this.#time, lane.finish);
-			lane.finish += cost / lane.config.weight;
-		}
-	}
+  served(lane: Lane<T>, cost: number, now: number): void {
+    if (isOwed(lane, now))
+      lane.owedFrom = Math.max(lane.owedFrom, now - PATIENCE_MS) + cost / lane.config.guarantee;
+    else {
+      this.#time = Math.max(this.#time, lane.finish);
+      lane.finish += cost / lane.config.weight;
+    }
+  }
 
-	/** The share of the bucket that a lane can count on while the lanes that wait now go on waiting. */
-	shareOf(lane: Lane<T>): number {
-		let weights = lane.config.weight;
-		let guarantees = lane.config.guarantee;
-		for (const other of this.#lanes.values()) {
-			if (other === lane || other.queue.size === 0) continue;
-			weights += other.config.weight;
-			guarantees += other.config.guarantee;
-		}
-		const rest = Math.max(0, 1 - guarantees);
-		return Math.min(
-			1,
-			lane.config.guarantee + (rest * lane.config.weight) / weights,
-		);
-	}
+  /** The share of the bucket that a lane can count on while the lanes that wait now go on waiting. */
+  shareOf(lane: Lane<T>): number {
+    let weights = lane.config.weight;
+    let guarantees = lane.config.guarantee;
+    for (const other of this.#lanes.values()) {
+      if (other === lane || other.queue.size === 0) continue;
+      weights += other.config.weight;
+      guarantees += other.config.guarantee;
+    }
+    const rest = Math.max(0, 1 - guarantees);
+    return Math.min(1, lane.config.guarantee + (rest * lane.config.weight) / weights);
+  }
 }
 
 /** A lane that was kept waiting is owed at most this much of the past. */
 const PATIENCE_MS = 1_000;
 
 function isOwed<T extends Queued>(lane: Lane<T>, now: number): boolean {
-	return lane.config.guarantee > 0 && lane.owedFrom <= now;
+  return lane.config.guarantee > 0 && lane.owedFrom <= now;
 }

@@ -1,175 +1,154 @@
-import type { Clock } from "../clock.ts";
-import type { Estimator } from "../estimate/estimator.ts";
-import type { PriceTag } from "../policy/models.ts";
-import { cost } from "../settlement/cost.ts";
-import { chargedInput, totalInput, type Usage } from "../settlement/usage.ts";
-import type { QuotaTicket } from "./quotas.ts";
-import type { RateHeaders } from "./rate-headers.ts";
-import type { Scheduler } from "./scheduler.ts";
-import type { Flight } from "./upstream.ts";
+import type { Clock } from '../clock.ts';
+import type { Estimator } from '../estimate/estimator.ts';
+import type { PriceTag } from '../policy/models.ts';
+import { cost } from '../settlement/cost.ts';
+import { chargedInput, totalInput, type Usage } from '../settlement/usage.ts';
+import type { QuotaTicket } from './quotas.ts';
+import type { RateHeaders } from './rate-headers.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { Flight } from './upstream.ts';
 
 /** Why a call ended without a usage of its own. */
 export type DropReason =
-	/** It was never sent. */
-	| "unsent"
-	/** The API refused it: it took a request, and no tokens. */
-	| "refused"
-	/** It was sent, and nobody knows what became of it: it is charged as estimated. */
-	| "lost";
+  /** It was never sent. */
+  | 'unsent'
+  /** The API refused it: it took a request, and no tokens. */
+  | 'refused'
+  /** It was sent, and nobody knows what became of it: it is charged as estimated. */
+  | 'lost';
 
 /**
  * The right to make one attempt, with all that it holds of the account and of the caller's quotas. It is closed
  * exactly once, by `settle` or by `drop`; closing it again changes nothing.
  */
 export class Lease {
-	readonly #scheduler: Scheduler;
-	readonly #flight: Flight;
-	readonly #ticket: QuotaTicket;
-	readonly #estimator: Estimator;
-	readonly #clock: Clock;
-	readonly #lane: string;
-	readonly #flowKey: string;
-	readonly #price: PriceTag | undefined;
-	readonly #onClosed: (lease: Lease) => void;
-	#isOpen = true;
+  readonly #scheduler: Scheduler;
+  readonly #flight: Flight;
+  readonly #ticket: QuotaTicket;
+  readonly #estimator: Estimator;
+  readonly #clock: Clock;
+  readonly #lane: string;
+  readonly #flowKey: string;
+  readonly #price: PriceTag | undefined;
+  readonly #onClosed: (lease: Lease) => void;
+  #isOpen = true;
 
-	constructor(parts: {
-		scheduler: Scheduler;
-		flight: Flight;
-		ticket: QuotaTicket;
-		estimator: Estimator;
-		clock: Clock;
-		lane: string;
-		flowKey: string;
-		price: PriceTag | undefined;
-		onClosed: (lease: Lease) => void;
-	}) {
-		this.#scheduler = parts.scheduler;
-		this.#flight = parts.flight;
-		this.#ticket = parts.ticket;
-		this.#estimator = parts.estimator;
-		this.#clock = parts.clock;
-		this.#lane = parts.lane;
-		this.#flowKey = parts.flowKey;
-		this.#price = parts.price;
-		this.#onClosed = parts.onClosed;
-	}
+  constructor(parts: {
+    scheduler: Scheduler;
+    flight: Flight;
+    ticket: QuotaTicket;
+    estimator: Estimator;
+    clock: Clock;
+    lane: string;
+    flowKey: string;
+    price: PriceTag | undefined;
+    onClosed: (lease: Lease) => void;
+  }) {
+    this.#scheduler = parts.scheduler;
+    this.#flight = parts.flight;
+    this.#ticket = parts.ticket;
+    this.#estimator = parts.estimator;
+    this.#clock = parts.clock;
+    this.#lane = parts.lane;
+    this.#flowKey = parts.flowKey;
+    this.#price = parts.price;
+    this.#onClosed = parts.onClosed;
+  }
 
-	get isOpen(): boolean {
-		return this.#isOpen;
-	}
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
 
-	/** Response headers are there. */
-	responded(headroom: RateHeaders, sentAt: number): void {
-		this.#scheduler.upstream.merge(headroom, sentAt, this.#clock.now());
-		// Limits that have just been learned may let others go.
-		this.#scheduler.wake();
-	}
+  /** Response headers are there. */
+  responded(headroom: RateHeaders, sentAt: number): void {
+    this.#scheduler.upstream.merge(headroom, sentAt, this.#clock.now());
+    // Limits that have just been learned may let others go.
+    this.#scheduler.wake();
+  }
 
-	/** The API told the input that it charges. */
-	inputKnown(usage: Usage): void {
-		if (!this.#isOpen) return;
-		this.#scheduler.upstream.inputKnown(
-			this.#flight,
-			chargedInput(usage),
-			this.#clock.now(),
-		);
-	}
+  /** The API told the input that it charges. */
+  inputKnown(usage: Usage): void {
+    if (!this.#isOpen) return;
+    this.#scheduler.upstream.inputKnown(this.#flight, chargedInput(usage), this.#clock.now());
+  }
 
-	/** The stream has shown this many output tokens in all. */
-	progress(outputTokens: number): void {
-		if (this.#isOpen)
-			this.#scheduler.upstream.progress(
-				this.#flight,
-				outputTokens,
-				this.#clock.now(),
-			);
-	}
+  /** The stream has shown this many output tokens in all. */
+  progress(outputTokens: number): void {
+    if (this.#isOpen) this.#scheduler.upstream.progress(this.#flight, outputTokens, this.#clock.now());
+  }
 
-	/** A 429: everybody who draws on the bucket waits until `until`. */
-	pause(until: number): void {
-		this.#scheduler.upstream.pause(until);
-	}
+  /** A 429: everybody who draws on the bucket waits until `until`. */
+  pause(until: number): void {
+    this.#scheduler.upstream.pause(until);
+  }
 
-	/** Closes with what the call has used. `isWhole` says that the answer came to its own end, and can be learned from. */
-	settle(usage: Usage, isWhole: boolean): void {
-		if (!this.#isOpen) return;
-		const { demand, firstTokenAt, startedAt } = this.#flight;
-		const { key } = demand.estimate;
-		const now = this.#clock.now();
-		if (demand.chargesTokens) {
-			this.#estimator.learnInput(demand.estimate, totalInput(usage));
-			if (isWhole) this.#estimator.learnOutput(key, usage.outputTokens);
-			if (firstTokenAt !== undefined)
-				this.#estimator.learnFirstToken(
-					key.modelClass,
-					firstTokenAt - startedAt,
-				);
-			// Short answers come in one piece and tell nothing of the pace.
-			if (isWhole && usage.outputTokens >= 32) {
-				const from =
-					firstTokenAt ??
-					startedAt + this.#estimator.pace(key.modelClass).firstTokenMs;
-				this.#estimator.learnSpeed(
-					key.modelClass,
-					usage.outputTokens / ((now - from) / 1000),
-				);
-			}
-		}
-		const usd = this.#price === undefined ? 0 : cost(this.#price, usage);
-		this.#close(1, 1, {
-			inputTokens: chargedInput(usage),
-			outputTokens: usage.outputTokens,
-			usd,
-		});
-	}
+  /** Closes with what the call has used. `isWhole` says that the answer came to its own end, and can be learned from. */
+  settle(usage: Usage, isWhole: boolean): void {
+    if (!this.#isOpen) return;
+    const { demand, firstTokenAt, startedAt } = this.#flight;
+    const { key } = demand.estimate;
+    const now = this.#clock.now();
+    if (demand.chargesTokens) {
+      this.#estimator.learnInput(demand.estimate, totalInput(usage));
+      if (isWhole) this.#estimator.learnOutput(key, usage.outputTokens);
+      if (firstTokenAt !== undefined)
+        this.#estimator.learnFirstToken(key.modelClass, firstTokenAt - startedAt);
+      // Short answers come in one piece and tell nothing of the pace.
+      if (isWhole && usage.outputTokens >= 32) {
+        const from = firstTokenAt ?? startedAt + this.#estimator.pace(key.modelClass).firstTokenMs;
+        this.#estimator.learnSpeed(key.modelClass, usage.outputTokens / ((now - from) / 1000));
+      }
+    }
+    const usd = this.#price === undefined ? 0 : cost(this.#price, usage);
+    this.#close(1, 1, {
+      inputTokens: chargedInput(usage),
+      outputTokens: usage.outputTokens,
+      usd,
+    });
+  }
 
-	/** Closes without a usage. */
-	drop(reason: DropReason): void {
-		if (!this.#isOpen) return;
-		if (reason !== "lost") {
-			this.#close(reason === "unsent" ? 0 : 1, 0, {
-				inputTokens: 0,
-				outputTokens: 0,
-				usd: 0,
-			});
-			return;
-		}
-		const { estimate, chargesTokens } = this.#flight.demand;
-		const inputTokens = chargesTokens ? estimate.inputTokens : 0;
-		const outputTokens = Math.ceil(this.#flight.produced);
-		const usage = { inputTokens, outputTokens };
-		const usd =
-			this.#price === undefined
-				? 0
-				: cost(this.#price, { ...NOTHING_CACHED, ...usage });
-		this.#close(1, 1, { ...usage, usd });
-	}
+  /** Closes without a usage. */
+  drop(reason: DropReason): void {
+    if (!this.#isOpen) return;
+    if (reason !== 'lost') {
+      this.#close(reason === 'unsent' ? 0 : 1, 0, {
+        inputTokens: 0,
+        outputTokens: 0,
+        usd: 0,
+      });
+      return;
+    }
+    const { estimate, chargesTokens } = this.#flight.demand;
+    const inputTokens = chargesTokens ? estimate.inputTokens : 0;
+    const outputTokens = Math.ceil(this.#flight.produced);
+    const usage = { inputTokens, outputTokens };
+    const usd = this.#price === undefined ? 0 : cost(this.#price, { ...NOTHING_CACHED, ...usage });
+    this.#close(1, 1, { ...usage, usd });
+  }
 
-	#close(
-		requests: 0 | 1,
-		quotaRequests: 0 | 1,
-		truth: { inputTokens: number; outputTokens: number; usd: number },
-	): void {
-		this.#isOpen = false;
-		const { upstream } = this.#scheduler;
-		const { demand } = this.#flight;
-		const now = this.#clock.now();
-		const expected = demand.chargesTokens
-			? upstream.cost(demand.estimate.inputTokens, demand.estimate.outputTokens)
-			: upstream.cost(0, 0);
-		upstream.settle(this.#flight, { requests, ...truth }, now);
-		this.#ticket.settle(quotaRequests, truth);
-		const actual =
-			requests === 0 ? 0 : upstream.cost(truth.inputTokens, truth.outputTokens);
-		this.#onClosed(this);
-		this.#scheduler.settled(this.#lane, this.#flowKey, actual - expected);
-	}
+  #close(
+    requests: 0 | 1,
+    quotaRequests: 0 | 1,
+    truth: { inputTokens: number; outputTokens: number; usd: number },
+  ): void {
+    this.#isOpen = false;
+    const { upstream } = this.#scheduler;
+    const { demand } = this.#flight;
+    const now = this.#clock.now();
+    const expected = demand.chargesTokens
+      ? upstream.cost(demand.estimate.inputTokens, demand.estimate.outputTokens)
+      : upstream.cost(0, 0);
+    upstream.settle(this.#flight, { requests, ...truth }, now);
+    this.#ticket.settle(quotaRequests, truth);
+    const actual = requests === 0 ? 0 : upstream.cost(truth.inputTokens, truth.outputTokens);
+    this.#onClosed(this);
+    this.#scheduler.settled(this.#lane, this.#flowKey, actual - expected);
+  }
 }
 
 const NOTHING_CACHED = {
-	cacheReadTokens: 0,
-	cacheWrite5mTokens: 0,
-	cacheWrite1hTokens: 0,
-	thinkingTokens: 0,
+  cacheReadTokens: 0,
+  cacheWrite5mTokens: 0,
+  cacheWrite1hTokens: 0,
+  thinkingTokens: 0,
 };

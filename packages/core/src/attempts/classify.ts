@@ -1,140 +1,115 @@
-import { readRetryAfter } from "../admission/rate-headers.ts";
-import { isRecord } from "../settlement/usage.ts";
+import { readRetryAfter } from '../admission/rate-headers.ts';
+import { isRecord } from '../settlement/usage.ts';
 
 /** What a failed attempt means. */
 export type FailureKind =
-	/** 429: the bucket is empty. */
-	| "rate_limited"
-	/** 429: usage grows too fast. */
-	| "ramp"
-	/** The money is used up: nothing helps but a new month or a new limit. */
-	| "spend_limit"
-	/** 529. */
-	| "overloaded"
-	/** 5xx, 408, 409. */
-	| "server"
-	/** No connection, or one that broke before the headers. */
-	| "connection"
-	/** No headers within the SDK's own limit. */
-	| "timeout"
-	/** The caller, its deadline or the governor ended it. */
-	| "aborted"
-	/** The request itself is wrong, or not allowed. */
-	| "final";
+  /** 429: the bucket is empty. */
+  | 'rate_limited'
+  /** 429: usage grows too fast. */
+  | 'ramp'
+  /** The money is used up: nothing helps but a new month or a new limit. */
+  | 'spend_limit'
+  /** 529. */
+  | 'overloaded'
+  /** 5xx, 408, 409. */
+  | 'server'
+  /** No connection, or one that broke before the headers. */
+  | 'connection'
+  /** No headers within the SDK's own limit. */
+  | 'timeout'
+  /** The caller, its deadline or the governor ended it. */
+  | 'aborted'
+  /** The request itself is wrong, or not allowed. */
+  | 'final';
 
 export interface Verdict {
-	readonly kind: FailureKind;
-	readonly isRetryable: boolean;
-	readonly retryAfterMs: number | undefined;
-	/** For `error.type`. */
-	readonly errorType: string;
-	/** The API's `error.details.error_code`. */
-	readonly errorCode: string | undefined;
+  readonly kind: FailureKind;
+  readonly isRetryable: boolean;
+  readonly retryAfterMs: number | undefined;
+  /** For `error.type`. */
+  readonly errorType: string;
+  /** The API's `error.details.error_code`. */
+  readonly errorCode: string | undefined;
 }
 
-const SPEND_CODES = new Set([
-	"enforced_spend_limit_reached",
-	"contract_spend_limit_reached",
-]);
+const SPEND_CODES = new Set(['enforced_spend_limit_reached', 'contract_spend_limit_reached']);
 /** How the message of a limit that the organization has set itself begins. The API gives it no code. */
-const OWN_SPEND_LIMIT =
-	/^You have reached your specified (workspace )?API usage limits/;
+const OWN_SPEND_LIMIT = /^You have reached your specified (workspace )?API usage limits/;
 
 const TYPE_BY_STATUS: Record<number, string> = {
-	400: "invalid_request_error",
-	401: "authentication_error",
-	402: "billing_error",
-	403: "permission_error",
-	404: "not_found_error",
-	408: "timeout_error",
-	409: "conflict_error",
-	413: "request_too_large",
-	429: "rate_limit_error",
-	504: "timeout_error",
-	529: "overloaded_error",
+  400: 'invalid_request_error',
+  401: 'authentication_error',
+  402: 'billing_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  408: 'timeout_error',
+  409: 'conflict_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  504: 'timeout_error',
+  529: 'overloaded_error',
 };
 
 /** Reads a failed response. Pure: branches on status and codes, on words only where the API gives nothing else. */
-export function classifyResponse(
-	status: number,
-	headers: Headers,
-	body: string,
-	wallNow: number,
-): Verdict {
-	const error = readError(body);
-	const retryAfterMs = readRetryAfter(headers, wallNow);
-	const errorType =
-		error.type ??
-		TYPE_BY_STATUS[status] ??
-		(status >= 500 ? "api_error" : "_OTHER");
-	const kind = kindOf(status, error);
-	const asked = headers.get("x-should-retry");
-	return {
-		kind,
-		isRetryable:
-			kind !== "spend_limit" &&
-			(asked === "true" || (asked !== "false" && kind !== "final")),
-		retryAfterMs,
-		errorType,
-		errorCode: error.code,
-	};
+export function classifyResponse(status: number, headers: Headers, body: string, wallNow: number): Verdict {
+  const error = readError(body);
+  const retryAfterMs = readRetryAfter(headers, wallNow);
+  const errorType = error.type ?? TYPE_BY_STATUS[status] ?? (status >= 500 ? 'api_error' : '_OTHER');
+  const kind = kindOf(status, error);
+  const asked = headers.get('x-should-retry');
+  return {
+    kind,
+    isRetryable: kind !== 'spend_limit' && (asked === 'true' || (asked !== 'false' && kind !== 'final')),
+    retryAfterMs,
+    errorType,
+    errorCode: error.code,
+  };
 }
 
 function kindOf(status: number, error: ApiError): FailureKind {
-	if (error.code !== undefined && SPEND_CODES.has(error.code))
-		return "spend_limit";
-	if (status === 402) return "spend_limit";
-	if (status === 400 && OWN_SPEND_LIMIT.test(error.message))
-		return "spend_limit";
-	if (status === 429)
-		return error.code === "ramp_limit_exceeded" ? "ramp" : "rate_limited";
-	if (status === 529) return "overloaded";
-	if (status >= 500 || status === 408 || status === 409) return "server";
-	return "final";
+  if (error.code !== undefined && SPEND_CODES.has(error.code)) return 'spend_limit';
+  if (status === 402) return 'spend_limit';
+  if (status === 400 && OWN_SPEND_LIMIT.test(error.message)) return 'spend_limit';
+  if (status === 429) return error.code === 'ramp_limit_exceeded' ? 'ramp' : 'rate_limited';
+  if (status === 529) return 'overloaded';
+  if (status >= 500 || status === 408 || status === 409) return 'server';
+  return 'final';
 }
 
 interface ApiError {
-	readonly type: string | undefined;
-	readonly code: string | undefined;
-	readonly message: string;
+  readonly type: string | undefined;
+  readonly code: string | undefined;
+  readonly message: string;
 }
 
 function readError(body: string): ApiError {
-	try {
-		const parsed: unknown = JSON.parse(body);
-		const error =
-			isRecord(parsed) && isRecord(parsed.error) ? parsed.error : {};
-		const details = isRecord(error.details) ? error.details : {};
-		return {
-			type: text(error.type),
-			code: text(details.error_code),
-			message: text(error.message) ?? "",
-		};
-	} catch {
-		// A proxy's page, or nothing at all.
-		return { type: undefined, code: undefined, message: "" };
-	}
+  try {
+    const parsed: unknown = JSON.parse(body);
+    const error = isRecord(parsed) && isRecord(parsed.error) ? parsed.error : {};
+    const details = isRecord(error.details) ? error.details : {};
+    return {
+      type: text(error.type),
+      code: text(details.error_code),
+      message: text(error.message) ?? '',
+    };
+  } catch {
+    // A proxy's page, or nothing at all.
+    return { type: undefined, code: undefined, message: '' };
+  }
 }
 
 function text(value: unknown): string | undefined {
-	return typeof value === "string" ? value : undefined;
+  return typeof value === 'string' ? value : undefined;
 }
 
 /** A thrown failure: what ended it is known by whoever ended it, the rest is the connection. */
-export function classifyThrown(
-	endedBy: "caller" | "timeout" | undefined,
-): Verdict {
-	const kind =
-		endedBy === undefined
-			? "connection"
-			: endedBy === "timeout"
-				? "timeout"
-				: "aborted";
-	return {
-		kind,
-		isRetryable: kind !== "aborted",
-		retryAfterMs: undefined,
-		errorType: kind === "connection" ? "connection_error" : kind,
-		errorCode: undefined,
-	};
+export function classifyThrown(endedBy: 'caller' | 'timeout' | undefined): Verdict {
+  const kind = endedBy === undefined ? 'connection' : endedBy === 'timeout' ? 'timeout' : 'aborted';
+  return {
+    kind,
+    isRetryable: kind !== 'aborted',
+    retryAfterMs: undefined,
+    errorType: kind === 'connection' ? 'connection_error' : kind,
+    errorCode: undefined,
+  };
 }

@@ -1,147 +1,113 @@
-import type { Granted } from "../admission/admission.ts";
-import { AbortedError, isHeadgateError } from "../errors.ts";
-import type { Plan } from "../policy/plan.ts";
-import type { Call } from "../request/read.ts";
-import { cost } from "../settlement/cost.ts";
-import {
-	jsonReader,
-	type Reader,
-	streamReader,
-} from "../settlement/reading.ts";
-import { type BodyEnd, tap } from "../settlement/tap.ts";
-import { totalInput, type Usage } from "../settlement/usage.ts";
-import type {
-	AttemptTelemetry,
-	CallTelemetry,
-} from "../telemetry/telemetry.ts";
-import type { Parts } from "./parts.ts";
-import type { LinkedSignal } from "./signals.ts";
+import type { Granted } from '../admission/admission.ts';
+import { AbortedError, isHeadgateError } from '../errors.ts';
+import type { Plan } from '../policy/plan.ts';
+import type { Call } from '../request/read.ts';
+import { cost } from '../settlement/cost.ts';
+import { jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
+import { type BodyEnd, tap } from '../settlement/tap.ts';
+import { totalInput, type Usage } from '../settlement/usage.ts';
+import type { AttemptTelemetry, CallTelemetry } from '../telemetry/telemetry.ts';
+import type { Parts } from './parts.ts';
+import type { LinkedSignal } from './signals.ts';
 
 interface Following {
-	readonly call: Call;
-	readonly plan: Plan;
-	readonly granted: Granted | undefined;
-	readonly story: CallTelemetry;
-	readonly telemetry: AttemptTelemetry;
-	readonly link: LinkedSignal;
-	readonly startedAt: number;
-	/** Takes the attempt's timers and listeners down. */
-	readonly release: () => void;
+  readonly call: Call;
+  readonly plan: Plan;
+  readonly granted: Granted | undefined;
+  readonly story: CallTelemetry;
+  readonly telemetry: AttemptTelemetry;
+  readonly link: LinkedSignal;
+  readonly startedAt: number;
+  /** Takes the attempt's timers and listeners down. */
+  readonly release: () => void;
 }
 
 /** The response to hand on: the same bytes, read along, with everything settled when they end. */
-export function followBody(
-	parts: Parts,
-	response: Response,
-	following: Following,
-): Response {
-	const { call, granted, story, telemetry, link, release } = following;
-	const { clock, alarms, config } = parts;
-	const { status, statusText, headers } = response;
+export function followBody(parts: Parts, response: Response, following: Following): Response {
+  const { call, granted, story, telemetry, link, release } = following;
+  const { clock, alarms, config } = parts;
+  const { status, statusText, headers } = response;
 
-	if (response.body === null || call.kind === "other") {
-		// Nothing is generated here: the headers are the whole answer that we need.
-		release();
-		granted?.lease.drop("refused");
-		telemetry.end({ outcome: "complete" });
-		story.end("ok", clock.now());
-		return response;
-	}
+  if (response.body === null || call.kind === 'other') {
+    // Nothing is generated here: the headers are the whole answer that we need.
+    release();
+    granted?.lease.drop('refused');
+    telemetry.end({ outcome: 'complete' });
+    story.end('ok', clock.now());
+    return response;
+  }
 
-	const reader = headers.get("content-type")?.includes("text/event-stream")
-		? streamReader()
-		: jsonReader();
-	let firstTokenMs: number | undefined;
-	let isInputSettled = false;
-	const body = tap(response.body, {
-		clock,
-		alarms,
-		idleMs: config.timeouts.streamIdle,
-		onBytes: (bytes) => {
-			reader.push(bytes);
-			if (!call.isStreaming) return;
-			const { reading } = reader;
-			if (reading.outputTokens > 0) {
-				firstTokenMs ??= clock.now() - following.startedAt;
-				granted?.lease.progress(reading.outputTokens);
-			}
-			if (reading.isInputKnown && !isInputSettled) {
-				isInputSettled = true;
-				granted?.lease.inputKnown(reading.usage);
-			}
-		},
-		onIdle: () =>
-			link.abort(
-				new AbortedError("nothing was read of the response for too long", {
-					reason: "stream_idle",
-				}),
-			),
-		onEnd: (how) => {
-			release();
-			reader.end();
-			settle(parts, following, reader, how, firstTokenMs);
-		},
-		errorOf: (error) =>
-			link.signal.aborted && isHeadgateError(link.signal.reason)
-				? link.signal.reason
-				: error,
-	});
-	return new Response(body, { status, statusText, headers });
+  const reader = headers.get('content-type')?.includes('text/event-stream') ? streamReader() : jsonReader();
+  let firstTokenMs: number | undefined;
+  let isInputSettled = false;
+  const body = tap(response.body, {
+    clock,
+    alarms,
+    idleMs: config.timeouts.streamIdle,
+    onBytes: (bytes) => {
+      reader.push(bytes);
+      if (!call.isStreaming) return;
+      const { reading } = reader;
+      if (reading.outputTokens > 0) {
+        firstTokenMs ??= clock.now() - following.startedAt;
+        granted?.lease.progress(reading.outputTokens);
+      }
+      if (reading.isInputKnown && !isInputSettled) {
+        isInputSettled = true;
+        granted?.lease.inputKnown(reading.usage);
+      }
+    },
+    onIdle: () =>
+      link.abort(
+        new AbortedError('nothing was read of the response for too long', {
+          reason: 'stream_idle',
+        }),
+      ),
+    onEnd: (how) => {
+      release();
+      reader.end();
+      settle(parts, following, reader, how, firstTokenMs);
+    },
+    errorOf: (error) =>
+      link.signal.aborted && isHeadgateError(link.signal.reason) ? link.signal.reason : error,
+  });
+  return new Response(body, { status, statusText, headers });
 }
 
 function settle(
-	parts: Parts,
-	{ call, plan, granted, story, telemetry, link }: Following,
-	reader: Reader,
-	how: BodyEnd,
-	firstTokenMs: number | undefined,
+  parts: Parts,
+  { call, plan, granted, story, telemetry, link }: Following,
+  reader: Reader,
+  how: BodyEnd,
+  firstTokenMs: number | undefined,
 ): void {
-	const { reading } = reader;
-	const usage: Usage | undefined = reading.isInputKnown
-		? reading.usage
-		: undefined;
-	const isWhole =
-		how === "complete" && reading.isComplete && reading.errorType === undefined;
-	if (call.kind !== "messages") granted?.lease.drop("refused");
-	else if (usage === undefined) granted?.lease.drop("lost");
-	else {
-		granted?.lease.settle(usage, isWhole);
-		const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
-		if (estimated > 0)
-			parts.telemetry.estimateSeen(call.model, totalInput(usage) / estimated);
-	}
+  const { reading } = reader;
+  const usage: Usage | undefined = reading.isInputKnown ? reading.usage : undefined;
+  const isWhole = how === 'complete' && reading.isComplete && reading.errorType === undefined;
+  if (call.kind !== 'messages') granted?.lease.drop('refused');
+  else if (usage === undefined) granted?.lease.drop('lost');
+  else {
+    granted?.lease.settle(usage, isWhole);
+    const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
+    if (estimated > 0) parts.telemetry.estimateSeen(call.model, totalInput(usage) / estimated);
+  }
 
-	const isAborted = how === "aborted" || link.signal.aborted;
-	const outcome = isAborted
-		? "aborted"
-		: isWhole || call.kind !== "messages"
-			? "complete"
-			: "error";
-	// A stream that breaks off without a word of its own: the connection's fault, whichever way it closed.
-	const errorType =
-		outcome === "complete"
-			? undefined
-			: isAborted
-				? "aborted"
-				: (reading.errorType ?? "connection_error");
-	const end = {
-		outcome,
-		errorType,
-		usage,
-		usd:
-			usage === undefined || plan.price === undefined
-				? undefined
-				: cost(plan.price, usage),
-		responseModel: reading.model,
-		messageId: reading.messageId,
-		stopReason: reading.stopReason,
-		firstTokenMs,
-	} as const;
-	telemetry.end(end);
-	story.attemptEnded(end);
-	story.end(
-		outcome === "complete" ? "ok" : outcome,
-		parts.clock.now(),
-		errorType,
-	);
+  const isAborted = how === 'aborted' || link.signal.aborted;
+  const outcome = isAborted ? 'aborted' : isWhole || call.kind !== 'messages' ? 'complete' : 'error';
+  // A stream that breaks off without a word of its own: the connection's fault, whichever way it closed.
+  const errorType =
+    outcome === 'complete' ? undefined : isAborted ? 'aborted' : (reading.errorType ?? 'connection_error');
+  const end = {
+    outcome,
+    errorType,
+    usage,
+    usd: usage === undefined || plan.price === undefined ? undefined : cost(plan.price, usage),
+    responseModel: reading.model,
+    messageId: reading.messageId,
+    stopReason: reading.stopReason,
+    firstTokenMs,
+  } as const;
+  telemetry.end(end);
+  story.attemptEnded(end);
+  story.end(outcome === 'complete' ? 'ok' : outcome, parts.clock.now(), errorType);
 }

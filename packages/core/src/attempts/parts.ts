@@ -1,25 +1,25 @@
-import type { Admission } from "../admission/admission.ts";
-import type { Alarms } from "../alarms.ts";
-import type { Scopes } from "../caller/scope.ts";
-import type { Clock, Random } from "../clock.ts";
-import type { Config } from "../config/schema.ts";
-import type { OnceLog } from "../logger.ts";
-import type { Policy } from "../policy/policy.ts";
-import type { Telemetry } from "../telemetry/telemetry.ts";
-import type { RetryBudget } from "./retry.ts";
+import type { Admission } from '../admission/admission.ts';
+import type { Alarms } from '../alarms.ts';
+import type { Scopes } from '../caller/scope.ts';
+import type { Clock, Random } from '../clock.ts';
+import type { Config } from '../config/schema.ts';
+import type { OnceLog } from '../logger.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { RetryBudget } from './retry.ts';
 
 /** What the stages of a call are made of; one set for each governor. */
 export interface Parts {
-	readonly clock: Clock;
-	readonly random: Random;
-	readonly alarms: Alarms;
-	readonly config: Config;
-	readonly scopes: Scopes;
-	readonly policy: Policy;
-	readonly admission: Admission;
-	readonly budget: RetryBudget;
-	readonly telemetry: Telemetry;
-	readonly once: OnceLog;
-	/** Aborted when the governor is closed and has waited long enough. */
-	readonly stop: AbortSignal;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly alarms: Alarms;
+  readonly config: Config;
+  readonly scopes: Scopes;
+  readonly policy: Policy;
+  readonly admission: Admission;
+  readonly budget: RetryBudget;
+  readonly telemetry: Telemetry;
+  readonly once: OnceLog;
+  /** Aborted when the governor is closed and has waited long enough. */
+  readonly stop: AbortSignal;
 }

@@ -1,6 +1,6 @@
-import type { Random } from "../clock.ts";
-import type { Config } from "../config/schema.ts";
-import type { Verdict } from "./classify.ts";
+import type { Random } from '../clock.ts';
+import type { Config } from '../config/schema.ts';
+import type { Verdict } from './classify.ts';
 
 /** Half a second, then one, two, four, … */
 const BASE_MS = 500;
@@ -14,50 +14,47 @@ const MAX_SAVED = 10;
  * budget's share and no more, however many calls there are and however often each may try.
  */
 export class RetryBudget {
-	readonly #share: number;
-	#saved = MAX_SAVED;
-	#at: number;
+  readonly #share: number;
+  #saved = MAX_SAVED;
+  #at: number;
 
-	constructor(share: number, now: number) {
-		this.#share = share;
-		this.#at = now;
-	}
+  constructor(share: number, now: number) {
+    this.#share = share;
+    this.#at = now;
+  }
 
-	/** Retries that could be made now. */
-	remaining(now: number): number {
-		return Math.min(
-			MAX_SAVED,
-			this.#saved + FLOOR_PER_MS * Math.max(0, now - this.#at),
-		);
-	}
+  /** Retries that could be made now. */
+  remaining(now: number): number {
+    return Math.min(MAX_SAVED, this.#saved + FLOOR_PER_MS * Math.max(0, now - this.#at));
+  }
 
-	#refill(now: number): void {
-		this.#saved = this.remaining(now);
-		this.#at = Math.max(now, this.#at);
-	}
+  #refill(now: number): void {
+    this.#saved = this.remaining(now);
+    this.#at = Math.max(now, this.#at);
+  }
 
-	firstAttempt(now: number): void {
-		this.#refill(now);
-		this.#saved = Math.min(MAX_SAVED, this.#saved + this.#share);
-	}
+  firstAttempt(now: number): void {
+    this.#refill(now);
+    this.#saved = Math.min(MAX_SAVED, this.#saved + this.#share);
+  }
 
-	/** True when a retry may be made; then it is paid. */
-	take(now: number): boolean {
-		this.#refill(now);
-		if (this.#saved < 1) return false;
-		this.#saved -= 1;
-		return true;
-	}
+  /** True when a retry may be made; then it is paid. */
+  take(now: number): boolean {
+    this.#refill(now);
+    if (this.#saved < 1) return false;
+    this.#saved -= 1;
+    return true;
+  }
 }
 
 /** Whether a failed attempt is followed by another, and when. */
 export type NextAttempt =
-	| {
-			readonly retry: true;
-			readonly delayMs: number;
-			readonly source: "retry_after" | "backoff";
-	  }
-	| { readonly retry: false };
+  | {
+      readonly retry: true;
+      readonly delayMs: number;
+      readonly source: 'retry_after' | 'backoff';
+    }
+  | { readonly retry: false };
 
 const NO: NextAttempt = { retry: false };
 
@@ -67,40 +64,33 @@ const NO: NextAttempt = { retry: false };
  * never earlier than the API asks.
  */
 export function nextAttempt(options: {
-	verdict: Verdict;
-	/** Attempts made so far. */
-	attempts: number;
-	retries: Config["retries"];
-	budget: RetryBudget;
-	now: number;
-	deadlineAt: number;
-	random: Random;
+  verdict: Verdict;
+  /** Attempts made so far. */
+  attempts: number;
+  retries: Config['retries'];
+  budget: RetryBudget;
+  now: number;
+  deadlineAt: number;
+  random: Random;
 }): NextAttempt {
-	const { verdict, attempts, retries, budget, now, deadlineAt, random } =
-		options;
-	if (!verdict.isRetryable || attempts >= retries.maxAttempts) return NO;
-	const { retryAfterMs } = verdict;
-	// A 429 that names neither a time nor a cause may never end: one more attempt, and no third.
-	if (
-		verdict.kind === "rate_limited" &&
-		retryAfterMs === undefined &&
-		attempts > 1
-	)
-		return NO;
-	const isPaced = verdict.kind === "rate_limited" && retryAfterMs !== undefined;
-	const backoffMs =
-		random() * Math.min(retries.maxDelay, BASE_MS * 2 ** (attempts - 1));
-	const delayMs = isPaced
-		? retryAfterMs
-		: retryAfterMs === undefined
-			? backoffMs
-			: retryAfterMs + random() * Math.max(1_000, 0.1 * retryAfterMs);
-	// Sleeping past the deadline would only make the refusal later.
-	if (now + delayMs >= deadlineAt) return NO;
-	if (!isPaced && !budget.take(now)) return NO;
-	return {
-		retry: true,
-		delayMs,
-		source: retryAfterMs === undefined ? "backoff" : "retry_after",
-	};
+  const { verdict, attempts, retries, budget, now, deadlineAt, random } = options;
+  if (!verdict.isRetryable || attempts >= retries.maxAttempts) return NO;
+  const { retryAfterMs } = verdict;
+  // A 429 that names neither a time nor a cause may never end: one more attempt, and no third.
+  if (verdict.kind === 'rate_limited' && retryAfterMs === undefined && attempts > 1) return NO;
+  const isPaced = verdict.kind === 'rate_limited' && retryAfterMs !== undefined;
+  const backoffMs = random() * Math.min(retries.maxDelay, BASE_MS * 2 ** (attempts - 1));
+  const delayMs = isPaced
+    ? retryAfterMs
+    : retryAfterMs === undefined
+      ? backoffMs
+      : retryAfterMs + random() * Math.max(1_000, 0.1 * retryAfterMs);
+  // Sleeping past the deadline would only make the refusal later.
+  if (now + delayMs >= deadlineAt) return NO;
+  if (!isPaced && !budget.take(now)) return NO;
+  return {
+    retry: true,
+    delayMs,
+    source: retryAfterMs === undefined ? 'backoff' : 'retry_after',
+  };
 }

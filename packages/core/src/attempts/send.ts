@@ -1,37 +1,34 @@
-import type { Middleware } from "@anthropic-ai/sdk";
-import type { Granted } from "../admission/admission.ts";
-import { readRateHeaders } from "../admission/rate-headers.ts";
-import { AbortedError, isHeadgateError } from "../errors.ts";
-import type { Plan } from "../policy/plan.ts";
-import type { ApiRequest, Call } from "../request/read.ts";
-import type {
-	AttemptTelemetry,
-	CallTelemetry,
-} from "../telemetry/telemetry.ts";
-import { classifyResponse, classifyThrown, type Verdict } from "./classify.ts";
-import { followBody } from "./follow.ts";
-import type { Parts } from "./parts.ts";
-import { type LinkedSignal, linkSignals } from "./signals.ts";
+import type { Middleware } from '@anthropic-ai/sdk';
+import type { Granted } from '../admission/admission.ts';
+import { readRateHeaders } from '../admission/rate-headers.ts';
+import { AbortedError, isHeadgateError } from '../errors.ts';
+import type { Plan } from '../policy/plan.ts';
+import type { ApiRequest, Call } from '../request/read.ts';
+import type { AttemptTelemetry, CallTelemetry } from '../telemetry/telemetry.ts';
+import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
+import { followBody } from './follow.ts';
+import type { Parts } from './parts.ts';
+import { type LinkedSignal, linkSignals } from './signals.ts';
 
 /** One HTTP request, and all that it needs. */
 export interface Sending {
-	readonly request: ApiRequest;
-	readonly next: Parameters<Middleware>[1];
-	readonly options: NonNullable<Parameters<Middleware>[2]["options"]>;
-	readonly call: Call;
-	readonly plan: Plan;
-	readonly granted: Granted | undefined;
-	readonly attempt: number;
-	readonly deadlineAt: number;
-	readonly signals: readonly AbortSignal[];
-	readonly story: CallTelemetry;
+  readonly request: ApiRequest;
+  readonly next: Parameters<Middleware>[1];
+  readonly options: NonNullable<Parameters<Middleware>[2]['options']>;
+  readonly call: Call;
+  readonly plan: Plan;
+  readonly granted: Granted | undefined;
+  readonly attempt: number;
+  readonly deadlineAt: number;
+  readonly signals: readonly AbortSignal[];
+  readonly story: CallTelemetry;
 }
 
 /** An attempt that gave no answer: the response to hand back, or the error to throw. */
 export interface Failure {
-	readonly verdict: Verdict;
-	readonly response?: Response;
-	readonly error?: unknown;
+  readonly verdict: Verdict;
+  readonly response?: Response;
+  readonly error?: unknown;
 }
 
 /** Milliseconds that an error's body may take. */
@@ -39,12 +36,12 @@ const ERROR_BODY_MS = 10_000;
 
 /** Nothing was sent when the connection itself could not be made. */
 const UNSENT = new Set([
-	"ECONNREFUSED",
-	"ENOTFOUND",
-	"EAI_AGAIN",
-	"EHOSTUNREACH",
-	"ENETUNREACH",
-	"UND_ERR_CONNECT_TIMEOUT",
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
 ]);
 
 /**
@@ -52,169 +49,144 @@ const UNSENT = new Set([
  * the spans are closed when the body ends. Every other way out closes them here.
  */
 export async function send(
-	parts: Parts,
-	sending: Sending,
+  parts: Parts,
+  sending: Sending,
 ): Promise<{ response: Response } | { failure: Failure }> {
-	const { request, next, call, granted, attempt, deadlineAt, signals, story } =
-		sending;
-	const { clock, alarms } = parts;
-	const startedAt = clock.now();
-	const telemetry = story.attemptStarted(attempt, startedAt);
-	const link = linkSignals(signals);
-	const deadline = alarms.set(deadlineAt, () =>
-		link.abort(
-			new AbortedError("the deadline passed before the call was done", {
-				reason: "deadline",
-			}),
-		),
-	);
-	const timeout = ownTimeout(parts, sending, link);
-	const release = () => {
-		deadline.cancel();
-		timeout?.cancel();
-		link.release();
-	};
+  const { request, next, call, granted, attempt, deadlineAt, signals, story } = sending;
+  const { clock, alarms } = parts;
+  const startedAt = clock.now();
+  const telemetry = story.attemptStarted(attempt, startedAt);
+  const link = linkSignals(signals);
+  const deadline = alarms.set(deadlineAt, () =>
+    link.abort(
+      new AbortedError('the deadline passed before the call was done', {
+        reason: 'deadline',
+      }),
+    ),
+  );
+  const timeout = ownTimeout(parts, sending, link);
+  const release = () => {
+    deadline.cancel();
+    timeout?.cancel();
+    link.release();
+  };
 
-	if (attempt > 1)
-		request.headers.set("x-stainless-retry-count", String(attempt - 1));
-	let response: Response;
-	try {
-		response = await telemetry.run(() =>
-			next({ ...request, signal: link.signal }),
-		);
-	} catch (error) {
-		release();
-		return { failure: failThrown(sending, link, telemetry, error) };
-	}
-	timeout?.cancel();
-	const headroom = readRateHeaders(response.headers);
-	telemetry.responded(response, headroom);
-	granted?.lease.responded(headroom, startedAt);
+  if (attempt > 1) request.headers.set('x-stainless-retry-count', String(attempt - 1));
+  let response: Response;
+  try {
+    response = await telemetry.run(() => next({ ...request, signal: link.signal }));
+  } catch (error) {
+    release();
+    return { failure: failThrown(sending, link, telemetry, error) };
+  }
+  timeout?.cancel();
+  const headroom = readRateHeaders(response.headers);
+  telemetry.responded(response, headroom);
+  granted?.lease.responded(headroom, startedAt);
 
-	if (!response.ok) {
-		const failed = await failResponse(parts, response, link);
-		release();
-		granted?.lease.drop("refused");
-		const { errorType, errorCode } = failed.verdict;
-		telemetry.end({ outcome: "error", errorType, errorCode });
-		return { failure: failed };
-	}
-	return {
-		response: followBody(parts, response, {
-			call,
-			plan: sending.plan,
-			granted,
-			story,
-			telemetry,
-			link,
-			startedAt,
-			release,
-		}),
-	};
+  if (!response.ok) {
+    const failed = await failResponse(parts, response, link);
+    release();
+    granted?.lease.drop('refused');
+    const { errorType, errorCode } = failed.verdict;
+    telemetry.end({ outcome: 'error', errorType, errorCode });
+    return { failure: failed };
+  }
+  return {
+    response: followBody(parts, response, {
+      call,
+      plan: sending.plan,
+      granted,
+      story,
+      telemetry,
+      link,
+      startedAt,
+      release,
+    }),
+  };
 }
 
 /**
  * The SDK's timer is spent once it has fired: later attempts of the same call get one of ours, as long as the SDK's
  * was, whose error the SDK takes for its own.
  */
-function ownTimeout(
-	{ alarms, clock }: Parts,
-	{ request, signals }: Sending,
-	link: LinkedSignal,
-) {
-	if (
-		request.signal === undefined ||
-		request.signal === null ||
-		signals.includes(request.signal)
-	)
-		return undefined;
-	const seconds = Number(request.headers.get("x-stainless-timeout"));
-	const ms = seconds > 0 ? seconds * 1000 : 600_000;
-	return alarms.set(clock.now() + ms, () =>
-		link.abort(new DOMException("Request timed out.", "AbortError")),
-	);
+function ownTimeout({ alarms, clock }: Parts, { request, signals }: Sending, link: LinkedSignal) {
+  if (request.signal === undefined || request.signal === null || signals.includes(request.signal))
+    return undefined;
+  const seconds = Number(request.headers.get('x-stainless-timeout'));
+  const ms = seconds > 0 ? seconds * 1000 : 600_000;
+  return alarms.set(clock.now() + ms, () => link.abort(new DOMException('Request timed out.', 'AbortError')));
 }
 
 function failThrown(
-	sending: Sending,
-	link: LinkedSignal,
-	telemetry: AttemptTelemetry,
-	error: unknown,
+  sending: Sending,
+  link: LinkedSignal,
+  telemetry: AttemptTelemetry,
+  error: unknown,
 ): Failure {
-	const { granted, options, plan } = sending;
-	const { reason } = link.signal;
-	const isOurs = link.signal.aborted && isHeadgateError(reason);
-	const isCallers =
-		isOurs ||
-		options.signal?.aborted === true ||
-		plan.caller.signals.some((signal) => signal.aborted);
-	const verdict = classifyThrown(
-		isCallers ? "caller" : link.signal.aborted ? "timeout" : undefined,
-	);
-	granted?.lease.drop(isUnsent(error) ? "unsent" : "lost");
-	telemetry.end({
-		outcome: verdict.kind === "aborted" ? "aborted" : "error",
-		errorType: verdict.errorType,
-	});
-	if (isOurs) return { verdict, error: reason };
-	const isHangUp = isCallers && options.signal?.aborted !== true;
-	return {
-		verdict,
-		error: isHangUp
-			? new AbortedError("the caller hung up", { reason: "aborted" })
-			: error,
-	};
+  const { granted, options, plan } = sending;
+  const { reason } = link.signal;
+  const isOurs = link.signal.aborted && isHeadgateError(reason);
+  const isCallers =
+    isOurs || options.signal?.aborted === true || plan.caller.signals.some((signal) => signal.aborted);
+  const verdict = classifyThrown(isCallers ? 'caller' : link.signal.aborted ? 'timeout' : undefined);
+  granted?.lease.drop(isUnsent(error) ? 'unsent' : 'lost');
+  telemetry.end({
+    outcome: verdict.kind === 'aborted' ? 'aborted' : 'error',
+    errorType: verdict.errorType,
+  });
+  if (isOurs) return { verdict, error: reason };
+  const isHangUp = isCallers && options.signal?.aborted !== true;
+  return {
+    verdict,
+    error: isHangUp ? new AbortedError('the caller hung up', { reason: 'aborted' }) : error,
+  };
 }
 
 function isUnsent(error: unknown): boolean {
-	const seen = new Set<unknown>();
-	for (
-		let at = error;
-		typeof at === "object" && at !== null && !seen.has(at);
-		at = (at as { cause?: unknown }).cause
-	) {
-		const { code } = at as { code?: unknown };
-		if (typeof code === "string" && UNSENT.has(code)) return true;
-		seen.add(at);
-	}
-	return false;
+  const seen = new Set<unknown>();
+  for (
+    let at = error;
+    typeof at === 'object' && at !== null && !seen.has(at);
+    at = (at as { cause?: unknown }).cause
+  ) {
+    const { code } = at as { code?: unknown };
+    if (typeof code === 'string' && UNSENT.has(code)) return true;
+    seen.add(at);
+  }
+  return false;
 }
 
 /** A failed response, read whole, and made anew for the SDK: which must not retry what was decided here. */
 async function failResponse(
-	{ alarms, clock }: Parts,
-	response: Response,
-	link: LinkedSignal,
+  { alarms, clock }: Parts,
+  response: Response,
+  link: LinkedSignal,
 ): Promise<Failure> {
-	const bound = alarms.set(clock.now() + ERROR_BODY_MS, () =>
-		link.abort(new DOMException("Too slow.", "AbortError")),
-	);
-	let body = "";
-	try {
-		body = await response.text();
-	} catch {
-		// A body that broke off: status and headers say enough.
-	} finally {
-		bound.cancel();
-	}
-	const headers = new Headers(response.headers);
-	headers.set("x-should-retry", "false");
-	// The body is decoded by now, and may be shorter than was announced.
-	headers.delete("content-encoding");
-	headers.delete("content-length");
-	const verdict = classifyResponse(
-		response.status,
-		response.headers,
-		body,
-		clock.wall(),
-	);
-	const { status, statusText } = response;
-	return {
-		verdict,
-		response: new Response(body === "" ? null : body, {
-			status,
-			statusText,
-			headers,
-		}),
-	};
+  const bound = alarms.set(clock.now() + ERROR_BODY_MS, () =>
+    link.abort(new DOMException('Too slow.', 'AbortError')),
+  );
+  let body = '';
+  try {
+    body = await response.text();
+  } catch {
+    // A body that broke off: status and headers say enough.
+  } finally {
+    bound.cancel();
+  }
+  const headers = new Headers(response.headers);
+  headers.set('x-should-retry', 'false');
+  // The body is decoded by now, and may be shorter than was announced.
+  headers.delete('content-encoding');
+  headers.delete('content-length');
+  const verdict = classifyResponse(response.status, response.headers, body, clock.wall());
+  const { status, statusText } = response;
+  return {
+    verdict,
+    response: new Response(body === '' ? null : body, {
+      status,
+      statusText,
+      headers,
+    }),
+  };
 }

@@ -1,63 +1,56 @@
 /** Who is asking, and how the answer is wanted. Every field is optional: what is left out has a default. */
 export interface Caller {
-	/** Whom quotas and fairness are counted by. Left out: `anonymous`. */
-	readonly user?: string | undefined;
-	/** The user's organization, where the app has such. */
-	readonly tenant?: string | undefined;
-	/** Plan or class of the user, as `free`; bounded in number, since it labels metrics. */
-	readonly tier?: string | undefined;
-	/** Priority class; left out: the configuration's `defaultLane`. */
-	readonly lane?: string | undefined;
-	/** What the call is for, as `/chat`; adapters fill in the route of the request. */
-	readonly route?: string | undefined;
-	/** Milliseconds from entry into the scope, over queue, attempts and the whole stream. Left out: `timeouts.total`. */
-	readonly deadlineMs?: number | undefined;
-	/** Aborts this caller's queued and running calls. */
-	readonly signal?: AbortSignal | undefined;
-	/** Copied to spans as `headgate.label.*`; never to metrics. */
-	readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** Whom quotas and fairness are counted by. Left out: `anonymous`. */
+  readonly user?: string | undefined;
+  /** The user's organization, where the app has such. */
+  readonly tenant?: string | undefined;
+  /** Plan or class of the user, as `free`; bounded in number, since it labels metrics. */
+  readonly tier?: string | undefined;
+  /** Priority class; left out: the configuration's `defaultLane`. */
+  readonly lane?: string | undefined;
+  /** What the call is for, as `/chat`; adapters fill in the route of the request. */
+  readonly route?: string | undefined;
+  /** Milliseconds from entry into the scope, over queue, attempts and the whole stream. Left out: `timeouts.total`. */
+  readonly deadlineMs?: number | undefined;
+  /** Aborts this caller's queued and running calls. */
+  readonly signal?: AbortSignal | undefined;
+  /** Copied to spans as `headgate.label.*`; never to metrics. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
 /** The name under which calls without a user are counted. */
-export const ANONYMOUS = "anonymous";
+export const ANONYMOUS = 'anonymous';
 
 /** The longest identity kept whole. Longer ones are cut: a key in memory has a bound whatever a client sends. */
 const MAX_ID_LENGTH = 256;
 
-const TEXT_FIELDS = ["user", "tenant", "tier", "lane", "route"] as const;
+const TEXT_FIELDS = ['user', 'tenant', 'tier', 'lane', 'route'] as const;
 
 /**
  * The caller as the governor keeps it: text fields are text of bounded length.
  * @throws TypeError naming the field and its type, since a wrong identity must not pass as `anonymous`.
  */
 export function normalizeCaller(caller: Caller): Caller {
-	if (typeof caller !== "object" || caller === null) {
-		throw new TypeError(
-			`Headgate caller: expected an object such as { user: 'ada' }, received ${typeof caller}`,
-		);
-	}
-	const clean: Record<string, unknown> = { ...caller };
-	for (const field of TEXT_FIELDS) {
-		const value: unknown = clean[field];
-		if (value === undefined || value === null) delete clean[field];
-		else if (typeof value === "number" || typeof value === "bigint")
-			clean[field] = String(value);
-		else if (typeof value !== "string") {
-			throw new TypeError(
-				`Headgate caller.${field}: expected text or a number, received ${typeof value}`,
-			);
-		} else if (value.length > MAX_ID_LENGTH)
-			clean[field] = value.slice(0, MAX_ID_LENGTH);
-		else if (value === "") delete clean[field];
-	}
-	const { deadlineMs } = caller;
-	if (
-		deadlineMs !== undefined &&
-		!(typeof deadlineMs === "number" && deadlineMs > 0)
-	) {
-		throw new TypeError(
-			`Headgate caller.deadlineMs: expected milliseconds above 0, received ${String(deadlineMs)}`,
-		);
-	}
-	return clean as Caller;
+  if (typeof caller !== 'object' || caller === null) {
+    throw new TypeError(
+      `Headgate caller: expected an object such as { user: 'ada' }, received ${typeof caller}`,
+    );
+  }
+  const clean: Record<string, unknown> = { ...caller };
+  for (const field of TEXT_FIELDS) {
+    const value: unknown = clean[field];
+    if (value === undefined || value === null) delete clean[field];
+    else if (typeof value === 'number' || typeof value === 'bigint') clean[field] = String(value);
+    else if (typeof value !== 'string') {
+      throw new TypeError(`Headgate caller.${field}: expected text or a number, received ${typeof value}`);
+    } else if (value.length > MAX_ID_LENGTH) clean[field] = value.slice(0, MAX_ID_LENGTH);
+    else if (value === '') delete clean[field];
+  }
+  const { deadlineMs } = caller;
+  if (deadlineMs !== undefined && !(typeof deadlineMs === 'number' && deadlineMs > 0)) {
+    throw new TypeError(
+      `Headgate caller.deadlineMs: expected milliseconds above 0, received ${String(deadlineMs)}`,
+    );
+  }
+  return clean as Caller;
 }

@@ -1,119 +1,98 @@
-import { AsyncLocalStorage } from "node:async_hooks";
-import type { Clock } from "../clock.ts";
-import { type Caller, normalizeCaller } from "./caller.ts";
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Clock } from '../clock.ts';
+import { type Caller, normalizeCaller } from './caller.ts';
 
 /** A caller, or how to find it. The function is asked once, at the first governed call of its scope. */
 export type CallerSource = Caller | (() => Caller | Promise<Caller>);
 
 /** The caller of one call, with the point in time by which it must be done. */
 export interface ResolvedCaller extends Caller {
-	/** On the governor's clock. */
-	readonly deadlineAt?: number | undefined;
-	/** Every signal of the nested scopes. */
-	readonly signals: readonly AbortSignal[];
+  /** On the governor's clock. */
+  readonly deadlineAt?: number | undefined;
+  /** Every signal of the nested scopes. */
+  readonly signals: readonly AbortSignal[];
 }
 
 /** One `run`, or one HTTP request. */
 export class Scope {
-	readonly #source: CallerSource;
-	readonly #parent: Scope | undefined;
-	readonly #enteredAt: number;
-	readonly #signal: AbortSignal | undefined;
-	#resolved: ResolvedCaller | Promise<ResolvedCaller> | undefined;
+  readonly #source: CallerSource;
+  readonly #parent: Scope | undefined;
+  readonly #enteredAt: number;
+  readonly #signal: AbortSignal | undefined;
+  #resolved: ResolvedCaller | Promise<ResolvedCaller> | undefined;
 
-	constructor(
-		source: CallerSource,
-		enteredAt: number,
-		parent?: Scope,
-		signal?: AbortSignal,
-	) {
-		this.#source = source;
-		this.#parent = parent;
-		this.#enteredAt = enteredAt;
-		this.#signal = signal;
-	}
+  constructor(source: CallerSource, enteredAt: number, parent?: Scope, signal?: AbortSignal) {
+    this.#source = source;
+    this.#parent = parent;
+    this.#enteredAt = enteredAt;
+    this.#signal = signal;
+  }
 
-	/**
-	 * Lazy, since a framework may know its user only after hooks that run later than ours; and once, since
-	 * the answer must not change between two calls of a request. A throw is kept: every call gets the same.
-	 */
-	resolve(): ResolvedCaller | Promise<ResolvedCaller> {
-		this.#resolved ??= this.#merge();
-		return this.#resolved;
-	}
+  /**
+   * Lazy, since a framework may know its user only after hooks that run later than ours; and once, since
+   * the answer must not change between two calls of a request. A throw is kept: every call gets the same.
+   */
+  resolve(): ResolvedCaller | Promise<ResolvedCaller> {
+    this.#resolved ??= this.#merge();
+    return this.#resolved;
+  }
 
-	#merge(): ResolvedCaller | Promise<ResolvedCaller> {
-		const source = this.#source;
-		const own = typeof source === "function" ? source() : source;
-		const outer = this.#parent?.resolve();
-		if (own instanceof Promise || outer instanceof Promise) {
-			return Promise.all([own, outer]).then(([mine, theirs]) =>
-				this.#combine(mine, theirs),
-			);
-		}
-		return this.#combine(own, outer);
-	}
+  #merge(): ResolvedCaller | Promise<ResolvedCaller> {
+    const source = this.#source;
+    const own = typeof source === 'function' ? source() : source;
+    const outer = this.#parent?.resolve();
+    if (own instanceof Promise || outer instanceof Promise) {
+      return Promise.all([own, outer]).then(([mine, theirs]) => this.#combine(mine, theirs));
+    }
+    return this.#combine(own, outer);
+  }
 
-	#combine(caller: Caller, outer: ResolvedCaller | undefined): ResolvedCaller {
-		const own = normalizeCaller(caller);
-		const deadlines = [
-			outer?.deadlineAt,
-			own.deadlineMs === undefined
-				? undefined
-				: this.#enteredAt + own.deadlineMs,
-		].filter((at) => at !== undefined);
-		const signals = [
-			...(outer?.signals ?? []),
-			this.#signal,
-			own.signal,
-		].filter((signal) => signal !== undefined);
-		const named = Object.fromEntries(
-			Object.entries(own).filter(([, value]) => value !== undefined),
-		);
-		return {
-			...outer,
-			...named,
-			signals,
-			// An inner scope may be in more of a hurry than the outer one, never in less.
-			deadlineAt: deadlines.length === 0 ? undefined : Math.min(...deadlines),
-		};
-	}
+  #combine(caller: Caller, outer: ResolvedCaller | undefined): ResolvedCaller {
+    const own = normalizeCaller(caller);
+    const deadlines = [
+      outer?.deadlineAt,
+      own.deadlineMs === undefined ? undefined : this.#enteredAt + own.deadlineMs,
+    ].filter((at) => at !== undefined);
+    const signals = [...(outer?.signals ?? []), this.#signal, own.signal].filter(
+      (signal) => signal !== undefined,
+    );
+    const named = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+    return {
+      ...outer,
+      ...named,
+      signals,
+      // An inner scope may be in more of a hurry than the outer one, never in less.
+      deadlineAt: deadlines.length === 0 ? undefined : Math.min(...deadlines),
+    };
+  }
 }
 
 /** Where the scope of the running code is kept, and the scopes that a lost context can be rejoined to. */
 export class Scopes {
-	readonly #clock: Clock;
-	readonly #storage = new AsyncLocalStorage<Scope>();
-	readonly #byKey = new WeakMap<object, Scope>();
+  readonly #clock: Clock;
+  readonly #storage = new AsyncLocalStorage<Scope>();
+  readonly #byKey = new WeakMap<object, Scope>();
 
-	constructor(clock: Clock) {
-		this.#clock = clock;
-	}
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
-	current(): Scope | undefined {
-		return this.#storage.getStore();
-	}
+  current(): Scope | undefined {
+    return this.#storage.getStore();
+  }
 
-	open(
-		source: CallerSource,
-		options: { signal?: AbortSignal; key?: object } = {},
-	): Scope {
-		const scope = new Scope(
-			source,
-			this.#clock.now(),
-			this.current(),
-			options.signal,
-		);
-		if (options.key !== undefined) this.#byKey.set(options.key, scope);
-		return scope;
-	}
+  open(source: CallerSource, options: { signal?: AbortSignal; key?: object } = {}): Scope {
+    const scope = new Scope(source, this.#clock.now(), this.current(), options.signal);
+    if (options.key !== undefined) this.#byKey.set(options.key, scope);
+    return scope;
+  }
 
-	run<T>(scope: Scope, fn: () => T): T {
-		return this.#storage.run(scope, fn);
-	}
+  run<T>(scope: Scope, fn: () => T): T {
+    return this.#storage.run(scope, fn);
+  }
 
-	/** The scope opened for `key`, as for a framework's request object. */
-	of(key: object): Scope | undefined {
-		return this.#byKey.get(key);
-	}
+  /** The scope opened for `key`, as for a framework's request object. */
+  of(key: object): Scope | undefined {
+    return this.#byKey.get(key);
+  }
 }

@@ -1,131 +1,115 @@
-import * as z from "zod";
-import { ConfigError, type ConfigProblem } from "../errors.ts";
-import { findContradictions } from "./checks.ts";
-import { type Config, configSchema } from "./schema.ts";
+import * as z from 'zod';
+import { ConfigError, type ConfigProblem } from '../errors.ts';
+import { findContradictions } from './checks.ts';
+import { type Config, configSchema } from './schema.ts';
 
 /** Reads a configuration whole. @throws ConfigError with every problem at once. */
 export function parseConfig(input: unknown, source?: string): Config {
-	const result = configSchema.safeParse(input ?? {}, { reportInput: true });
-	if (!result.success)
-		throw new ConfigError(result.error.issues.flatMap(toProblems), source);
-	const problems = findContradictions(result.data);
-	if (problems.length > 0) throw new ConfigError(problems, source);
-	return deepFreeze(result.data);
+  const result = configSchema.safeParse(input ?? {}, { reportInput: true });
+  if (!result.success) throw new ConfigError(result.error.issues.flatMap(toProblems), source);
+  const problems = findContradictions(result.data);
+  if (problems.length > 0) throw new ConfigError(problems, source);
+  return deepFreeze(result.data);
 }
 
 /** JSON Schema of the configuration file, for completion in editors. */
 export function configJsonSchema(): Record<string, unknown> {
-	return z.toJSONSchema(configSchema, {
-		io: "input",
-		unrepresentable: "any",
-	}) as Record<string, unknown>;
+  return z.toJSONSchema(configSchema, {
+    io: 'input',
+    unrepresentable: 'any',
+  }) as Record<string, unknown>;
 }
 
 type Issue = z.core.$ZodIssue;
 
 function toProblems(issue: Issue): ConfigProblem[] {
-	const path = formatPath(issue.path);
-	const received = describeValue(issue.input);
-	switch (issue.code) {
-		case "unrecognized_keys":
-			return issue.keys.map((key) => ({
-				path: formatPath([...issue.path, key]),
-				message: "unknown key",
-				expected: "one of the documented keys",
-				received: describeValue(
-					(issue.input as Record<string, unknown> | undefined)?.[key],
-				),
-			}));
-		case "invalid_union": {
-			// A union of "a number" and "a text that reads as one": the branch of the value's own type says most.
-			const branches = issue.errors
-				.map((branch) => branch[0])
-				.filter((first) => first !== undefined);
-			const said =
-				branches.find((first) => first.code !== "invalid_type") ?? branches[0];
-			const expected = said === undefined ? issue.message : expectation(said);
-			return [{ path, message: "wrong value", expected, received }];
-		}
-		case "invalid_type":
-			return issue.input === undefined
-				? [
-						{
-							path,
-							message: "is missing",
-							expected: expectation(issue),
-							received: "nothing",
-						},
-					]
-				: [
-						{
-							path,
-							message: `wrong type`,
-							expected: expectation(issue),
-							received,
-						},
-					];
-		default:
-			return [
-				{
-					path,
-					message: "wrong value",
-					expected: expectation(issue),
-					received,
-				},
-			];
-	}
+  const path = formatPath(issue.path);
+  const received = describeValue(issue.input);
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return issue.keys.map((key) => ({
+        path: formatPath([...issue.path, key]),
+        message: 'unknown key',
+        expected: 'one of the documented keys',
+        received: describeValue((issue.input as Record<string, unknown> | undefined)?.[key]),
+      }));
+    case 'invalid_union': {
+      // A union of "a number" and "a text that reads as one": the branch of the value's own type says most.
+      const branches = issue.errors.map((branch) => branch[0]).filter((first) => first !== undefined);
+      const said = branches.find((first) => first.code !== 'invalid_type') ?? branches[0];
+      const expected = said === undefined ? issue.message : expectation(said);
+      return [{ path, message: 'wrong value', expected, received }];
+    }
+    case 'invalid_type':
+      return issue.input === undefined
+        ? [
+            {
+              path,
+              message: 'is missing',
+              expected: expectation(issue),
+              received: 'nothing',
+            },
+          ]
+        : [
+            {
+              path,
+              message: `wrong type`,
+              expected: expectation(issue),
+              received,
+            },
+          ];
+    default:
+      return [
+        {
+          path,
+          message: 'wrong value',
+          expected: expectation(issue),
+          received,
+        },
+      ];
+  }
 }
 
 function expectation(issue: Issue): string {
-	// A schema with words of its own says more than the bare type.
-	if (
-		issue.code === "invalid_type" &&
-		issue.message.startsWith("Invalid input")
-	)
-		return article(issue.expected);
-	if (issue.code === "invalid_value")
-		return `one of ${issue.values.map((value) => String(value)).join(", ")}`;
-	return issue.message;
+  // A schema with words of its own says more than the bare type.
+  if (issue.code === 'invalid_type' && issue.message.startsWith('Invalid input'))
+    return article(issue.expected);
+  if (issue.code === 'invalid_value')
+    return `one of ${issue.values.map((value) => String(value)).join(', ')}`;
+  return issue.message;
 }
 
 const ARTICLES: Record<string, string> = {
-	array: "a list",
-	object: "a mapping",
-	record: "a mapping",
-	string: "text",
-	number: "a number",
-	int: "a whole number",
-	boolean: "true or false",
+  array: 'a list',
+  object: 'a mapping',
+  record: 'a mapping',
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
 };
 const article = (type: string) => ARTICLES[type] ?? type;
 
 export function formatPath(path: readonly PropertyKey[]): string {
-	return path.reduce<string>(
-		(text, key) =>
-			typeof key === "number"
-				? `${text}[${key}]`
-				: text === ""
-					? String(key)
-					: `${text}.${String(key)}`,
-		"",
-	);
+  return path.reduce<string>(
+    (text, key) =>
+      typeof key === 'number' ? `${text}[${key}]` : text === '' ? String(key) : `${text}.${String(key)}`,
+    '',
+  );
 }
 
 /** A value as it stands in a message: short, on one line. */
 export function describeValue(value: unknown): string {
-	if (value === undefined) return "nothing";
-	const text =
-		typeof value === "bigint" || typeof value === "symbol"
-			? String(value)
-			: JSON.stringify(value);
-	if (text === undefined) return typeof value;
-	return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  if (value === undefined) return 'nothing';
+  const text = typeof value === 'bigint' || typeof value === 'symbol' ? String(value) : JSON.stringify(value);
+  if (text === undefined) return typeof value;
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 function deepFreeze<T>(value: T): T {
-	if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
-		Object.freeze(value);
-		for (const inner of Object.values(value)) deepFreeze(inner);
-	}
-	return value;
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) deepFreeze(inner);
+  }
+  return value;
 }

@@ -1,5 +1,5 @@
-import * as z from "zod";
-import { amount, duration, rate } from "./units.ts";
+import * as z from 'zod';
+import { amount, duration, rate } from './units.ts';
 
 /**
  * The one definition of the configuration: validation, the TypeScript types and the published JSON
@@ -8,255 +8,184 @@ import { amount, duration, rate } from "./units.ts";
  */
 
 const name = z
-	.string()
-	.min(1, { error: "a name" })
-	.max(64, { error: "a name of at most 64 characters" })
-	.regex(/^[\w.:-]+$/, { error: "a name of letters, digits, and . _ : -" });
+  .string()
+  .min(1, { error: 'a name' })
+  .max(64, { error: 'a name of at most 64 characters' })
+  .regex(/^[\w.:-]+$/, { error: 'a name of letters, digits, and . _ : -' });
 
 const globs = z.union([
-	z.string().min(1),
-	z.array(z.string().min(1)).min(1, { error: "at least one pattern" }),
+  z.string().min(1),
+  z.array(z.string().min(1)).min(1, { error: 'at least one pattern' }),
 ]);
-const share = z
-	.number()
-	.min(0, { error: "a share from 0 to 1" })
-	.max(1, { error: "a share from 0 to 1" });
-const count = z
-	.int({ error: "a whole number" })
-	.positive({ error: "a whole number above 0" });
+const share = z.number().min(0, { error: 'a share from 0 to 1' }).max(1, { error: 'a share from 0 to 1' });
+const count = z.int({ error: 'a whole number' }).positive({ error: 'a whole number above 0' });
 
 const bucket = z.strictObject({
-	name: name.describe(
-		"Name of the upstream bucket, as it appears in spans, metrics and errors",
-	),
-	models: z
-		.array(z.string().min(1))
-		.min(1, { error: "at least one model id or pattern" })
-		.describe(
-			"Model ids that share this bucket; `*` matches any run of characters",
-		),
-	requestsPerMinute: amount
-		.optional()
-		.describe("Left out: learned from response headers"),
-	inputTokensPerMinute: amount
-		.optional()
-		.describe("Left out: learned from response headers"),
-	outputTokensPerMinute: amount
-		.optional()
-		.describe("Left out: learned from response headers"),
-	burst: share
-		.refine((value) => value > 0, { error: "a share above 0 and at most 1" })
-		.default(0.1)
-		.describe("Assumed depth of the bucket, as a share of one minute"),
-	concurrency: count
-		.optional()
-		.describe("Calls in flight at once, per process"),
-	outputCharging: z
-		.enum(["realtime", "reserve-max"])
-		.default("realtime")
-		.describe(
-			"Whether the provider charges output as it is produced, or `max_tokens` in advance",
-		),
+  name: name.describe('Name of the upstream bucket, as it appears in spans, metrics and errors'),
+  models: z
+    .array(z.string().min(1))
+    .min(1, { error: 'at least one model id or pattern' })
+    .describe('Model ids that share this bucket; `*` matches any run of characters'),
+  requestsPerMinute: amount.optional().describe('Left out: learned from response headers'),
+  inputTokensPerMinute: amount.optional().describe('Left out: learned from response headers'),
+  outputTokensPerMinute: amount.optional().describe('Left out: learned from response headers'),
+  burst: share
+    .refine((value) => value > 0, { error: 'a share above 0 and at most 1' })
+    .default(0.1)
+    .describe('Assumed depth of the bucket, as a share of one minute'),
+  concurrency: count.optional().describe('Calls in flight at once, per process'),
+  outputCharging: z
+    .enum(['realtime', 'reserve-max'])
+    .default('realtime')
+    .describe('Whether the provider charges output as it is produced, or `max_tokens` in advance'),
 });
 
 const lane = z.strictObject({
-	weight: z
-		.number()
-		.positive({ error: "a weight above 0" })
-		.default(1)
-		.describe("Share of what is left when every guarantee is met"),
-	guarantee: share
-		.default(0)
-		.describe("Share of the bucket that this lane gets whenever it asks"),
-	reserve: share
-		.refine((value) => value < 1, { error: "a share from 0 and below 1" })
-		.default(0)
-		.describe(
-			"Share of the bucket that this lane may not draw on: it is left for lanes of a smaller reserve",
-		),
-	maxWait: duration
-		.prefault("20s")
-		.describe("The longest wait in the queue, from arrival"),
-	maxQueued: count
-		.default(10_000)
-		.describe("Calls that may wait in this lane, per bucket and process"),
-	maxQueuedPerUser: count
-		.default(100)
-		.describe("Calls of one user that may wait in this lane"),
+  weight: z
+    .number()
+    .positive({ error: 'a weight above 0' })
+    .default(1)
+    .describe('Share of what is left when every guarantee is met'),
+  guarantee: share.default(0).describe('Share of the bucket that this lane gets whenever it asks'),
+  reserve: share
+    .refine((value) => value < 1, { error: 'a share from 0 and below 1' })
+    .default(0)
+    .describe(
+      'Share of the bucket that this lane may not draw on: it is left for lanes of a smaller reserve',
+    ),
+  maxWait: duration.prefault('20s').describe('The longest wait in the queue, from arrival'),
+  maxQueued: count.default(10_000).describe('Calls that may wait in this lane, per bucket and process'),
+  maxQueuedPerUser: count.default(100).describe('Calls of one user that may wait in this lane'),
 });
 
 const when = z
-	.strictObject({
-		user: globs.optional(),
-		tenant: globs.optional(),
-		tier: globs.optional(),
-		lane: globs.optional(),
-		route: globs.optional(),
-		model: globs.optional(),
-	})
-	.default({})
-	.describe(
-		"Matchers; every one that is given must match, and a list matches when one of it does",
-	);
+  .strictObject({
+    user: globs.optional(),
+    tenant: globs.optional(),
+    tier: globs.optional(),
+    lane: globs.optional(),
+    route: globs.optional(),
+    model: globs.optional(),
+  })
+  .default({})
+  .describe('Matchers; every one that is given must match, and a list matches when one of it does');
 
 const quota = z.strictObject({
-	name: name.describe(
-		"Name of the rule, as it appears in spans, metrics, errors and headers",
-	),
-	when,
-	per: z
-		.enum(["user", "tenant", "route", "model", "all"])
-		.default("user")
-		.describe("Who has one each"),
-	requests: rate.optional(),
-	inputTokens: rate.optional(),
-	outputTokens: rate.optional(),
-	usd: rate.optional(),
-	concurrency: count.optional().describe("Calls in flight at once"),
-	burst: share
-		.refine((value) => value > 0, { error: "a share above 0 and at most 1" })
-		.default(1)
-		.describe(
-			"Share of the window's quota that may go at once (windows of an hour and less)",
-		),
-	onExceed: z
-		.enum(["refuse", "wait"])
-		.default("refuse")
-		.describe("`wait` parks the call up to its lane's maxWait"),
-	shadow: z
-		.boolean()
-		.default(false)
-		.describe("Decide and record, never refuse"),
+  name: name.describe('Name of the rule, as it appears in spans, metrics, errors and headers'),
+  when,
+  per: z.enum(['user', 'tenant', 'route', 'model', 'all']).default('user').describe('Who has one each'),
+  requests: rate.optional(),
+  inputTokens: rate.optional(),
+  outputTokens: rate.optional(),
+  usd: rate.optional(),
+  concurrency: count.optional().describe('Calls in flight at once'),
+  burst: share
+    .refine((value) => value > 0, { error: 'a share above 0 and at most 1' })
+    .default(1)
+    .describe("Share of the window's quota that may go at once (windows of an hour and less)"),
+  onExceed: z
+    .enum(['refuse', 'wait'])
+    .default('refuse')
+    .describe("`wait` parks the call up to its lane's maxWait"),
+  shadow: z.boolean().default(false).describe('Decide and record, never refuse'),
 });
 
 const cap = z.strictObject({
-	when,
-	maxTokens: count.describe("Ceiling on `max_tokens`"),
-	onExceed: z.enum(["clamp", "refuse"]).default("clamp"),
+  when,
+  maxTokens: count.describe('Ceiling on `max_tokens`'),
+  onExceed: z.enum(['clamp', 'refuse']).default('clamp'),
 });
 
-const usd = z.number().min(0, { error: "a price of at least 0" });
+const usd = z.number().min(0, { error: 'a price of at least 0' });
 const price = z.strictObject({
-	input: usd.describe("USD per million input tokens"),
-	output: usd.describe("USD per million output tokens"),
-	cacheWrite5m: usd.optional(),
-	cacheWrite1h: usd.optional(),
-	cacheRead: usd.optional(),
+  input: usd.describe('USD per million input tokens'),
+  output: usd.describe('USD per million output tokens'),
+  cacheWrite5m: usd.optional(),
+  cacheWrite1h: usd.optional(),
+  cacheRead: usd.optional(),
 });
 
 export const configSchema = z.strictObject({
-	account: z
-		.array(bucket)
-		.default([])
-		.describe(
-			"The default account's limits, one entry per upstream bucket; left out, they are learned",
-		),
-	accounts: z
-		.record(name, z.array(bucket))
-		.default({})
-		.describe("Further accounts by name, same shape"),
-	lanes: z
-		.record(name, lane)
-		.prefault({
-			interactive: { weight: 8, guarantee: 0.5, reserve: 0, maxWait: "20s" },
-			background: { weight: 1, guarantee: 0.05, reserve: 0.15, maxWait: "10m" },
-		})
-		.describe("Priority classes, most urgent first"),
-	defaultLane: name
-		.optional()
-		.describe("Lane of a call that names none; left out, the first lane"),
-	quotas: z
-		.array(quota)
-		.default([])
-		.describe(
-			"Every rule that matches applies, with the account's limits, all or nothing",
-		),
-	caps: z
-		.array(cap)
-		.default([])
-		.describe("Ceilings on `max_tokens`; the lowest that matches holds"),
-	retries: z
-		.strictObject({
-			maxAttempts: count
-				.default(4)
-				.describe("Attempts of one call, the first included"),
-			budget: share
-				.default(0.1)
-				.describe("Retries as a share of first attempts, over all calls"),
-			maxDelay: duration
-				.prefault("30s")
-				.describe("Bound of our own backoff; never shortens a `retry-after`"),
-		})
-		.prefault({}),
-	timeouts: z
-		.strictObject({
-			total: duration
-				.prefault("10m")
-				.describe("A call from arrival to the end of its stream"),
-			streamIdle: duration
-				.prefault("60s")
-				.describe(
-					"A response that nobody reads, or that stalls, is ended after this",
-				),
-		})
-		.prefault({}),
-	hangUp: z
-		.enum(["abort"])
-		.default("abort")
-		.describe("What a hang-up of the HTTP client does to its calls"),
-	unknownCaller: z
-		.enum(["allow", "refuse"])
-		.default("allow")
-		.describe(
-			"A call outside every caller scope: governed as `anonymous`, or refused",
-		),
-	prices: z
-		.record(z.string().min(1), price)
-		.default({})
-		.describe("Overrides of the built-in prices, by model id or pattern"),
-	shadow: z
-		.boolean()
-		.default(false)
-		.describe("The whole policy decides and records, and never refuses"),
-	timeZone: z
-		.string()
-		.refine(isTimeZone, {
-			error: "an IANA time zone such as UTC or Europe/Berlin",
-		})
-		.default("UTC")
-		.describe("Time zone of day and month quotas"),
-	telemetry: z
-		.strictObject({
-			user: z
-				.enum(["hash", "raw", "off"])
-				.default("hash")
-				.describe("How user ids appear on spans; never on metrics"),
-			hashKey: z
-				.string()
-				.min(16, { error: "at least 16 characters" })
-				.optional()
-				.describe("Key of the user hash; left out, one per process"),
-			semconv: z
-				.enum(["latest", "v1.41", "both"])
-				.default("latest")
-				.describe("Which names of `gen_ai.*` metrics are emitted"),
-			spans: z
-				.enum(["auto", "always", "off"])
-				.default("auto")
-				.describe(
-					"Whether a `chat` span is emitted: `auto` where the SDK emits none",
-				),
-		})
-		.prefault({}),
+  account: z
+    .array(bucket)
+    .default([])
+    .describe("The default account's limits, one entry per upstream bucket; left out, they are learned"),
+  accounts: z.record(name, z.array(bucket)).default({}).describe('Further accounts by name, same shape'),
+  lanes: z
+    .record(name, lane)
+    .prefault({
+      interactive: { weight: 8, guarantee: 0.5, reserve: 0, maxWait: '20s' },
+      background: { weight: 1, guarantee: 0.05, reserve: 0.15, maxWait: '10m' },
+    })
+    .describe('Priority classes, most urgent first'),
+  defaultLane: name.optional().describe('Lane of a call that names none; left out, the first lane'),
+  quotas: z
+    .array(quota)
+    .default([])
+    .describe("Every rule that matches applies, with the account's limits, all or nothing"),
+  caps: z.array(cap).default([]).describe('Ceilings on `max_tokens`; the lowest that matches holds'),
+  retries: z
+    .strictObject({
+      maxAttempts: count.default(4).describe('Attempts of one call, the first included'),
+      budget: share.default(0.1).describe('Retries as a share of first attempts, over all calls'),
+      maxDelay: duration.prefault('30s').describe('Bound of our own backoff; never shortens a `retry-after`'),
+    })
+    .prefault({}),
+  timeouts: z
+    .strictObject({
+      total: duration.prefault('10m').describe('A call from arrival to the end of its stream'),
+      streamIdle: duration
+        .prefault('60s')
+        .describe('A response that nobody reads, or that stalls, is ended after this'),
+    })
+    .prefault({}),
+  hangUp: z.enum(['abort']).default('abort').describe('What a hang-up of the HTTP client does to its calls'),
+  unknownCaller: z
+    .enum(['allow', 'refuse'])
+    .default('allow')
+    .describe('A call outside every caller scope: governed as `anonymous`, or refused'),
+  prices: z
+    .record(z.string().min(1), price)
+    .default({})
+    .describe('Overrides of the built-in prices, by model id or pattern'),
+  shadow: z.boolean().default(false).describe('The whole policy decides and records, and never refuses'),
+  timeZone: z
+    .string()
+    .refine(isTimeZone, {
+      error: 'an IANA time zone such as UTC or Europe/Berlin',
+    })
+    .default('UTC')
+    .describe('Time zone of day and month quotas'),
+  telemetry: z
+    .strictObject({
+      user: z
+        .enum(['hash', 'raw', 'off'])
+        .default('hash')
+        .describe('How user ids appear on spans; never on metrics'),
+      hashKey: z
+        .string()
+        .min(16, { error: 'at least 16 characters' })
+        .optional()
+        .describe('Key of the user hash; left out, one per process'),
+      semconv: z
+        .enum(['latest', 'v1.41', 'both'])
+        .default('latest')
+        .describe('Which names of `gen_ai.*` metrics are emitted'),
+      spans: z
+        .enum(['auto', 'always', 'off'])
+        .default('auto')
+        .describe('Whether a `chat` span is emitted: `auto` where the SDK emits none'),
+    })
+    .prefault({}),
 });
 
 function isTimeZone(zone: string): boolean {
-	try {
-		new Intl.DateTimeFormat("en", { timeZone: zone });
-		return true;
-	} catch {
-		return false;
-	}
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What a user writes. */

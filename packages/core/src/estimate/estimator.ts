@@ -1,35 +1,35 @@
-import type { Model } from "../policy/models.ts";
-import type { Call } from "../request/read.ts";
-import { countTokens, readFeatures } from "./input.ts";
-import { Lengths, type Rest } from "./lengths.ts";
-import { cover, learnRatio, type Ratio, UNKNOWN_RATIO } from "./ratio.ts";
+import type { Model } from '../policy/models.ts';
+import type { Call } from '../request/read.ts';
+import { countTokens, readFeatures } from './input.ts';
+import { Lengths, type Rest } from './lengths.ts';
+import { cover, learnRatio, type Ratio, UNKNOWN_RATIO } from './ratio.ts';
 
 /** Before and after: what is learned from, and for whom. */
 export interface EstimateKey {
-	/** Class of models that count and answer alike. */
-	readonly modelClass: string;
-	/** Route or lane: what the call is for shapes its answers. */
-	readonly purpose: string;
-	readonly maxTokens: number;
+  /** Class of models that count and answer alike. */
+  readonly modelClass: string;
+  /** Route or lane: what the call is for shapes its answers. */
+  readonly purpose: string;
+  readonly maxTokens: number;
 }
 
 export interface Estimate {
-	/** Input tokens as counted here, before any correction: what the truth is compared with. */
-	readonly rawInputTokens: number;
-	/** Input tokens to ask for: corrected, and enough for about nine calls in ten. */
-	readonly inputTokens: number;
-	/** Output tokens expected. */
-	readonly outputTokens: number;
-	/** The ceiling of output, `max_tokens`. */
-	readonly maxOutputTokens: number;
-	readonly key: EstimateKey;
+  /** Input tokens as counted here, before any correction: what the truth is compared with. */
+  readonly rawInputTokens: number;
+  /** Input tokens to ask for: corrected, and enough for about nine calls in ten. */
+  readonly inputTokens: number;
+  /** Output tokens expected. */
+  readonly outputTokens: number;
+  /** The ceiling of output, `max_tokens`. */
+  readonly maxOutputTokens: number;
+  readonly key: EstimateKey;
 }
 
 /** How fast answers come: learned per class of models. */
 export interface Pace {
-	/** Milliseconds from the request to its first token. */
-	readonly firstTokenMs: number;
-	readonly tokensPerSecond: number;
+  /** Milliseconds from the request to its first token. */
+  readonly firstTokenMs: number;
+  readonly tokensPerSecond: number;
 }
 
 const START_PACE: Pace = { firstTokenMs: 600, tokensPerSecond: 70 };
@@ -41,99 +41,87 @@ const MAX_KEYS = 2_048;
 
 /** Learned corrections, shared by all calls of a governor. */
 export class Estimator {
-	readonly #ratios = new Map<string, Ratio>();
-	readonly #lengths = new Map<string, Lengths>();
-	readonly #paces = new Map<string, Pace>();
+  readonly #ratios = new Map<string, Ratio>();
+  readonly #lengths = new Map<string, Lengths>();
+  readonly #paces = new Map<string, Pace>();
 
-	estimate(
-		call: Call,
-		model: Model | undefined,
-		purpose: string,
-		maxTokens: number | undefined,
-	): Estimate {
-		const modelClass = model?.class ?? "unknown";
-		const key: EstimateKey = {
-			modelClass,
-			purpose,
-			maxTokens: maxTokens ?? ASSUMED_MAX_TOKENS,
-		};
-		const raw =
-			call.body === undefined
-				? 0
-				: countTokens(readFeatures(call.body), model?.tokenizer ?? "newer");
-		const ratio = this.#ratios.get(modelClass) ?? UNKNOWN_RATIO;
-		return {
-			rawInputTokens: raw,
-			inputTokens: Math.ceil(raw * cover(ratio)),
-			outputTokens: Math.ceil(this.rest(key, 0).mean),
-			maxOutputTokens: key.maxTokens,
-			key,
-		};
-	}
+  estimate(call: Call, model: Model | undefined, purpose: string, maxTokens: number | undefined): Estimate {
+    const modelClass = model?.class ?? 'unknown';
+    const key: EstimateKey = {
+      modelClass,
+      purpose,
+      maxTokens: maxTokens ?? ASSUMED_MAX_TOKENS,
+    };
+    const raw =
+      call.body === undefined ? 0 : countTokens(readFeatures(call.body), model?.tokenizer ?? 'newer');
+    const ratio = this.#ratios.get(modelClass) ?? UNKNOWN_RATIO;
+    return {
+      rawInputTokens: raw,
+      inputTokens: Math.ceil(raw * cover(ratio)),
+      outputTokens: Math.ceil(this.rest(key, 0).mean),
+      maxOutputTokens: key.maxTokens,
+      key,
+    };
+  }
 
-	/** What is still to come of a running answer. */
-	rest(key: EstimateKey, produced: number): Rest {
-		const own = this.#lengths.get(lengthKey(key));
-		if (own !== undefined && own.samples >= 8)
-			return own.rest(produced, key.maxTokens);
-		// A purpose not seen yet is taken to answer like the others of its models.
-		const all = this.#lengths.get(classKey(key));
-		return (all ?? EMPTY).rest(produced, key.maxTokens);
-	}
+  /** What is still to come of a running answer. */
+  rest(key: EstimateKey, produced: number): Rest {
+    const own = this.#lengths.get(lengthKey(key));
+    if (own !== undefined && own.samples >= 8) return own.rest(produced, key.maxTokens);
+    // A purpose not seen yet is taken to answer like the others of its models.
+    const all = this.#lengths.get(classKey(key));
+    return (all ?? EMPTY).rest(produced, key.maxTokens);
+  }
 
-	pace(modelClass: string): Pace {
-		return this.#paces.get(modelClass) ?? START_PACE;
-	}
+  pace(modelClass: string): Pace {
+    return this.#paces.get(modelClass) ?? START_PACE;
+  }
 
-	learnInput(estimate: Estimate, actual: number): void {
-		const { modelClass } = estimate.key;
-		const ratio = this.#ratios.get(modelClass) ?? UNKNOWN_RATIO;
-		remember(
-			this.#ratios,
-			modelClass,
-			learnRatio(ratio, estimate.rawInputTokens, actual),
-		);
-	}
+  learnInput(estimate: Estimate, actual: number): void {
+    const { modelClass } = estimate.key;
+    const ratio = this.#ratios.get(modelClass) ?? UNKNOWN_RATIO;
+    remember(this.#ratios, modelClass, learnRatio(ratio, estimate.rawInputTokens, actual));
+  }
 
-	learnOutput(key: EstimateKey, tokens: number): void {
-		for (const name of [lengthKey(key), classKey(key)]) {
-			const lengths = this.#lengths.get(name) ?? new Lengths();
-			lengths.learn(tokens);
-			remember(this.#lengths, name, lengths);
-		}
-	}
+  learnOutput(key: EstimateKey, tokens: number): void {
+    for (const name of [lengthKey(key), classKey(key)]) {
+      const lengths = this.#lengths.get(name) ?? new Lengths();
+      lengths.learn(tokens);
+      remember(this.#lengths, name, lengths);
+    }
+  }
 
-	learnFirstToken(modelClass: string, ms: number): void {
-		const pace = this.pace(modelClass);
-		remember(this.#paces, modelClass, {
-			...pace,
-			firstTokenMs: blend(pace.firstTokenMs, ms),
-		});
-	}
+  learnFirstToken(modelClass: string, ms: number): void {
+    const pace = this.pace(modelClass);
+    remember(this.#paces, modelClass, {
+      ...pace,
+      firstTokenMs: blend(pace.firstTokenMs, ms),
+    });
+  }
 
-	learnSpeed(modelClass: string, tokensPerSecond: number): void {
-		if (!(tokensPerSecond > 0 && tokensPerSecond < 10_000)) return;
-		const pace = this.pace(modelClass);
-		remember(this.#paces, modelClass, {
-			...pace,
-			tokensPerSecond: blend(pace.tokensPerSecond, tokensPerSecond),
-		});
-	}
+  learnSpeed(modelClass: string, tokensPerSecond: number): void {
+    if (!(tokensPerSecond > 0 && tokensPerSecond < 10_000)) return;
+    const pace = this.pace(modelClass);
+    remember(this.#paces, modelClass, {
+      ...pace,
+      tokensPerSecond: blend(pace.tokensPerSecond, tokensPerSecond),
+    });
+  }
 }
 
 const EMPTY = new Lengths();
 const blend = (old: number, sample: number) => old + PACE_FADE * (sample - old);
 /** Ceilings of one power of two answer alike. */
 const lengthKey = (key: EstimateKey) =>
-	`${key.modelClass}\n${key.purpose}\n${Math.floor(Math.log2(Math.max(1, key.maxTokens)))}`;
+  `${key.modelClass}\n${key.purpose}\n${Math.floor(Math.log2(Math.max(1, key.maxTokens)))}`;
 const classKey = (key: EstimateKey) => key.modelClass;
 
 /** Sets and moves to the newest place; the oldest goes where the bound is passed. */
 function remember<T>(map: Map<string, T>, key: string, value: T): void {
-	map.delete(key);
-	map.set(key, value);
-	if (map.size > MAX_KEYS) {
-		const oldest = map.keys().next().value;
-		if (oldest !== undefined) map.delete(oldest);
-	}
+  map.delete(key);
+  map.set(key, value);
+  if (map.size > MAX_KEYS) {
+    const oldest = map.keys().next().value;
+    if (oldest !== undefined) map.delete(oldest);
+  }
 }

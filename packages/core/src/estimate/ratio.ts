@@ -3,10 +3,10 @@
  * with old samples fading. An estimate times `cover` is exceeded by about one call in ten.
  */
 export interface Ratio {
-	readonly mean: number;
-	/** Mean absolute deviation from the mean. */
-	readonly spread: number;
-	readonly samples: number;
+  readonly mean: number;
+  /** Mean absolute deviation from the mean. */
+  readonly spread: number;
+  readonly samples: number;
 }
 
 /** Before anything is known we trust the start values to within a quarter. */
@@ -18,21 +18,16 @@ const MIN = 0.25;
 const MAX = 4;
 
 /** The ratio with one more pair of estimate and truth. Pure. */
-export function learnRatio(
-	ratio: Ratio,
-	estimate: number,
-	actual: number,
-): Ratio {
-	if (!(estimate > 0) || !(actual > 0)) return ratio;
-	const sample = Math.min(MAX, Math.max(MIN, actual / estimate));
-	const weight = Math.max(FADE, 1 / (ratio.samples + 2));
-	const mean = ratio.mean + weight * (sample - ratio.mean);
-	const spread =
-		ratio.spread + weight * (Math.abs(sample - mean) - ratio.spread);
-	return { mean, spread, samples: ratio.samples + 1 };
+export function learnRatio(ratio: Ratio, estimate: number, actual: number): Ratio {
+  if (!(estimate > 0) || !(actual > 0)) return ratio;
+  const sample = Math.min(MAX, Math.max(MIN, actual / estimate));
+  const weight = Math.max(FADE, 1 / (ratio.samples + 2));
+  const mean = ratio.mean + weight * (sample - ratio.mean);
+  const spread = ratio.spread + weight * (Math.abs(sample - mean) - ratio.spread);
+  return { mean, spread, samples: ratio.samples + 1 };
 }
 
 /** The factor that covers about nine calls in ten: 1.6 mean absolute deviations are 1.28 sigma of a normal law. */
 export function cover(ratio: Ratio): number {
-	return Math.min(MAX, ratio.mean + 1.6 * ratio.spread);
+  return Math.min(MAX, ratio.mean + 1.6 * ratio.spread);
 }

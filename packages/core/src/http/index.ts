@@ -1,6 +1,6 @@
-export { type Refusal, refusalOf } from "./refusal.ts";
+export { type Refusal, refusalOf } from './refusal.ts';
 export {
-	type HttpScope,
-	type HttpScopeOptions,
-	openHttpScope,
-} from "./scope.ts";
+  type HttpScope,
+  type HttpScopeOptions,
+  openHttpScope,
+} from './scope.ts';

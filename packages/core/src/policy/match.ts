@@ -1,54 +1,48 @@
-import type { When } from "../config/schema.ts";
+import type { When } from '../config/schema.ts';
 
 /** What a rule is matched against. */
 export interface Subject {
-	readonly user: string;
-	readonly tenant: string | undefined;
-	readonly tier: string | undefined;
-	readonly lane: string;
-	readonly route: string | undefined;
-	readonly model: string;
+  readonly user: string;
+  readonly tenant: string | undefined;
+  readonly tier: string | undefined;
+  readonly lane: string;
+  readonly route: string | undefined;
+  readonly model: string;
 }
 
 export type Matcher = (subject: Subject) => boolean;
 
 /** One pattern, compiled: `*` matches any run of characters; without one the text must be equal. */
 export function compileGlob(pattern: string): (text: string) => boolean {
-	if (!pattern.includes("*")) return (text) => text === pattern;
-	if (pattern === "*") return () => true;
-	const expression = new RegExp(
-		`^${pattern
-			.split(/\*+/)
-			.map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
-			.join(".*?")}$`,
-		"s",
-	);
-	return (text) => expression.test(text);
+  if (!pattern.includes('*')) return (text) => text === pattern;
+  if (pattern === '*') return () => true;
+  const expression = new RegExp(
+    `^${pattern
+      .split(/\*+/)
+      .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+      .join('.*?')}$`,
+    's',
+  );
+  return (text) => expression.test(text);
 }
 
 /** A list of patterns, compiled: matches when one of them does. */
-export function compileGlobs(
-	patterns: string | readonly string[],
-): (text: string) => boolean {
-	const globs = (typeof patterns === "string" ? [patterns] : patterns).map(
-		compileGlob,
-	);
-	return (text) => globs.some((glob) => glob(text));
+export function compileGlobs(patterns: string | readonly string[]): (text: string) => boolean {
+  const globs = (typeof patterns === 'string' ? [patterns] : patterns).map(compileGlob);
+  return (text) => globs.some((glob) => glob(text));
 }
 
-const FIELDS = ["user", "tenant", "tier", "lane", "route", "model"] as const;
+const FIELDS = ['user', 'tenant', 'tier', 'lane', 'route', 'model'] as const;
 
 /** A `when`, compiled. A field that the subject lacks never matches a pattern, not even `*`. */
 export function compileWhen(when: When): Matcher {
-	const tests = FIELDS.flatMap((field) => {
-		const patterns = when[field];
-		return patterns === undefined
-			? []
-			: [{ field, matches: compileGlobs(patterns) }];
-	});
-	return (subject) =>
-		tests.every(({ field, matches }) => {
-			const value = subject[field];
-			return value !== undefined && matches(value);
-		});
+  const tests = FIELDS.flatMap((field) => {
+    const patterns = when[field];
+    return patterns === undefined ? [] : [{ field, matches: compileGlobs(patterns) }];
+  });
+  return (subject) =>
+    tests.every(({ field, matches }) => {
+      const value = subject[field];
+      return value !== undefined && matches(value);
+    });
 }

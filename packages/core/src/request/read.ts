@@ -1,100 +1,87 @@
-import type { Middleware } from "@anthropic-ai/sdk";
+import type { Middleware } from '@anthropic-ai/sdk';
 
 export type ApiRequest = Parameters<Middleware>[0];
 
 /** The parts of a Messages request that the stages look at. Everything is `unknown` until it is read. */
 export interface MessageBody {
-	readonly model?: unknown;
-	readonly max_tokens?: unknown;
-	readonly stream?: unknown;
-	readonly messages?: unknown;
-	readonly system?: unknown;
-	readonly tools?: unknown;
-	readonly tool_choice?: unknown;
-	readonly thinking?: unknown;
+  readonly model?: unknown;
+  readonly max_tokens?: unknown;
+  readonly stream?: unknown;
+  readonly messages?: unknown;
+  readonly system?: unknown;
+  readonly tools?: unknown;
+  readonly tool_choice?: unknown;
+  readonly thinking?: unknown;
 }
 
 /**
  * `messages` is what is governed in full. `count_tokens` and `batches` have buckets of their own, by
  * requests. Everything else generates nothing and passes with telemetry alone.
  */
-export type CallKind = "messages" | "count_tokens" | "batches" | "other";
+export type CallKind = 'messages' | 'count_tokens' | 'batches' | 'other';
 
 /** One API call as the stages know it. */
 export interface Call {
-	readonly kind: CallKind;
-	/** `unknown` where the body names none. */
-	readonly model: string;
-	readonly maxTokens: number | undefined;
-	readonly isStreaming: boolean;
-	/** Absent for a body that is no JSON object: it goes to the API untouched, whose answer is the best error. */
-	readonly body: MessageBody | undefined;
-	/** Bytes of the request body. */
-	readonly bytes: number;
-	/** False for a body that can be sent but once. */
-	readonly isReplayable: boolean;
+  readonly kind: CallKind;
+  /** `unknown` where the body names none. */
+  readonly model: string;
+  readonly maxTokens: number | undefined;
+  readonly isStreaming: boolean;
+  /** Absent for a body that is no JSON object: it goes to the API untouched, whose answer is the best error. */
+  readonly body: MessageBody | undefined;
+  /** Bytes of the request body. */
+  readonly bytes: number;
+  /** False for a body that can be sent but once. */
+  readonly isReplayable: boolean;
 }
 
 const KINDS: readonly [path: string, kind: CallKind][] = [
-	["/v1/messages", "messages"],
-	["/v1/messages/count_tokens", "count_tokens"],
-	["/v1/messages/batches", "batches"],
+  ['/v1/messages', 'messages'],
+  ['/v1/messages/count_tokens', 'count_tokens'],
+  ['/v1/messages/batches', 'batches'],
 ];
 
 /** Reads the request as it stands at the seam. Pure; never throws. */
 export function readCall(request: ApiRequest): Call {
-	const kind = request.method === "POST" ? kindOf(request.url) : "other";
-	const text = typeof request.body === "string" ? request.body : undefined;
-	const body =
-		kind === "messages" || kind === "count_tokens"
-			? parseObject(text)
-			: undefined;
-	return {
-		kind,
-		model:
-			typeof body?.model === "string" && body.model !== ""
-				? body.model
-				: "unknown",
-		maxTokens: readCount(body?.max_tokens),
-		isStreaming: body?.stream === true,
-		body,
-		bytes: text?.length ?? 0,
-		isReplayable:
-			request.body === undefined || request.body === null || text !== undefined,
-	};
+  const kind = request.method === 'POST' ? kindOf(request.url) : 'other';
+  const text = typeof request.body === 'string' ? request.body : undefined;
+  const body = kind === 'messages' || kind === 'count_tokens' ? parseObject(text) : undefined;
+  return {
+    kind,
+    model: typeof body?.model === 'string' && body.model !== '' ? body.model : 'unknown',
+    maxTokens: readCount(body?.max_tokens),
+    isStreaming: body?.stream === true,
+    body,
+    bytes: text?.length ?? 0,
+    isReplayable: request.body === undefined || request.body === null || text !== undefined,
+  };
 }
 
 function kindOf(url: string): CallKind {
-	// The query (`?beta=true`) and whatever a gateway puts before /v1 do not matter.
-	const end = url.search(/[?#]/);
-	const path = end === -1 ? url : url.slice(0, end);
-	for (const [suffix, kind] of KINDS) if (path.endsWith(suffix)) return kind;
-	return "other";
+  // The query (`?beta=true`) and whatever a gateway puts before /v1 do not matter.
+  const end = url.search(/[?#]/);
+  const path = end === -1 ? url : url.slice(0, end);
+  for (const [suffix, kind] of KINDS) if (path.endsWith(suffix)) return kind;
+  return 'other';
 }
 
 function parseObject(text: string | undefined): MessageBody | undefined {
-	if (text === undefined) return undefined;
-	try {
-		const value: unknown = JSON.parse(text);
-		return typeof value === "object" && value !== null && !Array.isArray(value)
-			? value
-			: undefined;
-	} catch {
-		return undefined;
-	}
+  if (text === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function readCount(value: unknown): number | undefined {
-	return typeof value === "number" && Number.isFinite(value) && value > 0
-		? Math.floor(value)
-		: undefined;
+  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? Math.floor(value) : undefined;
 }
 
 /** `thinking.budget_tokens`, where thinking is on with a budget. */
-export function thinkingBudget(
-	body: MessageBody | undefined,
-): number | undefined {
-	const thinking = body?.thinking;
-	if (typeof thinking !== "object" || thinking === null) return undefined;
-	return readCount((thinking as { budget_tokens?: unknown }).budget_tokens);
+export function thinkingBudget(body: MessageBody | undefined): number | undefined {
+  const thinking = body?.thinking;
+  if (typeof thinking !== 'object' || thinking === null) return undefined;
+  return readCount((thinking as { budget_tokens?: unknown }).budget_tokens);
 }

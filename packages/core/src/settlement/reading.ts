@@ -1,28 +1,28 @@
-import { SseParser } from "./sse.ts";
-import { foldUsage, isRecord, NO_USAGE, type Usage } from "./usage.ts";
+import { SseParser } from './sse.ts';
+import { foldUsage, isRecord, NO_USAGE, type Usage } from './usage.ts';
 
 /** What has been read of a response so far. */
 export interface Reading {
-	readonly usage: Usage;
-	/** True once the API has told the input it charges. */
-	readonly isInputKnown: boolean;
-	/** Output tokens: as told, or as many as the characters delivered must have taken. */
-	readonly outputTokens: number;
-	/** True once the answer has come to its end. */
-	readonly isComplete: boolean;
-	readonly stopReason: string | undefined;
-	readonly messageId: string | undefined;
-	readonly model: string | undefined;
-	/** `error.type` of an error inside the stream. */
-	readonly errorType: string | undefined;
+  readonly usage: Usage;
+  /** True once the API has told the input it charges. */
+  readonly isInputKnown: boolean;
+  /** Output tokens: as told, or as many as the characters delivered must have taken. */
+  readonly outputTokens: number;
+  /** True once the answer has come to its end. */
+  readonly isComplete: boolean;
+  readonly stopReason: string | undefined;
+  readonly messageId: string | undefined;
+  readonly model: string | undefined;
+  /** `error.type` of an error inside the stream. */
+  readonly errorType: string | undefined;
 }
 
 /** Reads along with a response. It never throws: what it does not understand it passes over. */
 export interface Reader {
-	push(bytes: Uint8Array): void;
-	/** The body has come to its end. */
-	end(): void;
-	readonly reading: Reading;
+  push(bytes: Uint8Array): void;
+  /** The body has come to its end. */
+  end(): void;
+  readonly reading: Reading;
 }
 
 /** Characters of text per token, until a stream's own end says better; low, so that a hang-up is not undercharged. */
@@ -31,150 +31,132 @@ const CHARS_PER_TOKEN = 3.2;
 const MAX_JSON = 32 * 1024 * 1024;
 
 class Message {
-	usage: Usage = NO_USAGE;
-	isInputKnown = false;
-	isComplete = false;
-	stopReason: string | undefined;
-	messageId: string | undefined;
-	model: string | undefined;
-	errorType: string | undefined;
-	chars = 0;
+  usage: Usage = NO_USAGE;
+  isInputKnown = false;
+  isComplete = false;
+  stopReason: string | undefined;
+  messageId: string | undefined;
+  model: string | undefined;
+  errorType: string | undefined;
+  chars = 0;
 
-	read(message: unknown): void {
-		if (!isRecord(message)) return;
-		this.messageId = text(message.id) ?? this.messageId;
-		this.model = text(message.model) ?? this.model;
-		this.stopReason = text(message.stop_reason) ?? this.stopReason;
-		this.readUsage(message.usage);
-	}
+  read(message: unknown): void {
+    if (!isRecord(message)) return;
+    this.messageId = text(message.id) ?? this.messageId;
+    this.model = text(message.model) ?? this.model;
+    this.stopReason = text(message.stop_reason) ?? this.stopReason;
+    this.readUsage(message.usage);
+  }
 
-	readUsage(raw: unknown): void {
-		if (!isRecord(raw)) return;
-		this.usage = foldUsage(this.usage, raw);
-		if (typeof raw.input_tokens === "number") this.isInputKnown = true;
-	}
+  readUsage(raw: unknown): void {
+    if (!isRecord(raw)) return;
+    this.usage = foldUsage(this.usage, raw);
+    if (typeof raw.input_tokens === 'number') this.isInputKnown = true;
+  }
 
-	get outputTokens(): number {
-		return Math.max(
-			this.usage.outputTokens,
-			Math.ceil(this.chars / CHARS_PER_TOKEN),
-		);
-	}
+  get outputTokens(): number {
+    return Math.max(this.usage.outputTokens, Math.ceil(this.chars / CHARS_PER_TOKEN));
+  }
 
-	get reading(): Reading {
-		const {
-			isInputKnown,
-			isComplete,
-			stopReason,
-			messageId,
-			model,
-			errorType,
-		} = this;
-		// Told at the end; until then what was delivered is the better witness.
-		const outputTokens = isComplete
-			? this.usage.outputTokens
-			: this.outputTokens;
-		return {
-			usage: { ...this.usage, outputTokens },
-			isInputKnown,
-			outputTokens,
-			isComplete,
-			stopReason,
-			messageId,
-			model,
-			errorType,
-		};
-	}
+  get reading(): Reading {
+    const { isInputKnown, isComplete, stopReason, messageId, model, errorType } = this;
+    // Told at the end; until then what was delivered is the better witness.
+    const outputTokens = isComplete ? this.usage.outputTokens : this.outputTokens;
+    return {
+      usage: { ...this.usage, outputTokens },
+      isInputKnown,
+      outputTokens,
+      isComplete,
+      stopReason,
+      messageId,
+      model,
+      errorType,
+    };
+  }
 }
 
 /** Reads a message stream, event by event. */
 export function streamReader(): Reader {
-	const parser = new SseParser();
-	const message = new Message();
-	return {
-		push(bytes) {
-			for (const { event, data } of parser.push(bytes))
-				readEvent(message, event, data);
-		},
-		end() {
-			for (const { event, data } of parser.end())
-				readEvent(message, event, data);
-		},
-		get reading() {
-			return message.reading;
-		},
-	};
+  const parser = new SseParser();
+  const message = new Message();
+  return {
+    push(bytes) {
+      for (const { event, data } of parser.push(bytes)) readEvent(message, event, data);
+    },
+    end() {
+      for (const { event, data } of parser.end()) readEvent(message, event, data);
+    },
+    get reading() {
+      return message.reading;
+    },
+  };
 }
 
 function readEvent(message: Message, event: string, data: string): void {
-	if (event === "ping" || data === "") return;
-	let content: unknown;
-	try {
-		content = JSON.parse(data);
-	} catch {
-		return;
-	}
-	if (!isRecord(content)) return;
-	switch (content.type) {
-		case "message_start":
-			message.read(content.message);
-			break;
-		case "content_block_delta":
-			if (isRecord(content.delta)) message.chars += deltaLength(content.delta);
-			break;
-		case "message_delta":
-			if (isRecord(content.delta))
-				message.stopReason =
-					text(content.delta.stop_reason) ?? message.stopReason;
-			message.readUsage(content.usage);
-			break;
-		case "message_stop":
-			message.isComplete = true;
-			break;
-		case "error":
-			message.errorType =
-				(isRecord(content.error) ? text(content.error.type) : undefined) ??
-				"api_error";
-			break;
-		default:
-	}
+  if (event === 'ping' || data === '') return;
+  let content: unknown;
+  try {
+    content = JSON.parse(data);
+  } catch {
+    return;
+  }
+  if (!isRecord(content)) return;
+  switch (content.type) {
+    case 'message_start':
+      message.read(content.message);
+      break;
+    case 'content_block_delta':
+      if (isRecord(content.delta)) message.chars += deltaLength(content.delta);
+      break;
+    case 'message_delta':
+      if (isRecord(content.delta)) message.stopReason = text(content.delta.stop_reason) ?? message.stopReason;
+      message.readUsage(content.usage);
+      break;
+    case 'message_stop':
+      message.isComplete = true;
+      break;
+    case 'error':
+      message.errorType = (isRecord(content.error) ? text(content.error.type) : undefined) ?? 'api_error';
+      break;
+    default:
+  }
 }
 
 function deltaLength(delta: Record<string, unknown>): number {
-	for (const field of ["text", "partial_json", "thinking"]) {
-		const value = delta[field];
-		if (typeof value === "string") return value.length;
-	}
-	return 0;
+  for (const field of ['text', 'partial_json', 'thinking']) {
+    const value = delta[field];
+    if (typeof value === 'string') return value.length;
+  }
+  return 0;
 }
 
 /** Reads a JSON message, whole, at its end. */
 export function jsonReader(): Reader {
-	const message = new Message();
-	let chunks: Uint8Array[] = [];
-	let size = 0;
-	return {
-		push(bytes) {
-			size += bytes.byteLength;
-			if (size <= MAX_JSON) chunks.push(bytes);
-			else chunks = [];
-		},
-		end() {
-			if (size > MAX_JSON) return;
-			try {
-				message.read(JSON.parse(Buffer.concat(chunks).toString("utf8")));
-				message.isComplete = true;
-			} catch {
-				// Not JSON: the SDK will say so to its caller.
-			}
-			chunks = [];
-		},
-		get reading() {
-			return message.reading;
-		},
-	};
+  const message = new Message();
+  let chunks: Uint8Array[] = [];
+  let size = 0;
+  return {
+    push(bytes) {
+      size += bytes.byteLength;
+      if (size <= MAX_JSON) chunks.push(bytes);
+      else chunks = [];
+    },
+    end() {
+      if (size > MAX_JSON) return;
+      try {
+        message.read(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+        message.isComplete = true;
+      } catch {
+        // Not JSON: the SDK will say so to its caller.
+      }
+      chunks = [];
+    },
+    get reading() {
+      return message.reading;
+    },
+  };
 }
 
 function text(value: unknown): string | undefined {
-	return typeof value === "string" ? value : undefined;
+  return typeof value === 'string' ? value : undefined;
 }

@@ -1,6 +1,6 @@
 /** Something kept per key that may be dropped when it is as good as new. */
 export interface Keyed {
-	readonly isIdle: boolean;
+  readonly isIdle: boolean;
 }
 
 /** Entries that are looked at, oldest first, whenever a new one is made. */
@@ -14,61 +14,60 @@ const SHARED = 1_024;
  * stranger's use can count against them, but no key ever gets a fresh quota because another was forgotten.
  */
 export class KeyedStates<T extends Keyed> {
-	readonly #entries = new Map<string, T>();
-	readonly #shared = new Map<number, T>();
-	readonly #create: () => T;
-	readonly #limit: number;
+  readonly #entries = new Map<string, T>();
+  readonly #shared = new Map<number, T>();
+  readonly #create: () => T;
+  readonly #limit: number;
 
-	constructor(create: () => T, limit: number) {
-		this.#create = create;
-		this.#limit = limit;
-	}
+  constructor(create: () => T, limit: number) {
+    this.#create = create;
+    this.#limit = limit;
+  }
 
-	get size(): number {
-		return this.#entries.size + this.#shared.size;
-	}
+  get size(): number {
+    return this.#entries.size + this.#shared.size;
+  }
 
-	get(key: string): T {
-		const known = this.#entries.get(key);
-		if (known !== undefined) return known;
-		this.#sweep();
-		if (this.#entries.size >= this.#limit) return this.#share(key);
-		const made = this.#create();
-		this.#entries.set(key, made);
-		return made;
-	}
+  get(key: string): T {
+    const known = this.#entries.get(key);
+    if (known !== undefined) return known;
+    this.#sweep();
+    if (this.#entries.size >= this.#limit) return this.#share(key);
+    const made = this.#create();
+    this.#entries.set(key, made);
+    return made;
+  }
 
-	values(): IterableIterator<T> {
-		return this.#entries.values();
-	}
+  values(): IterableIterator<T> {
+    return this.#entries.values();
+  }
 
-	/** Looks at the oldest entries: the idle ones go, the others move to the back. */
-	#sweep(): void {
-		const oldest = this.#entries.entries();
-		for (let looked = 0; looked < SWEEP; looked++) {
-			const next = oldest.next();
-			if (next.done === true) return;
-			const [key, entry] = next.value;
-			this.#entries.delete(key);
-			if (!entry.isIdle) this.#entries.set(key, entry);
-		}
-	}
+  /** Looks at the oldest entries: the idle ones go, the others move to the back. */
+  #sweep(): void {
+    const oldest = this.#entries.entries();
+    for (let looked = 0; looked < SWEEP; looked++) {
+      const next = oldest.next();
+      if (next.done === true) return;
+      const [key, entry] = next.value;
+      this.#entries.delete(key);
+      if (!entry.isIdle) this.#entries.set(key, entry);
+    }
+  }
 
-	#share(key: string): T {
-		const slot = hash(key) % SHARED;
-		let entry = this.#shared.get(slot);
-		if (entry === undefined) {
-			entry = this.#create();
-			this.#shared.set(slot, entry);
-		}
-		return entry;
-	}
+  #share(key: string): T {
+    const slot = hash(key) % SHARED;
+    let entry = this.#shared.get(slot);
+    if (entry === undefined) {
+      entry = this.#create();
+      this.#shared.set(slot, entry);
+    }
+    return entry;
+  }
 }
 
 /** FNV-1a, 32 bits: it spreads keys, it hides nothing. */
 function hash(key: string): number {
-	let value = 0x811c9dc5;
-	for (let at = 0; at < key.length; at++)
-		value = Math.imul(value ^ key.charCodeAt(at), 0x01000193);
-	return value >>> 0;
+  let value = 0x811c9dc5;
+  for (let at = 0; at < key.length; at++) value = Math.imul(value ^ key.charCodeAt(at), 0x01000193);
+  return value >>> 0;
 }

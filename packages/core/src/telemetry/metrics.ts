@@ -1,39 +1,34 @@
 import {
-	type Attributes,
-	type Counter,
-	metrics as globalMetrics,
-	type Histogram,
-	type Meter,
-	type MeterProvider,
-	type ObservableResult,
-} from "@opentelemetry/api";
-import {
-	INSTRUMENTS,
-	type InstrumentName,
-	type InstrumentSpec,
-	SCOPE_NAME,
-} from "./names.ts";
+  type Attributes,
+  type Counter,
+  metrics as globalMetrics,
+  type Histogram,
+  type Meter,
+  type MeterProvider,
+  type ObservableResult,
+} from '@opentelemetry/api';
+import { INSTRUMENTS, type InstrumentName, type InstrumentSpec, SCOPE_NAME } from './names.ts';
 
-type NamesOf<K extends InstrumentSpec["kind"]> = {
-	[N in InstrumentName]: (typeof INSTRUMENTS)[N]["kind"] extends K ? N : never;
+type NamesOf<K extends InstrumentSpec['kind']> = {
+  [N in InstrumentName]: (typeof INSTRUMENTS)[N]['kind'] extends K ? N : never;
 }[InstrumentName];
 
-export type CounterName = NamesOf<"counter">;
-export type HistogramName = NamesOf<"histogram">;
-export type GaugeName = NamesOf<"observableGauge">;
+export type CounterName = NamesOf<'counter'>;
+export type HistogramName = NamesOf<'histogram'>;
+export type GaugeName = NamesOf<'observableGauge'>;
 
 /** What the gauges show, asked for when somebody looks. */
 export interface GaugeReading {
-	readonly gauge: GaugeName;
-	readonly value: number;
-	readonly attributes: Attributes;
+  readonly gauge: GaugeName;
+  readonly value: number;
+  readonly attributes: Attributes;
 }
 
 interface Instruments {
-	readonly provider: MeterProvider;
-	readonly counters: Map<CounterName, Counter>;
-	readonly histograms: Map<HistogramName, Histogram>;
-	readonly stop: () => void;
+  readonly provider: MeterProvider;
+  readonly counters: Map<CounterName, Counter>;
+  readonly histograms: Map<HistogramName, Histogram>;
+  readonly stop: () => void;
 }
 
 /**
@@ -41,91 +36,76 @@ interface Instruments {
  * gives no instrument that binds later, so they are made at first use and again when the provider has changed.
  */
 export class Metrics {
-	readonly #given: MeterProvider | undefined;
-	readonly #read: () => Iterable<GaugeReading>;
-	readonly #version: string;
-	#instruments: Instruments | undefined;
+  readonly #given: MeterProvider | undefined;
+  readonly #read: () => Iterable<GaugeReading>;
+  readonly #version: string;
+  #instruments: Instruments | undefined;
 
-	constructor(
-		given: MeterProvider | undefined,
-		version: string,
-		read: () => Iterable<GaugeReading>,
-	) {
-		this.#given = given;
-		this.#version = version;
-		this.#read = read;
-	}
+  constructor(given: MeterProvider | undefined, version: string, read: () => Iterable<GaugeReading>) {
+    this.#given = given;
+    this.#version = version;
+    this.#read = read;
+  }
 
-	add(name: CounterName, value: number, attributes: Attributes): void {
-		this.#current()?.counters.get(name)?.add(value, attributes);
-	}
+  add(name: CounterName, value: number, attributes: Attributes): void {
+    this.#current()?.counters.get(name)?.add(value, attributes);
+  }
 
-	record(name: HistogramName, value: number, attributes: Attributes): void {
-		this.#current()?.histograms.get(name)?.record(value, attributes);
-	}
+  record(name: HistogramName, value: number, attributes: Attributes): void {
+    this.#current()?.histograms.get(name)?.record(value, attributes);
+  }
 
-	/** Makes the instruments, so that gauges are seen before the first call. */
-	start(): void {
-		this.#current();
-	}
+  /** Makes the instruments, so that gauges are seen before the first call. */
+  start(): void {
+    this.#current();
+  }
 
-	stop(): void {
-		this.#instruments?.stop();
-		this.#instruments = undefined;
-	}
+  stop(): void {
+    this.#instruments?.stop();
+    this.#instruments = undefined;
+  }
 
-	#current(): Instruments | undefined {
-		const provider = this.#given ?? globalMetrics.getMeterProvider();
-		if (this.#instruments?.provider === provider) return this.#instruments;
-		this.#instruments?.stop();
-		this.#instruments = this.#make(provider);
-		return this.#instruments;
-	}
+  #current(): Instruments | undefined {
+    const provider = this.#given ?? globalMetrics.getMeterProvider();
+    if (this.#instruments?.provider === provider) return this.#instruments;
+    this.#instruments?.stop();
+    this.#instruments = this.#make(provider);
+    return this.#instruments;
+  }
 
-	#make(provider: MeterProvider): Instruments {
-		const meter = provider.getMeter(SCOPE_NAME, this.#version);
-		const counters = new Map<CounterName, Counter>();
-		const histograms = new Map<HistogramName, Histogram>();
-		const stops: (() => void)[] = [];
-		for (const [name, spec] of Object.entries(INSTRUMENTS) as [
-			InstrumentName,
-			InstrumentSpec,
-		][]) {
-			const { unit, description } = spec;
-			if (spec.kind === "counter") {
-				counters.set(
-					name as CounterName,
-					meter.createCounter(spec.name, { unit, description }),
-				);
-			} else if (spec.kind === "histogram") {
-				const advice = { explicitBucketBoundaries: [...(spec.buckets ?? [])] };
-				histograms.set(
-					name as HistogramName,
-					meter.createHistogram(spec.name, { unit, description, advice }),
-				);
-			} else stops.push(this.#observe(meter, name as GaugeName, spec));
-		}
-		return {
-			provider,
-			counters,
-			histograms,
-			stop: () => stops.forEach((stop) => void stop()),
-		};
-	}
+  #make(provider: MeterProvider): Instruments {
+    const meter = provider.getMeter(SCOPE_NAME, this.#version);
+    const counters = new Map<CounterName, Counter>();
+    const histograms = new Map<HistogramName, Histogram>();
+    const stops: (() => void)[] = [];
+    for (const [name, spec] of Object.entries(INSTRUMENTS) as [InstrumentName, InstrumentSpec][]) {
+      const { unit, description } = spec;
+      if (spec.kind === 'counter') {
+        counters.set(name as CounterName, meter.createCounter(spec.name, { unit, description }));
+      } else if (spec.kind === 'histogram') {
+        const advice = { explicitBucketBoundaries: [...(spec.buckets ?? [])] };
+        histograms.set(
+          name as HistogramName,
+          meter.createHistogram(spec.name, { unit, description, advice }),
+        );
+      } else stops.push(this.#observe(meter, name as GaugeName, spec));
+    }
+    return {
+      provider,
+      counters,
+      histograms,
+      stop: () => stops.forEach((stop) => void stop()),
+    };
+  }
 
-	#observe(
-		meter: Meter,
-		name: GaugeName,
-		{ name: full, unit, description }: InstrumentSpec,
-	): () => void {
-		const gauge = meter.createObservableGauge(full, { unit, description });
-		const callback = (result: ObservableResult) => {
-			for (const reading of this.#read()) {
-				if (reading.gauge === name)
-					result.observe(reading.value, reading.attributes);
-			}
-		};
-		gauge.addCallback(callback);
-		return () => gauge.removeCallback(callback);
-	}
+  #observe(meter: Meter, name: GaugeName, { name: full, unit, description }: InstrumentSpec): () => void {
+    const gauge = meter.createObservableGauge(full, { unit, description });
+    const callback = (result: ObservableResult) => {
+      for (const reading of this.#read()) {
+        if (reading.gauge === name) result.observe(reading.value, reading.attributes);
+      }
+    };
+    gauge.addCallback(callback);
+    return () => gauge.removeCallback(callback);
+  }
 }
