@@ -7,6 +7,7 @@ import type { Plan } from '../policy/plan.ts';
 import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
 import type { CallTelemetry } from '../telemetry/telemetry.ts';
+import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import type { Parts } from './parts.ts';
 import { nextAttempt } from './retry.ts';
 import { type Failure, send } from './send.ts';
@@ -21,16 +22,17 @@ type SdkOptions = NonNullable<Parameters<Middleware>[2]['options']>;
  * retries. Whoever asks the SDK to retry all the same meets the same final answer again, without an attempt.
  */
 export function createMiddleware(parts: Parts, account: string): Middleware {
-  const finalErrors = new WeakMap<object, { error: unknown }>();
+  const finalErrors = new FinalErrors();
   return async (request, next, { options }) => {
     // The SDK fetches its own credentials through the same seam: not a call of anybody's.
     if (options === undefined) return next(request);
-    const known = finalErrors.get(options);
+    const known = finalErrors.of(options, request);
     if (known !== undefined) throw known.error;
+    const retryCount = sdkRetryCount(request);
     try {
       return await governCall(parts, account, request, next, options);
     } catch (error) {
-      finalErrors.set(options, { error });
+      finalErrors.remember(options, retryCount, error);
       throw error;
     }
   };

@@ -110,11 +110,12 @@ export async function send(
  * The SDK's timer is spent once it has fired: later attempts of the same call get one of ours, as long as the SDK's
  * was, whose error the SDK takes for its own.
  */
-function ownTimeout({ alarms, clock }: Parts, { request, signals }: Sending, link: LinkedSignal) {
+function ownTimeout({ alarms, clock }: Parts, { request, options, signals }: Sending, link: LinkedSignal) {
   if (request.signal === undefined || request.signal === null || signals.includes(request.signal))
     return undefined;
-  const seconds = Number(request.headers.get('x-stainless-timeout'));
-  const ms = seconds > 0 ? seconds * 1000 : 600_000;
+  // The header tells whole seconds, cut: a client's own fraction of one counts as one.
+  const seconds = Number(request.headers.get('x-stainless-timeout') ?? 600);
+  const ms = options.timeout ?? Math.max(1, seconds) * 1000;
   return alarms.set(clock.now() + ms, () => link.abort(new DOMException('Request timed out.', 'AbortError')));
 }
 
