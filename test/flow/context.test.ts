@@ -40,7 +40,11 @@ describe('the caller of a call', () => {
         }
       });
     await Promise.all([request('ada'), request('ben')]);
-    expect(users().map(([user]) => user).sort()).toEqual(['ada', 'ada', 'ada', 'ben', 'ben', 'ben']);
+    expect(
+      users()
+        .map(([user]) => user)
+        .sort(),
+    ).toEqual(['ada', 'ada', 'ada', 'ben', 'ben', 'ben']);
   });
 
   it('is right for every turn of the tool runner, which runs where it is iterated', async () => {
@@ -73,7 +77,9 @@ describe('the caller of a call', () => {
   it('can be named on a client, and rejoined after a lost context', async () => {
     const { claude, governor, users } = await setUp();
     await governor.with({ user: 'cron', lane: 'background' }, claude).messages.create(ask());
-    await governor.run({ user: 'ada' }, () => governor.with({ lane: 'background' }, claude).messages.create(ask()));
+    await governor.run({ user: 'ada' }, () =>
+      governor.with({ lane: 'background' }, claude).messages.create(ask()),
+    );
     expect(users()).toEqual([
       ['cron', 'background'],
       ['ada', 'background'],
@@ -118,11 +124,17 @@ describe('the caller of a call', () => {
     const open = await setUp();
     await open.claude.messages.create(ask());
     await open.telemetry.collect();
-    expect(open.telemetry.metrics.value('headgate.caller.unknown', { 'headgate.lane': 'interactive' })).toBe(1);
+    expect(open.telemetry.metrics.value('headgate.caller.unknown', { 'headgate.lane': 'interactive' })).toBe(
+      1,
+    );
 
     const strict = await setUp({ unknownCaller: 'refuse' });
     const error = await rejection(strict.claude.messages.create(ask()));
-    expect(error).toMatchObject({ name: 'UnknownCallerError', code: 'unknown_caller', reason: 'unknown_caller' });
+    expect(error).toMatchObject({
+      name: 'UnknownCallerError',
+      code: 'unknown_caller',
+      reason: 'unknown_caller',
+    });
     expect(strict.api.ledger.count({})).toBe(0);
     await strict.governor.run({}, () => strict.claude.messages.create(ask()));
   });
@@ -135,7 +147,12 @@ describe('the caller of a call', () => {
 
   it('that does not answer is not waited for beyond the call’s own time', async () => {
     const { claude, governor } = await setUp({ timeouts: { total: '80ms' } });
-    const error = await rejection(governor.run(() => new Promise(() => {}), () => claude.messages.create(ask())));
+    const error = await rejection(
+      governor.run(
+        () => new Promise(() => {}),
+        () => claude.messages.create(ask()),
+      ),
+    );
     expect(error).toMatchObject({ name: 'AbortedError', reason: 'deadline' });
   });
 
@@ -151,7 +168,8 @@ describe('the caller of a call', () => {
     ]);
     await until(() => governor.snapshot().inFlight === 1);
     hangUp.abort();
-    for (const error of await Promise.all(both)) expect(error).toMatchObject({ name: 'AbortedError', status: 499 });
+    for (const error of await Promise.all(both))
+      expect(error).toMatchObject({ name: 'AbortedError', status: 499 });
     expect(api.ledger.count({})).toBeLessThanOrEqual(1);
   });
 });

@@ -55,7 +55,8 @@ describe('a governed client', () => {
       ]),
     );
     const types: string[] = [];
-    for await (const event of await claude.messages.create({ ...ask(), stream: true })) types.push(event.type);
+    for await (const event of await claude.messages.create({ ...ask(), stream: true }))
+      types.push(event.type);
     expect(types[0]).toBe('message_start');
     expect(types.at(-1)).toBe('message_stop');
     await until(() => isSettled(governor));
@@ -139,7 +140,9 @@ describe('a governed client', () => {
   });
 
   it('multiplies nothing when a call asks the SDK for retries of its own', async () => {
-    const { claude, api } = await startGoverned({ config: { retries: { maxAttempts: 2, maxDelay: '20ms' } } });
+    const { claude, api } = await startGoverned({
+      config: { retries: { maxAttempts: 2, maxDelay: '20ms' } },
+    });
     for (const fault of [
       { kind: 'status', status: 529 },
       { kind: 'status', status: 500, headers: { 'x-should-retry': 'true' } },
@@ -175,7 +178,12 @@ describe('a governed client', () => {
     for (const error of [fromCreate, fromStream, fromIteration]) {
       expect(error).toBeInstanceOf(HeadgateError);
       expect(isHeadgateError(error)).toBe(true);
-      expect(error).toMatchObject({ name: 'QuotaExceededError', code: 'quota_exceeded', rule: 'tiny', status: 429 });
+      expect(error).toMatchObject({
+        name: 'QuotaExceededError',
+        code: 'quota_exceeded',
+        rule: 'tiny',
+        status: 429,
+      });
     }
   });
 

@@ -28,11 +28,25 @@ async function rawServer(answer: (res: ServerResponse) => void) {
   return { governor, claude: governor.govern(new Anthropic({ apiKey: 'k', baseURL })) };
 }
 
-const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+const event = (type: string, data: object) =>
+  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 
 function script(newline: string): Buffer {
-  const usage = { input_tokens: 25, cache_creation_input_tokens: null, cache_read_input_tokens: null, output_tokens: 1 };
-  const message = { id: 'msg_1', type: 'message', role: 'assistant', model: 'claude-sonnet-4-6', content: [], stop_reason: null, usage };
+  const usage = {
+    input_tokens: 25,
+    cache_creation_input_tokens: null,
+    cache_read_input_tokens: null,
+    output_tokens: 1,
+  };
+  const message = {
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-sonnet-4-6',
+    content: [],
+    stop_reason: null,
+    usage,
+  };
   const text = [
     event('message_start', { message }),
     event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }),
@@ -59,7 +73,11 @@ describe('the bytes of a stream', () => {
       return [bytes.subarray(0, at), bytes.subarray(at)];
     },
   };
-  for (const [newline, name] of [['\n', 'LF'], ['\r\n', 'CRLF'], ['\r', 'CR']] as const) {
+  for (const [newline, name] of [
+    ['\n', 'LF'],
+    ['\r\n', 'CRLF'],
+    ['\r', 'CR'],
+  ] as const) {
     for (const [how, cut] of Object.entries(chunkings)) {
       it(`reach the caller untouched, and are read along: ${name}, ${how}`, async () => {
         const bytes = script(newline);
@@ -119,7 +137,10 @@ describe('a stream that is broken off', () => {
     const { claude, api, governor } = await startGoverned({ api: SLOW });
     let events = 0;
     let brokenAt = 0;
-    for await (const _ of await claude.messages.create({ ...ask('x', { max_tokens: 4_000 }), stream: true })) {
+    for await (const _ of await claude.messages.create({
+      ...ask('x', { max_tokens: 4_000 }),
+      stream: true,
+    })) {
       if (++events === 12) {
         brokenAt = performance.now();
         break;
@@ -174,7 +195,12 @@ describe('a stream that is broken off', () => {
     }
     const [governed, ungoverned] = errors as InstanceType<typeof Anthropic.APIError>[];
     expect(governed).toBeInstanceOf(Anthropic.APIError);
-    const shape = (error: typeof governed) => [error?.type, error?.status, error?.constructor, error?.message.replace(/req_\w+/, '')];
+    const shape = (error: typeof governed) => [
+      error?.type,
+      error?.status,
+      error?.constructor,
+      error?.message.replace(/req_\w+/, ''),
+    ];
     expect(shape(governed)).toEqual(shape(ungoverned));
     // Nothing is played again once bytes have reached the caller.
     expect(api.ledger.count({})).toBe(2);
@@ -192,8 +218,13 @@ describe('a stream that is broken off', () => {
   });
 
   it('that nobody reads ends by streamIdle, and frees its slot', async () => {
-    const { claude, api, governor } = await startGoverned({ api: SLOW, config: { timeouts: { streamIdle: '120ms' } } });
-    const response = await claude.messages.create({ ...ask('x', { max_tokens: 4_000 }), stream: true }).asResponse();
+    const { claude, api, governor } = await startGoverned({
+      api: SLOW,
+      config: { timeouts: { streamIdle: '120ms' } },
+    });
+    const response = await claude.messages
+      .create({ ...ask('x', { max_tokens: 4_000 }), stream: true })
+      .asResponse();
     await until(() => isSettled(governor));
     await until(() => api.ledger.count({ disconnected: true }) === 1);
     const error = await rejection((response.body as ReadableStream).getReader().read());
@@ -204,7 +235,11 @@ describe('a stream that is broken off', () => {
     const { claude, api, governor } = await startGoverned({ api: SLOW });
     const error = await rejection(
       governor.run({ user: 'ada', deadlineMs: 150 }, async () => {
-        for await (const _ of await claude.messages.create({ ...ask('x', { max_tokens: 4_000 }), stream: true })) void _;
+        for await (const _ of await claude.messages.create({
+          ...ask('x', { max_tokens: 4_000 }),
+          stream: true,
+        }))
+          void _;
       }),
     );
     expect(error).toMatchObject({ name: 'AbortedError', reason: 'deadline' });

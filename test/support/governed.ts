@@ -57,7 +57,12 @@ export async function startGoverned(
 }
 
 export function ask(content = 'hello', more: Partial<Anthropic.MessageCreateParamsNonStreaming> = {}) {
-  return { model: MODEL, max_tokens: 200, messages: [{ role: 'user', content }], ...more } satisfies Anthropic.MessageCreateParamsNonStreaming;
+  return {
+    model: MODEL,
+    max_tokens: 200,
+    messages: [{ role: 'user', content }],
+    ...more,
+  } satisfies Anthropic.MessageCreateParamsNonStreaming;
 }
 
 /** Waits until `probe` is true, looking often; gives up, and says so, after `ms`. */
@@ -74,7 +79,15 @@ export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(r
 /** Nothing is held any more: no call in flight, none queued, none parked. */
 export function isSettled(governor: Governor): boolean {
   const { inFlight, buckets } = governor.snapshot();
-  return inFlight === 0 && buckets.every((bucket) => bucket.active === 0 && bucket.parked === 0 && Object.values(bucket.lanes).every((lane) => lane.queued === 0));
+  return (
+    inFlight === 0 &&
+    buckets.every(
+      (bucket) =>
+        bucket.active === 0 &&
+        bucket.parked === 0 &&
+        Object.values(bucket.lanes).every((lane) => lane.queued === 0),
+    )
+  );
 }
 
 /** What a promise was rejected with. */

@@ -1,8 +1,8 @@
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { metricRecorder, spanRecorder } from '@headgate/testing';
 import { context, trace } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import { BasicTracerProvider } from '@opentelemetry/sdk-trace-base';
-import { metricRecorder, spanRecorder } from '@headgate/testing';
 import { onTestFinished } from 'vitest';
 
 /** An OpenTelemetry SDK in memory. `register` makes it the global one, as an app would, so that the SDK's spans are seen too. */

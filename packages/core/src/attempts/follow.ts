@@ -6,7 +6,8 @@ import { cost } from '../settlement/cost.ts';
 import { jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
-import type { AttemptTelemetry, CallTelemetry } from '../telemetry/telemetry.ts';
+import type { AttemptTelemetry } from '../telemetry/attempt.ts';
+import type { CallTelemetry } from '../telemetry/call.ts';
 import type { Parts } from './parts.ts';
 import type { LinkedSignal } from './signals.ts';
 

@@ -6,7 +6,7 @@ import { AbortedError, isHeadgateError, UnknownCallerError } from '../errors.ts'
 import type { Plan } from '../policy/plan.ts';
 import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
-import type { CallTelemetry } from '../telemetry/telemetry.ts';
+import type { CallTelemetry } from '../telemetry/call.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import type { Parts } from './parts.ts';
 import { nextAttempt } from './retry.ts';

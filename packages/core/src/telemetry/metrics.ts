@@ -8,6 +8,7 @@ import {
   type ObservableResult,
 } from '@opentelemetry/api';
 import { INSTRUMENTS, type InstrumentName, type InstrumentSpec, SCOPE_NAME } from './names.ts';
+import { quietly } from './quietly.ts';
 
 type NamesOf<K extends InstrumentSpec['kind']> = {
   [N in InstrumentName]: (typeof INSTRUMENTS)[N]['kind'] extends K ? N : never;
@@ -48,24 +49,24 @@ export class Metrics {
   }
 
   add(name: CounterName, value: number, attributes: Attributes): void {
-    this.#current()?.counters.get(name)?.add(value, attributes);
+    quietly(() => this.#current().counters.get(name)?.add(value, attributes));
   }
 
   record(name: HistogramName, value: number, attributes: Attributes): void {
-    this.#current()?.histograms.get(name)?.record(value, attributes);
+    quietly(() => this.#current().histograms.get(name)?.record(value, attributes));
   }
 
   /** Makes the instruments, so that gauges are seen before the first call. */
   start(): void {
-    this.#current();
+    quietly(() => this.#current());
   }
 
   stop(): void {
-    this.#instruments?.stop();
+    quietly(() => this.#instruments?.stop());
     this.#instruments = undefined;
   }
 
-  #current(): Instruments | undefined {
+  #current(): Instruments {
     const provider = this.#given ?? globalMetrics.getMeterProvider();
     if (this.#instruments?.provider === provider) return this.#instruments;
     this.#instruments?.stop();

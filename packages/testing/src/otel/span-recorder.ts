@@ -37,6 +37,8 @@ export interface RecordedSpan {
   readonly endTime: number;
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
   readonly scope: string;
+  /** Position among all spans, by start: clocks of two spans may differ by more than the time between them. */
+  readonly order: number;
 }
 
 /** A SpanProcessor that keeps what it sees. */
@@ -85,7 +87,7 @@ export function spanRecorder(): SpanRecorder {
     onEnd(span) {
       // A span that was started before `clear()` belongs to what has been cleared.
       const { spanId } = span.spanContext();
-      if (open.delete(spanId)) finished.push(view(span));
+      if (open.delete(spanId)) finished.push(view(span, order.get(spanId) ?? 0));
       else if (order.has(spanId)) endedTwice += 1;
     },
     forceFlush: () => Promise.resolve(),
@@ -104,7 +106,7 @@ export function spanRecorder(): SpanRecorder {
     tree(traceId) {
       const done = finished.map((span): TreeSpan => {
         const mark = span.status === 'error' ? ' [error]' : '';
-        return { ...span, label: span.name + mark, order: order.get(span.spanId) ?? 0 };
+        return { ...span, label: span.name + mark };
       });
       const running = [...open.values()].map((span): TreeSpan => {
         const { spanId } = span.spanContext();
@@ -127,7 +129,7 @@ function identity(span: SdkSpan): { traceId: string; spanId: string; parentSpanI
   return { traceId, spanId, parentSpanId: span.parentSpanContext?.spanId ?? span.parentSpanId };
 }
 
-function view(span: SdkSpan): RecordedSpan {
+function view(span: SdkSpan, order: number): RecordedSpan {
   return {
     ...identity(span),
     name: span.name,
@@ -139,6 +141,7 @@ function view(span: SdkSpan): RecordedSpan {
     endTime: toMs(span.endTime),
     links: span.links.map(({ context }) => ({ traceId: context.traceId, spanId: context.spanId })),
     scope: span.instrumentationScope?.name ?? span.instrumentationLibrary?.name ?? '',
+    order,
   };
 }
 

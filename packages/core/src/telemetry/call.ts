@@ -1,0 +1,287 @@
+import {
+  type Attributes,
+  type Context,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api';
+import { isHeadgateError } from '../errors.ts';
+import type { Plan } from '../policy/plan.ts';
+import { totalInput } from '../settlement/usage.ts';
+import { AttemptTelemetry } from './attempt.ts';
+import { isSdkSpan, serverAttributes, setDefined, setUsage } from './attributes.ts';
+import { ATTRIBUTES as A, type CallOutcome, type Decision, errorType, SPANS } from './names.ts';
+import { quietly } from './quietly.ts';
+import type { Telemetry } from './telemetry.ts';
+import type { Admitted, AttemptEnd, CallInfo } from './types.ts';
+
+/** Spans and metrics of one call. */
+export class CallTelemetry {
+  readonly #telemetry: Telemetry;
+  readonly #info: CallInfo;
+  /** The `chat` span, where the SDK has none of its own. */
+  readonly #chat: Span | undefined;
+  readonly #parent: Context;
+  #admission: Span | undefined;
+  #plan: Plan | undefined;
+  #lane: string | undefined;
+  #tier: string | undefined;
+  #hasEnded = false;
+  #last: AttemptEnd | undefined;
+
+  constructor(telemetry: Telemetry, info: CallInfo) {
+    this.#telemetry = telemetry;
+    this.#info = info;
+    this.#chat = quietly(() => this.#startChat());
+    this.#parent = this.#chat === undefined ? info.context : trace.setSpan(info.context, this.#chat);
+  }
+
+  #startChat(): Span | undefined {
+    const { call, url, context: parent } = this.#info;
+    const { spans } = this.#telemetry.config;
+    if (call.kind !== 'messages' || spans === 'off') return undefined;
+    if (spans === 'auto' && isSdkSpan(trace.getSpan(parent))) return undefined;
+    const attributes: Attributes = {
+      [A.genAiOperation]: 'chat',
+      [A.genAiProvider]: 'anthropic',
+      [A.genAiRequestModel]: call.model,
+      ...serverAttributes(url),
+    };
+    if (call.maxTokens !== undefined) attributes[A.genAiRequestMaxTokens] = call.maxTokens;
+    if (call.isStreaming) attributes[A.genAiRequestStream] = true;
+    return this.#telemetry.tracer.startSpan(
+      `chat ${call.model}`,
+      { kind: SpanKind.CLIENT, attributes },
+      parent,
+    );
+  }
+
+  /** Begins the admission span: policy, estimate and queue wait. */
+  admissionStarted(attempt: number): void {
+    quietly(() => {
+      this.#admission = this.#telemetry.tracer.startSpan(
+        SPANS.admission,
+        {
+          kind: SpanKind.INTERNAL,
+          attributes: attempt > 1 ? { [A.attempt]: attempt } : {},
+        },
+        this.#parent,
+      );
+    });
+  }
+
+  planned(plan: Plan): void {
+    this.#plan = plan;
+    this.#lane = plan.lane;
+    this.#tier = this.#telemetry.tiers.of(plan.caller.tier);
+    quietly(() => {
+      const { metrics } = this.#telemetry;
+      if (plan.isAnonymous) metrics.add('unknownCaller', 1, { [A.lane]: plan.lane });
+      if (plan.clampedFrom !== undefined) metrics.add('clamped', 1, this.#labels());
+      const span = this.#admission;
+      if (span === undefined || !span.isRecording()) return;
+      span.setAttributes(this.#telemetry.userAttributes(plan.caller));
+      span.setAttribute(A.lane, plan.lane);
+      setDefined(span, {
+        [A.tier]: plan.caller.tier,
+        [A.route]: plan.caller.route,
+        [A.maxTokensRequested]: plan.clampedFrom ?? plan.maxTokens,
+        [A.maxTokensGranted]: plan.maxTokens,
+      });
+      for (const [name, value] of Object.entries(plan.caller.labels ?? {})) {
+        span.setAttribute(`headgate.label.${name}`, value);
+      }
+    });
+  }
+
+  /** The call generates nothing and has no gate to pass. */
+  passed(): void {
+    quietly(() => {
+      this.#admission?.setAttribute(A.decision, 'pass' satisfies Decision);
+      this.#admission?.end();
+      this.#admission = undefined;
+    });
+  }
+
+  unknownModel(): void {
+    quietly(() => this.#telemetry.metrics.add('unknownModel', 1, this.#labels()));
+  }
+
+  admitted(admitted: Admitted): void {
+    quietly(() => {
+      const decision: Decision = admitted.waitedFor === undefined ? 'admit' : 'queue';
+      const { metrics } = this.#telemetry;
+      metrics.add('decisions', 1, {
+        ...this.#labels(),
+        [A.decision]: decision,
+        ...(admitted.waitedFor === undefined ? {} : { [A.reason]: admitted.waitedFor }),
+      });
+      metrics.record('queueWait', admitted.waitedMs / 1000, {
+        ...this.#laneLabel(),
+        [A.outcome]: 'admitted',
+      });
+      for (const rule of admitted.shadowRules) metrics.add('shadowed', 1, { [A.rule]: rule });
+      const span = this.#admission;
+      if (span === undefined) return;
+      this.#admission = undefined;
+      if (span.isRecording()) {
+        span.setAttributes({
+          [A.decision]: decision,
+          [A.bucket]: admitted.bucket,
+          [A.account]: admitted.account,
+          [A.queueWait]: admitted.waitedMs / 1000,
+          [A.estimatedInput]: admitted.inputTokens,
+          [A.estimatedOutput]: admitted.outputTokens,
+        });
+        setDefined(span, { [A.reason]: admitted.waitedFor });
+        if (admitted.shadowRules.length > 0) span.setAttribute(A.shadowRules, [...admitted.shadowRules]);
+      }
+      span.end();
+    });
+  }
+
+  /** The call was refused before an attempt, or an error came out of the app's own `caller` function. */
+  refused(error: unknown, waitedMs: number): void {
+    quietly(() => {
+      const ours = isHeadgateError(error) ? error : undefined;
+      const labels = {
+        ...this.#labels(),
+        [A.decision]: 'refuse',
+        [A.reason]: ours?.reason ?? 'unknown_caller',
+      };
+      this.#telemetry.metrics.add('decisions', 1, labels);
+      this.#telemetry.metrics.record('queueWait', waitedMs / 1000, {
+        ...this.#laneLabel(),
+        [A.outcome]: 'refused',
+      });
+      const span = this.#admission;
+      if (span === undefined) return;
+      this.#admission = undefined;
+      setDefined(span, {
+        [A.decision]: 'refuse',
+        [A.reason]: ours?.reason,
+        [A.rule]: ours?.rule,
+        [A.retryAfter]: ours?.retryAfterMs === undefined ? undefined : ours.retryAfterMs / 1000,
+        [A.queueWait]: waitedMs / 1000,
+        [A.errorType]: ours?.reason === 'aborted' ? 'aborted' : 'headgate.refused',
+      });
+      span.setStatus({ code: SpanStatusCode.ERROR });
+      span.end();
+    });
+  }
+
+  attemptStarted(attempt: number, startedAt: number): AttemptTelemetry {
+    return new AttemptTelemetry(this.#telemetry, this.#info, this.#parent, this.#plan, attempt, startedAt);
+  }
+
+  /** A wait before another attempt. */
+  backoff(delayMs: number, source: 'retry_after' | 'backoff', cause: string): { end(): void } {
+    const span = quietly(() => {
+      this.#telemetry.metrics.add('retries', 1, {
+        [A.errorType]: errorType(cause),
+        [A.backoffSource]: source,
+      });
+      return this.#telemetry.tracer.startSpan(
+        SPANS.backoff,
+        {
+          kind: SpanKind.INTERNAL,
+          attributes: {
+            [A.backoffSource]: source,
+            [A.backoffDelay]: delayMs / 1000,
+            [A.errorType]: errorType(cause),
+          },
+        },
+        this.#parent,
+      );
+    });
+    return { end: () => quietly(() => span?.end()) };
+  }
+
+  /** What the last attempt has told; the call's own spans and metrics are made of it. */
+  attemptEnded(end: AttemptEnd): void {
+    this.#last = end;
+  }
+
+  /** Ends the call. Only the first time counts. */
+  end(outcome: CallOutcome, now: number, cause?: string): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    quietly(() => this.#end(outcome, now, cause));
+  }
+
+  #end(outcome: CallOutcome, now: number, cause: string | undefined): void {
+    const { call, startedAt } = this.#info;
+    const failed = outcome === 'ok' ? undefined : errorType(cause);
+    const seconds = (now - startedAt) / 1000;
+    if (call.kind !== 'other') {
+      this.#telemetry.metrics.record('callDuration', seconds, {
+        ...this.#labels(),
+        [A.outcome]: outcome,
+        ...(failed === undefined ? {} : { [A.errorType]: failed }),
+      });
+    }
+    if (call.kind === 'messages') this.#recordGenAi(seconds, failed);
+    this.#admission?.end();
+    if (this.#chat === undefined) return;
+    if (this.#last !== undefined) setUsage(this.#chat, this.#last);
+    if (failed !== undefined) {
+      this.#chat.setAttribute(A.errorType, failed);
+      this.#chat.setStatus({ code: SpanStatusCode.ERROR });
+    }
+    this.#chat.end();
+  }
+
+  #recordGenAi(seconds: number, failed: string | undefined): void {
+    const { metrics, config } = this.#telemetry;
+    const last = this.#last;
+    const labels: Attributes = {
+      [A.genAiOperation]: 'chat',
+      [A.genAiProvider]: 'anthropic',
+      [A.genAiRequestModel]: this.#telemetry.models.of(this.#info.call.model),
+    };
+    if (last?.responseModel !== undefined)
+      labels[A.genAiResponseModel] = this.#telemetry.models.of(last.responseModel);
+    const withError = failed === undefined ? labels : { ...labels, [A.errorType]: failed };
+    const input = last?.usage === undefined ? undefined : totalInput(last.usage);
+    if (config.semconv !== 'v1.41') {
+      metrics.record('inferenceDuration', seconds, withError);
+      if (last?.firstTokenMs !== undefined) metrics.record('firstChunk', last.firstTokenMs / 1000, labels);
+      if (last?.usage !== undefined) {
+        const modal = { ...labels, [A.genAiModality]: 'unknown' };
+        metrics.add('inputTokens', input ?? 0, modal);
+        metrics.add('outputTokens', last.usage.outputTokens, modal);
+        metrics.add('cacheReadTokens', last.usage.cacheReadTokens, labels);
+        metrics.add(
+          'cacheWriteTokens',
+          last.usage.cacheWrite5mTokens + last.usage.cacheWrite1hTokens,
+          labels,
+        );
+      }
+    }
+    if (config.semconv !== 'latest') {
+      metrics.record('operationDuration', seconds, withError);
+      if (last?.usage !== undefined) {
+        metrics.record('tokenUsage', input ?? 0, {
+          ...labels,
+          [A.genAiTokenType]: 'input',
+        });
+        metrics.record('tokenUsage', last.usage.outputTokens, {
+          ...labels,
+          [A.genAiTokenType]: 'output',
+        });
+      }
+    }
+  }
+
+  #laneLabel(): Attributes {
+    return this.#lane === undefined ? {} : { [A.lane]: this.#lane };
+  }
+
+  #labels(): Attributes {
+    const labels: Attributes = { ...this.#laneLabel() };
+    if (this.#tier !== undefined) labels[A.tier] = this.#tier;
+    labels[A.genAiRequestModel] = this.#telemetry.models.of(this.#info.call.model);
+    return labels;
+  }
+}
