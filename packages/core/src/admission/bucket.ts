@@ -42,12 +42,12 @@ export function resize(bucket: Bucket, capacity: number, ratePerMs: number, now:
 }
 
 /**
- * Milliseconds until `amount` can be taken, with `held` of the level spoken for. An amount deeper than the bucket
- * waits for a full one, and is then taken into debt.
+ * Milliseconds until `amount` can be taken, with `held` of the level spoken for; what is held is taken to come free as
+ * fast as the bucket refills. An amount deeper than the bucket waits for a full one, and is then taken into debt.
  */
 export function waitFor(bucket: Bucket, amount: number, held: number, now: number): number {
   const available = levelAt(bucket, now) - held;
-  const needed = Math.min(amount, bucket.capacity - held);
+  const needed = Math.min(amount, bucket.capacity);
   // Refill is a sum of many small steps: a rounding error must not cost another turn of the timer.
   if (available >= needed - 1e-6) return 0;
   return bucket.ratePerMs > 0 ? (needed - available) / bucket.ratePerMs : Number.POSITIVE_INFINITY;

@@ -10,6 +10,8 @@ export interface Queued {
 
 interface Flow<T> extends HeapEntry {
   readonly key: string;
+  /** Counts up as users join the queue: among equals the first is first. */
+  order: number;
   /** Virtual time at which the flow's next call starts. */
   start: number;
   /** Virtual time up to which the flow has been served. */
@@ -30,12 +32,15 @@ interface Flow<T> extends HeapEntry {
  */
 export class FairQueue<T extends Queued> {
   readonly #flows = new Map<string, Flow<T>>();
-  readonly #backlogged = new Heap<Flow<T>>((a, b) => a.start < b.start);
+  readonly #backlogged = new Heap<Flow<T>>(
+    (a, b) => a.start < b.start || (a.start === b.start && a.order < b.order),
+  );
   /** Users with nothing waiting whose time is ahead of the lane's: forgotten when it has caught up. */
   readonly #ahead = new Heap<Flow<T>>((a, b) => a.finish < b.finish);
   /** `#depths[n]`: users with more than n calls waiting. Says how much stands before a newcomer's n-th call. */
   readonly #depths: number[] = [];
   #time = 0;
+  #order = 0;
   #size = 0;
   #cost = 0;
 
@@ -71,6 +76,7 @@ export class FairQueue<T extends Queued> {
     if (flow === undefined) {
       flow = {
         key: call.flowKey,
+        order: 0,
         start: 0,
         finish: this.#time,
         waiting: new Set(),
@@ -87,6 +93,7 @@ export class FairQueue<T extends Queued> {
     if (depth === 0) {
       this.#ahead.remove(flow);
       flow.start = Math.max(this.#time, flow.finish);
+      flow.order = this.#order++;
       this.#backlogged.push(flow);
     }
   }
@@ -119,7 +126,9 @@ export class FairQueue<T extends Queued> {
   serve(call: T): void {
     const flow = this.#flows.get(call.flowKey);
     if (flow === undefined || !this.#take(flow, call)) return;
-    this.#time = Math.max(this.#time, flow.start);
+    // The lane's time advances as far as everybody who waits would get of this service. With the start of the call
+    // alone it would stand still while ever new users come, and whoever has been served once would wait for ever.
+    this.#time = Math.max(flow.start, this.#time + call.cost / Math.max(1, this.#backlogged.size));
     flow.finish = flow.start + call.cost;
     flow.start = flow.finish;
     this.#settleFlow(flow);

@@ -60,8 +60,8 @@ export class Lease {
   }
 
   /** Response headers are there. */
-  responded(headroom: RateHeaders, sentAt: number): void {
-    this.#scheduler.upstream.merge(headroom, sentAt, this.#clock.now());
+  responded(headroom: RateHeaders, isAnswer: boolean, sentAt: number): void {
+    this.#scheduler.upstream.merge(headroom, isAnswer, sentAt, this.#clock.now());
     // Limits that have just been learned may let others go.
     this.#scheduler.wake();
   }

@@ -69,7 +69,6 @@ export class UpstreamBucket {
   readonly #forecast = new Forecast();
   #forecastAt = Number.NEGATIVE_INFINITY;
   #pausedUntil = Number.NEGATIVE_INFINITY;
-  #isLearned = false;
 
   constructor(
     account: string,
@@ -166,7 +165,9 @@ export class UpstreamBucket {
     const limit = this.#limits.get(dimension);
     if (limit === undefined || amount <= 0) return undefined;
     const behind = limit.bucket.ratePerMs * ARRIVAL_JITTER_MS;
-    const waitMs = waitFor(limit.bucket, amount + behind, held, now);
+    // A call deeper than what its lane may draw on waits until all of that is there.
+    const needed = Math.min(amount + behind, limit.bucket.capacity - held);
+    const waitMs = waitFor(limit.bucket, needed, held, now);
     return waitMs <= 0 ? undefined : { reason: REASON[dimension], waitMs };
   }
 
@@ -248,18 +249,16 @@ export class UpstreamBucket {
   }
 
   /**
-   * What a response says of the bucket. Its `remaining` is an upper bound of the level as it was when the response
+   * What a response says of the bucket; `isAnswer` where it is no error. Its `remaining` is an upper bound of the level as it was when the response
    * left, and we may be behind: so the level is lowered to it and never raised.
    */
-  merge(headers: RateHeaders, sentAt: number, now: number): void {
-    const isNew = !this.#isLearned;
-    this.#isLearned = true;
+  merge(headers: RateHeaders, isAnswer: boolean, sentAt: number, now: number): void {
     for (const dimension of DIMENSIONS) {
       const headroom = headers[dimension];
       const known = this.#limits.get(dimension);
       if (headroom === undefined) {
-        // A provider that tells no limit of this kind keeps none that we could respect.
-        if (known?.source === 'probe') this.#limits.delete(dimension);
+        // A provider whose answers tell no limit of this kind keeps none that we could respect. An error tells nothing.
+        if (isAnswer && known?.source === 'probe') this.#limits.delete(dimension);
         continue;
       }
       const perMinute = Math.min(headroom.limit, this.#configured(dimension) ?? Number.POSITIVE_INFINITY);
@@ -280,7 +279,6 @@ export class UpstreamBucket {
       const bound = headroom.remaining + rounding + sinceSent + this.#unsettled(dimension, now);
       limit.bucket = boundAbove(limit.bucket, bound, now);
     }
-    if (isNew) this.#forecastAt = Number.NEGATIVE_INFINITY;
   }
 
   /** What running calls may have been charged upstream and not here. */

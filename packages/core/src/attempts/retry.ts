@@ -41,7 +41,8 @@ export class RetryBudget {
   /** True when a retry may be made; then it is paid. */
   take(now: number): boolean {
     this.#refill(now);
-    if (this.#saved < 1) return false;
+    // Ten tenths add up to a little less than one.
+    if (this.#saved < 1 - 1e-9) return false;
     this.#saved -= 1;
     return true;
   }

@@ -83,7 +83,7 @@ export async function send(
   timeout?.cancel();
   const headroom = readRateHeaders(response.headers);
   telemetry.responded(response, headroom);
-  granted?.lease.responded(headroom, startedAt);
+  granted?.lease.responded(headroom, response.ok, startedAt);
 
   if (!response.ok) {
     const failed = await failResponse(parts, response, link);

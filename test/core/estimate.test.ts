@@ -1,0 +1,226 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Forecast, POINT_MS, type Production } from '../../packages/core/src/admission/forecast.ts';
+import { countTokens, readFeatures } from '../../packages/core/src/estimate/input.ts';
+import { Lengths } from '../../packages/core/src/estimate/lengths.ts';
+import { cover, learnRatio, UNKNOWN_RATIO } from '../../packages/core/src/estimate/ratio.ts';
+
+const count = (body: object) => countTokens(readFeatures(body), 'older');
+
+describe('the estimate of input', () => {
+  it('grows with the text, and counts other scripts by their own rule', () => {
+    const english = count({ messages: [{ role: 'user', content: 'word '.repeat(1_000) }] });
+    expect(english).toBeGreaterThan(1_000);
+    expect(english).toBeLessThan(1_700);
+    expect(count({ messages: [{ role: 'user', content: '水'.repeat(1_000) }] })).toBeGreaterThan(700);
+    expect(
+      countTokens(readFeatures({ messages: [{ role: 'user', content: 'word '.repeat(1_000) }] }), 'newer') /
+        english,
+    ).toBeCloseTo(1.3, 1);
+  });
+
+  it('is the same by samples as by the whole text, near enough', () => {
+    const mixed = `${'some words here '.repeat(3)}水門の水`.repeat(4_000);
+    const sampled = readFeatures({ messages: [{ content: mixed }] });
+    let wide = 0;
+    for (let i = 0; i < mixed.length; i++) if (mixed.charCodeAt(i) > 127) wide++;
+    expect(sampled.wide / wide).toBeCloseTo(1, 1);
+    expect(sampled.ascii + sampled.wide).toBe(mixed.length);
+  });
+
+  it('counts an image by its pixels and never its base64 as text', () => {
+    const png = Buffer.alloc(40_000);
+    png.writeUInt32BE(0x89504e47, 0);
+    png.writeUInt32BE(600, 16);
+    png.writeUInt32BE(500, 20);
+    const image = (data: Buffer) => ({
+      messages: [{ content: [{ type: 'image', source: { type: 'base64', data: data.toString('base64') } }] }],
+    });
+    expect(readFeatures(image(png)).media).toBe(400);
+    png.writeUInt32BE(6_000, 16);
+    png.writeUInt32BE(6_000, 20);
+    expect(readFeatures(image(png)).media).toBe(Math.ceil(1_568 ** 2 / 750));
+    expect(readFeatures(image(Buffer.alloc(40_000))).media).toBe(1_600);
+    expect(
+      readFeatures({
+        messages: [{ content: [{ type: 'image', source: { type: 'url', url: 'https://x' } }] }],
+      }).media,
+    ).toBe(1_600);
+    expect(readFeatures(image(png)).ascii).toBe(0);
+  });
+
+  it('reads JPEG, GIF and WebP headers', () => {
+    const jpeg = Buffer.from(
+      'ffd8ffe000104a46494600010100000100010000ffc0001108012c0190030122000211010311010000',
+      'hex',
+    );
+    const gif = Buffer.concat([Buffer.from('GIF89a'), Buffer.from([0x90, 1, 0x2c, 1]), Buffer.alloc(30)]);
+    const webp = Buffer.concat([
+      Buffer.from('RIFF0000WEBPVP8X'),
+      Buffer.alloc(8),
+      Buffer.from([0x8f, 1, 0, 0x2b, 1, 0]),
+    ]);
+    for (const bytes of [jpeg, gif, webp]) {
+      const { media } = readFeatures({
+        messages: [
+          { content: [{ type: 'image', source: { type: 'base64', data: bytes.toString('base64') } }] },
+        ],
+      });
+      expect(media).toBe(Math.ceil((400 * 300) / 750));
+    }
+  });
+
+  it('survives any body', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.jsonValue(), fc.jsonValue(), (messages, system, tools) => {
+        expect(count({ messages, system, tools })).toBeGreaterThanOrEqual(0);
+        expect(
+          count({
+            messages: [
+              {
+                role: 'user',
+                content: [
+                  messages,
+                  { type: 'image', source: tools },
+                  { type: 'document', source: system },
+                  { type: 'tool_result', content: tools },
+                ],
+              },
+            ],
+          }),
+        ).toBeGreaterThanOrEqual(0);
+      }),
+    );
+  });
+});
+
+describe('the learned ratio', () => {
+  it('comes to the truth, and covers about nine calls in ten', () => {
+    let seed = 7;
+    const random = () => {
+      seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
+      return seed / 2 ** 31;
+    };
+    let ratio = UNKNOWN_RATIO;
+    const sample = () => 1.4 * (0.8 + 0.4 * random());
+    for (let i = 0; i < 300; i++) ratio = learnRatio(ratio, 100, 100 * sample());
+    expect(ratio.mean).toBeCloseTo(1.4, 1);
+    let covered = 0;
+    for (let i = 0; i < 2_000; i++) if (sample() <= cover(ratio)) covered++;
+    expect(covered / 2_000).toBeGreaterThan(0.85);
+  });
+
+  it('is not thrown by one answer that is far off', () => {
+    let ratio = UNKNOWN_RATIO;
+    for (let i = 0; i < 100; i++) ratio = learnRatio(ratio, 100, 100);
+    ratio = learnRatio(ratio, 1, 1e9);
+    expect(ratio.mean).toBeLessThan(1.2);
+    expect(learnRatio(ratio, 0, 5)).toBe(ratio);
+    expect(learnRatio(ratio, 5, Number.NaN)).toBe(ratio);
+  });
+});
+
+describe('the rest of an answer', () => {
+  it('is the mean of the longer ones seen, less what is there', () => {
+    let seed = 3;
+    const random = () => {
+      seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
+      return Math.max(1e-9, seed / 2 ** 31);
+    };
+    const lengths = new Lengths();
+    const seen: number[] = [];
+    for (let i = 0; i < 3_000; i++) {
+      const normal = Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
+      const tokens = Math.min(4_096, Math.round(Math.exp(5 + normal)));
+      lengths.learn(tokens);
+      seen.push(tokens);
+    }
+    for (const produced of [0, 50, 150, 400, 1_000]) {
+      const longer = seen.filter((tokens) => tokens > produced);
+      const truth = longer.reduce((sum, tokens) => sum + tokens - produced, 0) / longer.length;
+      expect(lengths.rest(produced, 4_096).mean / truth, `after ${produced}`).toBeGreaterThan(0.8);
+      expect(lengths.rest(produced, 4_096).mean / truth, `after ${produced}`).toBeLessThan(1.25);
+    }
+  });
+
+  it('is never below zero nor beyond the ceiling', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 100_000 }), { maxLength: 60 }),
+        fc.integer({ min: 0, max: 100_000 }),
+        fc.integer({ min: 1, max: 100_000 }),
+        (seen, produced, ceiling) => {
+          const lengths = new Lengths();
+          for (const tokens of seen) lengths.learn(tokens);
+          const { mean, variance } = lengths.rest(produced, ceiling);
+          expect(mean).toBeGreaterThanOrEqual(0);
+          expect(mean).toBeLessThanOrEqual(Math.max(0, ceiling - produced) + 1e-6);
+          expect(variance).toBeGreaterThanOrEqual(0);
+        },
+      ),
+    );
+  });
+});
+
+describe('the forecast', () => {
+  const production = fc.record({
+    mean: fc.double({ min: 0, max: 4_000, noNaN: true }),
+    variance: fc.constant(0),
+    delayMs: fc.double({ min: 0, max: 3_000, noNaN: true }),
+    tokensPerMs: fc.double({ min: 0.01, max: 0.2, noNaN: true }),
+  });
+
+  it('finds the lowest level ahead, as a walk through time in small steps does', () => {
+    fc.assert(
+      fc.property(
+        fc.array(production, { maxLength: 15 }),
+        production,
+        fc.double({ min: 0, max: 5_000, noNaN: true }),
+        (running, next, level) => {
+          const capacity = 5_000;
+          const rate = 0.5;
+          const forecast = new Forecast();
+          for (const each of running) forecast.add(each);
+          const found = forecast.lowest(level, capacity, rate, next);
+          const all = [...running, next];
+          const used = (ms: number) =>
+            all.reduce(
+              (sum, { mean, delayMs, tokensPerMs }) =>
+                sum + Math.min(mean, tokensPerMs * Math.max(0, ms - delayMs)),
+              0,
+            );
+          let truth = level;
+          let at = level;
+          for (let ms = 50; ms < 300_000; ms += 50) {
+            at = Math.min(capacity, at + rate * 50 - (used(ms) - used(ms - 50)));
+            truth = Math.min(truth, at);
+          }
+          // The points lie farther and farther apart: what is produced between two of them may be missed.
+          const speed = all.reduce((sum, { tokensPerMs }) => sum + tokensPerMs, 0);
+          expect(found).toBeGreaterThanOrEqual(truth - 1e-6);
+          expect(found - truth).toBeLessThanOrEqual(Math.max(50, 0.3 * used(300_000), speed * 100));
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it('is empty again when everything that was added is removed', () => {
+    fc.assert(
+      fc.property(fc.array(production, { maxLength: 30 }), (all: Production[]) => {
+        const forecast = new Forecast();
+        for (const each of all) forecast.add(each);
+        for (const each of all) forecast.remove(each);
+        expect(forecast.pending).toBeLessThan(1e-6);
+        expect(
+          forecast.lowest(100, 100, 1, { mean: 0, variance: 0, delayMs: 0, tokensPerMs: 1 }),
+        ).toBeCloseTo(100, 6);
+      }),
+    );
+  });
+
+  it('reaches from a twentieth of a second to minutes', () => {
+    expect(POINT_MS[0]).toBe(50);
+    expect(POINT_MS.at(-1)).toBeGreaterThan(240_000);
+  });
+});

@@ -1,0 +1,237 @@
+import { describe, expect, it } from 'vitest';
+import { readRateHeaders, readRetryAfter } from '../../packages/core/src/admission/rate-headers.ts';
+import { classifyResponse, type Verdict } from '../../packages/core/src/attempts/classify.ts';
+import { nextAttempt, RetryBudget } from '../../packages/core/src/attempts/retry.ts';
+import { parseAmount, parseDuration, parseRate } from '../../packages/core/src/config/units.ts';
+import { compileGlob, compileWhen } from '../../packages/core/src/policy/match.ts';
+import { readCall } from '../../packages/core/src/request/read.ts';
+import { KeyedStates } from '../../packages/core/src/stores/keyed.ts';
+
+describe('units', () => {
+  it.each([
+    ['500ms', 500],
+    ['20s', 20_000],
+    ['1.5m', 90_000],
+    ['1h', 3_600_000],
+    ['1d', 86_400_000],
+    ['20', undefined],
+    ['s', undefined],
+    ['-5s', undefined],
+    ['5 weeks', undefined],
+  ])('duration %s', (text, ms) => {
+    expect(parseDuration(text)).toBe(ms);
+  });
+  it.each([
+    ['30/minute', { amount: 30, per: 'minute' }],
+    ['40k/minute', { amount: 40_000, per: 'minute' }],
+    ['1.5/day', { amount: 1.5, per: 'day' }],
+    ['2M / month', { amount: 2_000_000, per: 'month' }],
+    ['30/min', undefined],
+    ['30', undefined],
+    ['/minute', undefined],
+  ])('rate %s', (text, rate) => {
+    expect(parseRate(text)).toEqual(rate);
+  });
+  it.each([
+    ['2000', 2_000],
+    ['2.5M', 2_500_000],
+    ['400k', 400_000],
+    ['4G', undefined],
+  ])('amount %s', (text, amount) => {
+    expect(parseAmount(text)).toBe(amount);
+  });
+});
+
+describe('matchers', () => {
+  it.each([
+    ['claude-opus-*', 'claude-opus-4-7', true],
+    ['claude-opus-*', 'claude-sonnet-4-6', false],
+    ['*', '', true],
+    ['a*c*e', 'abcde', true],
+    ['a*c*e', 'abce!', false],
+    ['a.b', 'axb', false],
+    ['(x)*', '(x)y', true],
+    ['exact', 'exactly', false],
+  ])('%s on %s', (pattern, text, matches) => {
+    expect(compileGlob(pattern)(text)).toBe(matches);
+  });
+
+  it('all that are given must match; a list matches when one does; what is missing never matches', () => {
+    const subject = {
+      user: 'ada',
+      tenant: undefined,
+      tier: 'free',
+      lane: 'interactive',
+      route: '/chat',
+      model: 'claude-opus-4-7',
+    };
+    expect(compileWhen({})(subject)).toBe(true);
+    expect(compileWhen({ tier: ['paid', 'free'], model: 'claude-opus-*' })(subject)).toBe(true);
+    expect(compileWhen({ tier: 'free', lane: 'background' })(subject)).toBe(false);
+    expect(compileWhen({ tenant: '*' })(subject)).toBe(false);
+  });
+});
+
+describe('a request', () => {
+  const request = (method: string, url: string, body: unknown) =>
+    readCall({ method, url, body: body as string, headers: new Headers() } as never);
+
+  it.each([
+    ['POST', 'https://api.anthropic.com/v1/messages?beta=true', 'messages'],
+    ['POST', 'http://gateway/claude/v1/messages', 'messages'],
+    ['POST', 'https://x/v1/messages/count_tokens', 'count_tokens'],
+    ['POST', 'https://x/v1/messages/batches', 'batches'],
+    ['GET', 'https://x/v1/messages/batches', 'other'],
+    ['GET', 'https://x/v1/models', 'other'],
+    ['POST', 'https://x/v1/files', 'other'],
+  ])('%s %s is %s', (method, url, kind) => {
+    expect(request(method, url, '{}').kind).toBe(kind);
+  });
+
+  it('is read as far as it can be', () => {
+    expect(
+      request('POST', 'https://x/v1/messages', '{"model":"m","max_tokens":5,"stream":true}'),
+    ).toMatchObject({ model: 'm', maxTokens: 5, isStreaming: true, isReplayable: true });
+    for (const body of ['', '{', '[]', 'null', '{"max_tokens":"5","model":7,"stream":"yes"}']) {
+      expect(request('POST', 'https://x/v1/messages', body)).toMatchObject({
+        model: 'unknown',
+        maxTokens: undefined,
+        isStreaming: false,
+      });
+    }
+    expect(request('POST', 'https://x/v1/files', new ReadableStream()).isReplayable).toBe(false);
+  });
+});
+
+describe('headers', () => {
+  it('of limits are read by dimension; nonsense and the sum of tokens are not', () => {
+    const headers = new Headers({
+      'anthropic-ratelimit-requests-limit': '50',
+      'anthropic-ratelimit-requests-remaining': '49',
+      'anthropic-ratelimit-input-tokens-limit': 'many',
+      'anthropic-ratelimit-input-tokens-remaining': '5',
+      'anthropic-ratelimit-output-tokens-limit': '1e9',
+      'anthropic-ratelimit-output-tokens-remaining': '-3',
+      'anthropic-ratelimit-tokens-limit': '7',
+      'anthropic-ratelimit-tokens-remaining': '7',
+    });
+    expect(readRateHeaders(headers)).toEqual({ requests: { limit: 50, remaining: 49 } });
+  });
+
+  it.each([
+    [{ 'retry-after': '16' }, 16_000],
+    [{ 'retry-after': '0.5' }, 500],
+    [{ 'retry-after': '0' }, undefined],
+    [{ 'retry-after': '-3' }, undefined],
+    [{ 'retry-after': 'soon' }, undefined],
+    [{}, undefined],
+    [{ 'retry-after': '99999999' }, 86_400_000],
+    [{ 'retry-after': 'Thu, 01 Jan 1970 00:00:30 GMT' }, 20_000],
+    [{ 'retry-after': 'Thu, 01 Jan 1970 00:00:05 GMT' }, undefined],
+    [{ 'retry-after-ms': '250', 'retry-after': '16' }, 250],
+    [{ 'retry-after-ms': 'x', 'retry-after': '16' }, 16_000],
+  ])('retry-after %j', (headers, ms) => {
+    expect(readRetryAfter(new Headers(headers as Record<string, string>), 10_000)).toBe(ms);
+  });
+});
+
+describe('the next attempt', () => {
+  const verdict = (more: Partial<Verdict>): Verdict => ({
+    kind: 'overloaded',
+    isRetryable: true,
+    retryAfterMs: undefined,
+    errorType: 'x',
+    errorCode: undefined,
+    ...more,
+  });
+  const decide = (more: Partial<Verdict>, attempts = 1, random = 0.5, deadlineAt = 1e9) =>
+    nextAttempt({
+      verdict: verdict(more),
+      attempts,
+      retries: { maxAttempts: 4, budget: 0.1, maxDelay: 30_000 },
+      budget: new RetryBudget(0.1, 0),
+      now: 0,
+      deadlineAt,
+      random: () => random,
+    });
+
+  it('backs off by full jitter, doubling, up to its bound', () => {
+    expect([1, 2, 3].map((attempts) => decide({}, attempts))).toMatchObject([
+      { delayMs: 250 },
+      { delayMs: 500 },
+      { delayMs: 1_000 },
+    ]);
+    expect(decide({}, 1, 0)).toMatchObject({ delayMs: 0, source: 'backoff' });
+    expect(decide({}, 4)).toEqual({ retry: false });
+  });
+
+  it('is never earlier than the API asks', () => {
+    for (const random of [0, 0.5, 0.999]) {
+      expect(decide({ retryAfterMs: 5_000 }, 1, random)).toMatchObject({
+        retry: true,
+        source: 'retry_after',
+      });
+      const next = decide({ retryAfterMs: 5_000 }, 1, random);
+      expect(next.retry && next.delayMs).toBeGreaterThanOrEqual(5_000);
+      expect(decide({ kind: 'rate_limited', retryAfterMs: 5_000 }, 1, random)).toMatchObject({
+        delayMs: 5_000,
+      });
+    }
+  });
+
+  it('is not made past the deadline', () => {
+    expect(decide({ retryAfterMs: 5_000 }, 1, 0, 4_000)).toEqual({ retry: false });
+  });
+
+  it('is paid from the budget, but for a 429 that is paced by its bucket', () => {
+    const budget = new RetryBudget(0.1, 0);
+    for (let i = 0; i < 10; i++) expect(budget.take(0)).toBe(true);
+    expect(budget.take(0)).toBe(false);
+    const base = {
+      attempts: 1,
+      retries: { maxAttempts: 4, budget: 0.1, maxDelay: 1_000 },
+      budget,
+      now: 0,
+      deadlineAt: 1e9,
+      random: () => 0,
+    };
+    expect(nextAttempt({ ...base, verdict: verdict({}) })).toEqual({ retry: false });
+    expect(
+      nextAttempt({ ...base, verdict: verdict({ kind: 'rate_limited', retryAfterMs: 10 }) }),
+    ).toMatchObject({ retry: true });
+    for (let i = 0; i < 10; i++) budget.firstAttempt(0);
+    expect(budget.take(0)).toBe(true);
+    expect(budget.take(999)).toBe(false);
+    expect(budget.take(1_001)).toBe(true);
+  });
+
+  it('has a type for every status, and `_OTHER` for what nobody knows', () => {
+    const type = (status: number, body = '') => classifyResponse(status, new Headers(), body, 0).errorType;
+    expect([400, 401, 429, 500, 529, 418].map((status) => type(status))).toEqual([
+      'invalid_request_error',
+      'authentication_error',
+      'rate_limit_error',
+      'api_error',
+      'overloaded_error',
+      '_OTHER',
+    ]);
+    expect(type(400, '{"type":"error","error":{"type":"permission_error"}}')).toBe('permission_error');
+    expect(type(502, '<html>')).toBe('api_error');
+  });
+});
+
+describe('state per key', () => {
+  it('is bounded, drops what is idle, and gives nobody a fresh state for having been dropped', () => {
+    let made = 0;
+    const states = new KeyedStates(() => ({ id: made++, isIdle: false }), 100);
+    const first = states.get('key 0');
+    for (let i = 1; i < 50_000; i++) states.get(`key ${i}`);
+    expect(states.size).toBeLessThanOrEqual(100 + 1_024);
+    expect(states.get('key 0')).toBe(first);
+    expect(states.get('key 40000')).toBe(states.get('key 40000'));
+
+    const idle = new KeyedStates(() => ({ isIdle: true }), 1_000_000);
+    for (let i = 0; i < 10_000; i++) idle.get(`key ${i}`);
+    expect(idle.size).toBeLessThan(10);
+  });
+});

@@ -1,0 +1,171 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { MODELS } from '../../packages/core/src/policy/models.ts';
+import { cost } from '../../packages/core/src/settlement/cost.ts';
+import { jsonReader, streamReader } from '../../packages/core/src/settlement/reading.ts';
+import { SseParser } from '../../packages/core/src/settlement/sse.ts';
+import { chargedInput, foldUsage, NO_USAGE, totalInput } from '../../packages/core/src/settlement/usage.ts';
+
+const encoder = new TextEncoder();
+
+/** Cuts bytes at the given places. */
+function cut(bytes: Uint8Array, places: readonly number[]): Uint8Array[] {
+  const at = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
+  return [0, ...at].map((from, i) => bytes.subarray(from, at[i] ?? bytes.length));
+}
+
+describe('the parser of events', () => {
+  const text = fc.string({ unit: fc.constantFrom('a', 'é', '🌊', '水', ' ', ':', '{'), maxLength: 20 });
+  const event = fc.record({
+    event: fc.constantFrom('message_start', 'ping', 'x'),
+    lines: fc.array(text, { minLength: 1, maxLength: 3 }),
+  });
+
+  it('finds the same events whatever the chunks and line ends', () => {
+    fc.assert(
+      fc.property(
+        fc.array(event, { maxLength: 8 }),
+        fc.array(fc.nat()),
+        fc.constantFrom('\n', '\r\n', '\r'),
+        (events, places, newline) => {
+          const written = events
+            .map(({ event, lines }) =>
+              [`event: ${event}`, ...lines.map((line) => `data: ${line}`), '', ''].join(newline),
+            )
+            .join('');
+          const parser = new SseParser();
+          const seen = cut(encoder.encode(written), places).flatMap((chunk) => parser.push(chunk));
+          expect([...seen, ...parser.end()]).toEqual(
+            events.map(({ event, lines }) => ({ event, data: lines.join('\n') })),
+          );
+        },
+      ),
+    );
+  });
+
+  it('passes over comments, unknown fields and a byte order mark, and gives no event that did not end', () => {
+    const parser = new SseParser();
+    const bytes = encoder.encode('﻿: hi\nid: 7\nevent: a\ndata:x\n\nevent: b\ndata: y\n');
+    expect(parser.push(bytes)).toEqual([{ event: 'a', data: 'x' }]);
+    expect(parser.end()).toEqual([]);
+  });
+
+  it('gives up on an event without end, in bounded memory', () => {
+    const parser = new SseParser();
+    for (let i = 0; i < 10; i++) expect(parser.push(new Uint8Array(1024 * 1024).fill(97))).toEqual([]);
+    expect(parser.push(encoder.encode('\n\nevent: a\ndata: x\n\n'))).toEqual([]);
+  });
+});
+
+describe('usage', () => {
+  it('is the last number of each field, and never a sum', () => {
+    const start = foldUsage(NO_USAGE, {
+      input_tokens: 10,
+      cache_read_input_tokens: 5,
+      cache_creation_input_tokens: null,
+      output_tokens: 1,
+    });
+    const end = foldUsage(start, { output_tokens: 42, input_tokens: null });
+    expect(end).toMatchObject({ inputTokens: 10, cacheReadTokens: 5, outputTokens: 42 });
+    expect(foldUsage(end, { output_tokens: 42 })).toEqual(end);
+  });
+
+  it('knows cache writes by their lifetime, and counts reads as input but not against the limit', () => {
+    const usage = foldUsage(NO_USAGE, {
+      input_tokens: 100,
+      cache_read_input_tokens: 1_000,
+      cache_creation_input_tokens: 70,
+      cache_creation: { ephemeral_5m_input_tokens: 20, ephemeral_1h_input_tokens: 50 },
+    });
+    expect(usage).toMatchObject({ cacheWrite5mTokens: 20, cacheWrite1hTokens: 50 });
+    expect([totalInput(usage), chargedInput(usage)]).toEqual([1_170, 170]);
+    expect(foldUsage(NO_USAGE, { cache_creation_input_tokens: 70 })).toMatchObject({
+      cacheWrite5mTokens: 70,
+      cacheWrite1hTokens: 0,
+    });
+  });
+
+  it('takes nothing from nonsense', () => {
+    for (const raw of [
+      undefined,
+      null,
+      'x',
+      [],
+      { input_tokens: -1, output_tokens: Number.NaN, cache_creation: 7 },
+    ]) {
+      expect(foldUsage(NO_USAGE, raw)).toEqual(NO_USAGE);
+    }
+  });
+});
+
+describe('reading a response', () => {
+  it('a stream that breaks off is worth at least what was delivered', () => {
+    const reader = streamReader();
+    const send = (type: string, data: object) =>
+      reader.push(encoder.encode(`event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`));
+    send('message_start', { message: { id: 'm', model: 'x', usage: { input_tokens: 9, output_tokens: 1 } } });
+    for (let i = 0; i < 10; i++)
+      send('content_block_delta', { delta: { type: 'text_delta', text: 'x'.repeat(32) } });
+    expect(reader.reading).toMatchObject({ isInputKnown: true, isComplete: false, outputTokens: 100 });
+    send('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 77 } });
+    send('message_stop', {});
+    expect(reader.reading).toMatchObject({
+      isComplete: true,
+      outputTokens: 77,
+      stopReason: 'end_turn',
+      messageId: 'm',
+    });
+  });
+
+  it('never throws, whatever comes', () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 60 })), fc.array(fc.string()), (chunks, lines) => {
+        for (const reader of [streamReader(), jsonReader()]) {
+          for (const chunk of chunks) reader.push(chunk);
+          for (const line of lines) reader.push(encoder.encode(`data: ${line}\n\n`));
+          reader.end();
+          expect(reader.reading.usage.outputTokens).toBeGreaterThanOrEqual(0);
+        }
+      }),
+    );
+  });
+});
+
+describe('cost', () => {
+  const tag = (id: string) => {
+    const model = MODELS.find(({ match }) => match === id)!;
+    return { price: model.price!, steps: model.steps ?? [] };
+  };
+
+  it('is each kind of token by its own price', () => {
+    const usage = {
+      inputTokens: 1e6,
+      cacheReadTokens: 1e6,
+      cacheWrite5mTokens: 1e6,
+      cacheWrite1hTokens: 1e6,
+      outputTokens: 1e6,
+      thinkingTokens: 1e6,
+    };
+    expect(cost(tag('claude-sonnet-4-*'), usage)).toBeCloseTo(3 + 0.3 + 3.75 + 6 + 15, 9);
+    // The one whose cache read is a twentieth of its input.
+    expect(
+      cost(tag('claude-opus-5-5*'), {
+        ...usage,
+        inputTokens: 0,
+        outputTokens: 0,
+        cacheWrite5mTokens: 0,
+        cacheWrite1hTokens: 0,
+      }),
+    ).toBeCloseTo(0.2, 9);
+  });
+
+  it('steps up by the size of the whole prompt, cached parts included', () => {
+    const haiku = tag('claude-haiku-5-5*');
+    expect(cost(haiku, { ...NO_USAGE, inputTokens: 100_000 })).toBeCloseTo(0.01, 9);
+    expect(cost(haiku, { ...NO_USAGE, inputTokens: 100_001 })).toBeCloseTo(0.0500005, 9);
+    expect(cost(haiku, { ...NO_USAGE, inputTokens: 50_000, cacheReadTokens: 50_001 })).toBeCloseTo(
+      0.025 + 0.00250005,
+      7,
+    );
+  });
+});

@@ -1,0 +1,172 @@
+import Anthropic from '@anthropic-ai/sdk';
+import type { Fault } from '@headgate/testing';
+import { describe, expect, it } from 'vitest';
+import { ask, isSettled, rejection, startGoverned, until } from '../support/governed.ts';
+
+const ALWAYS = Number.POSITIVE_INFINITY;
+const FAST = { retries: { maxAttempts: 3, maxDelay: '20ms' } } as const;
+
+/** What comes back, how often it is tried, and what the caller gets when it does not stop. */
+const TABLE: [what: string, fault: Fault, attempts: number, error: unknown][] = [
+  [
+    '429 with retry-after',
+    { kind: 'status', status: 429, headers: { 'retry-after-ms': '20' } },
+    3,
+    Anthropic.RateLimitError,
+  ],
+  ['429 without a word', { kind: 'status', status: 429 }, 2, Anthropic.RateLimitError],
+  [
+    '429 spend limit',
+    { kind: 'status', status: 429, errorCode: 'enforced_spend_limit_reached' },
+    1,
+    Anthropic.RateLimitError,
+  ],
+  [
+    '429 contract limit',
+    { kind: 'status', status: 429, errorCode: 'contract_spend_limit_reached' },
+    1,
+    Anthropic.RateLimitError,
+  ],
+  [
+    '400 own spend limit',
+    { kind: 'status', status: 400, message: 'You have reached your specified API usage limits.' },
+    1,
+    Anthropic.BadRequestError,
+  ],
+  ['402', { kind: 'status', status: 402 }, 1, Anthropic.APIError],
+  ['529', { kind: 'status', status: 529 }, 3, Anthropic.InternalServerError],
+  ['500', { kind: 'status', status: 500 }, 3, Anthropic.InternalServerError],
+  ['502 from a proxy', { kind: 'status', status: 502, body: 'html' }, 3, Anthropic.InternalServerError],
+  [
+    '503 with an empty body',
+    { kind: 'status', status: 503, body: 'empty' },
+    3,
+    Anthropic.InternalServerError,
+  ],
+  ['504', { kind: 'status', status: 504 }, 3, Anthropic.InternalServerError],
+  ['408', { kind: 'status', status: 408 }, 3, Anthropic.APIError],
+  ['409', { kind: 'status', status: 409 }, 3, Anthropic.ConflictError],
+  ['reset before headers', { kind: 'reset', at: 'before-headers' }, 3, Anthropic.APIConnectionError],
+  ['400', { kind: 'status', status: 400 }, 1, Anthropic.BadRequestError],
+  ['401', { kind: 'status', status: 401 }, 1, Anthropic.AuthenticationError],
+  ['403', { kind: 'status', status: 403 }, 1, Anthropic.PermissionDeniedError],
+  ['404', { kind: 'status', status: 404 }, 1, Anthropic.NotFoundError],
+  ['413', { kind: 'status', status: 413 }, 1, Anthropic.APIError],
+  ['422', { kind: 'status', status: 422 }, 1, Anthropic.UnprocessableEntityError],
+  [
+    '500 that asks for no retry',
+    { kind: 'status', status: 500, headers: { 'x-should-retry': 'false' } },
+    1,
+    Anthropic.InternalServerError,
+  ],
+  [
+    '404 that asks for a retry',
+    { kind: 'status', status: 404, headers: { 'x-should-retry': 'true' } },
+    3,
+    Anthropic.NotFoundError,
+  ],
+];
+
+describe('what comes back, for ever', () => {
+  it.each(TABLE)('%s', async (_, fault, attempts, errorClass) => {
+    const { claude, api, governor } = await startGoverned({ config: FAST, governor: { random: () => 0.5 } });
+    api.inject({ ...fault, times: ALWAYS });
+    const error = await rejection(claude.messages.create(ask()));
+    expect(error).toBeInstanceOf(errorClass);
+    expect(api.received).toHaveLength(attempts);
+    // The SDK's own count of attempts stays true for whoever reads the request.
+    expect(api.received.map(({ headers }) => headers['x-stainless-retry-count'])).toEqual(
+      Array.from({ length: attempts }, (__, i) => String(i)),
+    );
+    expect(isSettled(governor)).toBe(true);
+  });
+
+  it('a body that breaks off after the headers of a JSON answer: the SDK’s error, and no second attempt', async () => {
+    const { claude, api, governor } = await startGoverned({ config: FAST });
+    api.inject({ kind: 'reset', at: 'mid-stream' });
+    await rejection(claude.messages.create(ask()));
+    expect(api.ledger.count({})).toBe(1);
+    await until(() => isSettled(governor));
+  });
+});
+
+describe('what comes back once is not seen by the caller', () => {
+  it.each(TABLE.filter(([, , attempts]) => attempts > 1))('%s', async (_, fault) => {
+    const { claude, api } = await startGoverned({ config: FAST });
+    api.inject(fault);
+    expect((await claude.messages.create(ask())).type).toBe('message');
+    api.inject(fault);
+    expect((await claude.messages.stream(ask()).finalMessage()).type).toBe('message');
+  });
+
+  it('also for calls that generate nothing', async () => {
+    const { claude, api } = await startGoverned({ config: FAST });
+    api.inject({ kind: 'status', status: 529, path: '/v1/models*' });
+    expect((await claude.models.list()).data.length).toBeGreaterThan(0);
+    api.inject({
+      kind: 'status',
+      status: 429,
+      headers: { 'retry-after-ms': '10' },
+      path: '/v1/messages/count_tokens',
+    });
+    expect(
+      (await claude.messages.countTokens({ model: ask().model, messages: ask().messages })).input_tokens,
+    ).toBeGreaterThan(0);
+  });
+});
+
+describe('retry-after', () => {
+  it('is one cooldown for everybody: no call is sent before it has passed', async () => {
+    const { claude, api } = await startGoverned();
+    api.inject({ kind: 'status', status: 429, headers: { 'retry-after': '1' } });
+    const first = claude.messages.create(ask());
+    await until(() => api.received.length === 1);
+    const refusedAt = performance.now();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await Promise.all([first, ...Array.from({ length: 5 }, () => claude.messages.create(ask()))]);
+    expect(performance.now() - refusedAt).toBeGreaterThan(950);
+    expect(api.received).toHaveLength(7);
+    expect(api.received.slice(1).every(({ at }) => at - (api.received[0]?.at ?? 0) > 950)).toBe(true);
+  });
+
+  it('beyond the deadline ends the call at once', async () => {
+    const { claude, api, governor } = await startGoverned();
+    api.inject({ kind: 'status', status: 429, headers: { 'retry-after': '60' }, times: ALWAYS });
+    const startedAt = performance.now();
+    const error = await rejection(governor.run({ deadlineMs: 2_000 }, () => claude.messages.create(ask())));
+    expect(error).toBeInstanceOf(Anthropic.RateLimitError);
+    expect(performance.now() - startedAt).toBeLessThan(1_500);
+    expect(api.received).toHaveLength(1);
+  });
+});
+
+describe('the retry budget', () => {
+  it('bounds the attempts of all calls together when everything fails', async () => {
+    const { claude, api } = await startGoverned({ config: { retries: { maxAttempts: 4, maxDelay: '5ms' } } });
+    api.inject({ kind: 'overload', times: ALWAYS });
+    const calls = 100;
+    await Promise.all(Array.from({ length: calls }, () => rejection(claude.messages.create(ask()))));
+    // Ten saved up, a tenth of the calls, and what a second or two brings.
+    expect(api.received.length).toBeLessThanOrEqual(calls + 10 + calls / 10 + 5);
+    expect(api.received.length).toBeGreaterThan(calls);
+  });
+});
+
+describe('credentials that the SDK refreshes', () => {
+  it('are refreshed once after a 401, through a governed client', async () => {
+    const { api, governor } = await startGoverned({ api: { keys: ['fresh'] } });
+    let handed = 0;
+    const claude = governor.govern(
+      new Anthropic({
+        baseURL: api.url,
+        credentials: async () => ({
+          token: handed++ === 0 ? 'stale' : 'fresh',
+          expiresAt: Math.floor(Date.now() / 1000) + 3_600,
+        }),
+      } as ConstructorParameters<typeof Anthropic>[0]),
+    );
+    expect((await claude.messages.create(ask())).type).toBe('message');
+    expect(handed).toBe(2);
+    expect(api.received).toHaveLength(2);
+  });
+});
