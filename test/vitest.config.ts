@@ -10,6 +10,6 @@ export default defineConfig({
     exclude: ['**/*.long.test.ts', '**/node_modules/**'],
     testTimeout: 20_000,
     hookTimeout: 20_000,
-    dangerouslyIgnoreUnhandledErrors: false,
+    reporters: ['default', './support/closing-line.ts'],
   },
 });

@@ -51,6 +51,7 @@ describe('spanRecorder', () => {
         },
       ],
       scope: 'test-scope',
+      order: 2,
     });
     expect([recorder.started, recorder.open(), recorder.endedTwice]).toEqual([3, 1, 0]);
     expect(recorder.openNames()).toEqual(['other']);

@@ -7,7 +7,6 @@ import { Alarms } from './alarms.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import type { Parts } from './attempts/parts.ts';
 import { RetryBudget } from './attempts/retry.ts';
-import type { Caller } from './caller/caller.ts';
 import { type CallerSource, type Scope, Scopes } from './caller/scope.ts';
 import { type Clock, type Random, systemClock } from './clock.ts';
 import { parseConfig } from './config/parse.ts';
@@ -102,7 +101,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     meterProvider: options.meterProvider,
     readGauges: () => readGauges(admission.snapshot(), budget.remaining(clock.now())),
   });
-  const stop = new AbortController();
+  const running: Parts['running'] = new Set();
   const policy = compilePolicy(config);
   const parts: Parts = {
     clock,
@@ -115,7 +114,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     budget,
     telemetry,
     once,
-    stop: stop.signal,
+    running,
   };
   const middlewares = new Map<string, Middleware>();
   let closing: Promise<void> | undefined;
@@ -177,9 +176,10 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
 
   async function drain(drainMs: number): Promise<void> {
     admission.close();
-    const timer = alarms.set(clock.now() + drainMs, () =>
-      stop.abort(new AbortedError('the governor was closed', { reason: 'closed' })),
-    );
+    const timer = alarms.set(clock.now() + drainMs, () => {
+      for (const attempt of running)
+        attempt.abort(new AbortedError('the governor was closed', { reason: 'closed' }));
+    });
     await admission.idle();
     timer.cancel();
     telemetry.metrics.stop();
@@ -189,5 +189,3 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   scopesOf.set(governor, scopes);
   return governor;
 }
-
-export type { Caller };

@@ -5,8 +5,6 @@ export interface Logger {
   error(message: string, fields?: Record<string, unknown>): void;
 }
 
-export const silentLogger: Logger = { info() {}, warn() {}, error() {} };
-
 /** Things said once each, in bounded number: the hundredth new one says that no more will be said. */
 export class OnceLog {
   readonly #logger: Logger;

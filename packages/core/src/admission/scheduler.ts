@@ -101,7 +101,16 @@ export class Scheduler {
     const lane = this.#lanes.get(arrival.lane);
     // Lanes are checked where the plan is made; this is for the compiler and for a lane dropped since.
     if (lane === undefined) throw new TypeError(`Headgate: no lane "${arrival.lane}"`);
-    const refusal = this.#refuseAtOnce(arrival, lane, now);
+    const impossible = this.#impossible(arrival, lane);
+    if (impossible === undefined && this.#isFree(arrival, lane, now)) {
+      arrival.ticket.commit();
+      return Promise.resolve({
+        flight: this.upstream.admit(arrival.demand, now),
+        waitedMs: 0,
+        waitedFor: undefined,
+      });
+    }
+    const refusal = impossible ?? this.#tooLong(arrival, lane, now);
     if (refusal !== undefined) {
       arrival.ticket.cancel();
       return Promise.reject(refusal);
@@ -125,7 +134,17 @@ export class Scheduler {
     };
   }
 
-  #refuseAtOnce(arrival: Arrival, lane: Lane<Waiter>, now: number): HeadgateError | undefined {
+  /** With nobody waiting there is no turn to wait for. */
+  #isFree({ demand, ticket }: Arrival, lane: Lane<Waiter>, now: number): boolean {
+    return (
+      this.#lanes.size === 0 &&
+      ticket.ready() === undefined &&
+      this.upstream.shortage(demand, lane.config.reserve, 0, now) === undefined
+    );
+  }
+
+  /** What no waiting would help. */
+  #impossible(arrival: Arrival, lane: Lane<Waiter>): HeadgateError | undefined {
     if (this.#closed !== undefined) return this.#closed;
     if (arrival.signals.some((signal) => signal.aborted)) {
       return new AbortedError('the caller was gone before the call was admitted', {
@@ -145,6 +164,11 @@ export class Scheduler {
         },
       );
     }
+    return undefined;
+  }
+
+  /** A wait that is too long, or too many that wait. */
+  #tooLong(arrival: Arrival, lane: Lane<Waiter>, now: number): HeadgateError | undefined {
     if (arrival.isRetry) return undefined;
     const { queue, config } = lane;
     if (

@@ -1,23 +1,24 @@
 import type { Granted } from '../admission/admission.ts';
-import { AbortedError, isHeadgateError } from '../errors.ts';
+import { isHeadgateError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
 import { jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
-import type { AttemptTelemetry } from '../telemetry/attempt.ts';
-import type { CallTelemetry } from '../telemetry/call.ts';
+import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import type { Parts } from './parts.ts';
 import type { LinkedSignal } from './signals.ts';
+import type { Watch } from './watch.ts';
 
 interface Following {
   readonly call: Call;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
-  readonly story: CallTelemetry;
-  readonly telemetry: AttemptTelemetry;
+  readonly story: CallStory;
+  readonly telemetry: AttemptStory;
   readonly link: LinkedSignal;
+  readonly watch: Watch;
   readonly startedAt: number;
   /** Takes the attempt's timers and listeners down. */
   readonly release: () => void;
@@ -25,8 +26,8 @@ interface Following {
 
 /** The response to hand on: the same bytes, read along, with everything settled when they end. */
 export function followBody(parts: Parts, response: Response, following: Following): Response {
-  const { call, granted, story, telemetry, link, release } = following;
-  const { clock, alarms, config } = parts;
+  const { call, granted, story, telemetry, link, watch, release } = following;
+  const { clock } = parts;
   const { status, statusText, headers } = response;
 
   if (response.body === null || call.kind === 'other') {
@@ -42,28 +43,19 @@ export function followBody(parts: Parts, response: Response, following: Followin
   let firstTokenMs: number | undefined;
   let isInputSettled = false;
   const body = tap(response.body, {
-    clock,
-    alarms,
-    idleMs: config.timeouts.streamIdle,
+    onMove: () => watch.active(),
     onBytes: (bytes) => {
       reader.push(bytes);
       if (!call.isStreaming) return;
-      const { reading } = reader;
-      if (reading.outputTokens > 0) {
+      if (reader.outputTokens > 0) {
         firstTokenMs ??= clock.now() - following.startedAt;
-        granted?.lease.progress(reading.outputTokens);
+        granted?.lease.progress(reader.outputTokens);
       }
-      if (reading.isInputKnown && !isInputSettled) {
+      if (reader.isInputKnown && !isInputSettled) {
         isInputSettled = true;
-        granted?.lease.inputKnown(reading.usage);
+        granted?.lease.inputKnown(reader.reading.usage);
       }
     },
-    onIdle: () =>
-      link.abort(
-        new AbortedError('nothing was read of the response for too long', {
-          reason: 'stream_idle',
-        }),
-      ),
     onEnd: (how) => {
       release();
       reader.end();
@@ -90,7 +82,7 @@ function settle(
   else {
     granted?.lease.settle(usage, isWhole);
     const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
-    if (estimated > 0) parts.telemetry.estimateSeen(call.model, totalInput(usage) / estimated);
+    if (estimated > 0) story.estimateSeen(totalInput(usage) / estimated);
   }
 
   const isAborted = how === 'aborted' || link.signal.aborted;

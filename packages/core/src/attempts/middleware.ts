@@ -6,7 +6,7 @@ import { AbortedError, isHeadgateError, UnknownCallerError } from '../errors.ts'
 import type { Plan } from '../policy/plan.ts';
 import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
-import type { CallTelemetry } from '../telemetry/call.ts';
+import type { CallStory } from '../telemetry/types.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import type { Parts } from './parts.ts';
 import { nextAttempt } from './retry.ts';
@@ -65,7 +65,7 @@ async function governCall(
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
 
   for (let attempt = 1; ; attempt++) {
-    const signals = signalsOf(request, options, plan, parts.stop);
+    const signals = signalsOf(request, options, plan);
     const granted = await admit(parts, {
       plan,
       call,
@@ -121,7 +121,7 @@ async function decide(
   call: Call,
   request: ApiRequest,
   startedAt: number,
-  story: CallTelemetry,
+  story: CallStory,
 ): Promise<Plan> {
   try {
     const caller = await findCaller(parts, request, startedAt);
@@ -185,7 +185,7 @@ async function admit(
     deadlineAt: number;
     signals: readonly AbortSignal[];
     attempt: number;
-    story: CallTelemetry;
+    story: CallStory;
   },
 ): Promise<Granted | undefined> {
   const { call, story, attempt } = ask;
@@ -223,7 +223,7 @@ async function admit(
   }
 }
 
-function refuse(parts: Parts, story: CallTelemetry, error: unknown, arrivedAt: number): void {
+function refuse(parts: Parts, story: CallStory, error: unknown, arrivedAt: number): void {
   const now = parts.clock.now();
   story.refused(error, now - arrivedAt);
   const isAborted = isHeadgateError(error) && error.code === 'aborted';
@@ -231,16 +231,15 @@ function refuse(parts: Parts, story: CallTelemetry, error: unknown, arrivedAt: n
 }
 
 /** The failure as the SDK would have met it itself. */
-function giveUp({ verdict, response, error }: Failure, story: CallTelemetry, now: number): Response {
+function giveUp({ verdict, response, error }: Failure, story: CallStory, now: number): Response {
   story.end(verdict.kind === 'aborted' ? 'aborted' : 'error', now, verdict.errorType);
   if (response !== undefined) return response;
   throw error;
 }
 
 /** The signals that end a call. The SDK's own is spent once its timer has fired: later attempts follow the caller's. */
-function signalsOf(request: ApiRequest, options: SdkOptions, plan: Plan, stop: AbortSignal): AbortSignal[] {
+function signalsOf(request: ApiRequest, options: SdkOptions, plan: Plan): readonly AbortSignal[] {
   const isTimedOut = request.signal?.aborted === true && options.signal?.aborted !== true;
   const own = isTimedOut ? options.signal : request.signal;
-  const others = [...plan.caller.signals, stop];
-  return own === undefined || own === null ? others : [own, ...others];
+  return own === undefined || own === null ? plan.caller.signals : [own, ...plan.caller.signals];
 }

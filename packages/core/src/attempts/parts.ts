@@ -7,6 +7,7 @@ import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { RetryBudget } from './retry.ts';
+import type { LinkedSignal } from './signals.ts';
 
 /** What the stages of a call are made of; one set for each governor. */
 export interface Parts {
@@ -20,6 +21,6 @@ export interface Parts {
   readonly budget: RetryBudget;
   readonly telemetry: Telemetry;
   readonly once: OnceLog;
-  /** Aborted when the governor is closed and has waited long enough. */
-  readonly stop: AbortSignal;
+  /** Attempts in flight, to be ended when the governor is closed and has waited long enough. */
+  readonly running: Set<LinkedSignal>;
 }

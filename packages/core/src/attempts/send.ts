@@ -4,12 +4,12 @@ import { readRateHeaders } from '../admission/rate-headers.ts';
 import { AbortedError, isHeadgateError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
-import type { AttemptTelemetry } from '../telemetry/attempt.ts';
-import type { CallTelemetry } from '../telemetry/call.ts';
+import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
 import { followBody } from './follow.ts';
 import type { Parts } from './parts.ts';
 import { type LinkedSignal, linkSignals } from './signals.ts';
+import { Watch } from './watch.ts';
 
 /** One HTTP request, and all that it needs. */
 export interface Sending {
@@ -22,7 +22,7 @@ export interface Sending {
   readonly attempt: number;
   readonly deadlineAt: number;
   readonly signals: readonly AbortSignal[];
-  readonly story: CallTelemetry;
+  readonly story: CallStory;
 }
 
 /** An attempt that gave no answer: the response to hand back, or the error to throw. */
@@ -54,22 +54,17 @@ export async function send(
   sending: Sending,
 ): Promise<{ response: Response } | { failure: Failure }> {
   const { request, next, call, granted, attempt, deadlineAt, signals, story } = sending;
-  const { clock, alarms } = parts;
-  const startedAt = clock.now();
+  const startedAt = parts.clock.now();
   const telemetry = story.attemptStarted(attempt, startedAt);
   const link = linkSignals(signals);
-  const deadline = alarms.set(deadlineAt, () =>
-    link.abort(
-      new AbortedError('the deadline passed before the call was done', {
-        reason: 'deadline',
-      }),
-    ),
-  );
+  const watch = new Watch(parts, link, deadlineAt);
   const timeout = ownTimeout(parts, sending, link);
+  parts.running.add(link);
   const release = () => {
-    deadline.cancel();
+    watch.stop();
     timeout?.cancel();
     link.release();
+    parts.running.delete(link);
   };
 
   if (attempt > 1) request.headers.set('x-stainless-retry-count', String(attempt - 1));
@@ -101,6 +96,7 @@ export async function send(
       story,
       telemetry,
       link,
+      watch,
       startedAt,
       release,
     }),
@@ -120,12 +116,7 @@ function ownTimeout({ alarms, clock }: Parts, { request, options, signals }: Sen
   return alarms.set(clock.now() + ms, () => link.abort(new DOMException('Request timed out.', 'AbortError')));
 }
 
-function failThrown(
-  sending: Sending,
-  link: LinkedSignal,
-  telemetry: AttemptTelemetry,
-  error: unknown,
-): Failure {
+function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStory, error: unknown): Failure {
   const { granted, options, plan } = sending;
   const { reason } = link.signal;
   const isOurs = link.signal.aborted && isHeadgateError(reason);

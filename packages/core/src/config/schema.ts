@@ -74,10 +74,10 @@ const quota = z.strictObject({
   name: name.describe('Name of the rule, as it appears in spans, metrics, errors and headers'),
   when,
   per: z.enum(['user', 'tenant', 'route', 'model', 'all']).default('user').describe('Who has one each'),
-  requests: rate.optional(),
-  inputTokens: rate.optional(),
-  outputTokens: rate.optional(),
-  usd: rate.optional(),
+  requests: rate.optional().describe('So many per window, as `30/minute`'),
+  inputTokens: rate.optional().describe('As `40k/minute`; cache reads do not count'),
+  outputTokens: rate.optional().describe('As `10k/minute`'),
+  usd: rate.optional().describe('As `1.50/day`: refused by the estimate, settled by the truth'),
   concurrency: count.optional().describe('Calls in flight at once'),
   burst: share
     .refine((value) => value > 0, { error: 'a share above 0 and at most 1' })
@@ -93,16 +93,16 @@ const quota = z.strictObject({
 const cap = z.strictObject({
   when,
   maxTokens: count.describe('Ceiling on `max_tokens`'),
-  onExceed: z.enum(['clamp', 'refuse']).default('clamp'),
+  onExceed: z.enum(['clamp', 'refuse']).default('clamp').describe('Lower it, or refuse the call'),
 });
 
 const usd = z.number().min(0, { error: 'a price of at least 0' });
 const price = z.strictObject({
   input: usd.describe('USD per million input tokens'),
   output: usd.describe('USD per million output tokens'),
-  cacheWrite5m: usd.optional(),
-  cacheWrite1h: usd.optional(),
-  cacheRead: usd.optional(),
+  cacheWrite5m: usd.optional().describe('Left out: 1.25 times the input price'),
+  cacheWrite1h: usd.optional().describe('Left out: twice the input price'),
+  cacheRead: usd.optional().describe('Left out: a tenth of the input price'),
 });
 
 export const configSchema = z.strictObject({

@@ -23,6 +23,9 @@ export interface Reader {
   /** The body has come to its end. */
   end(): void;
   readonly reading: Reading;
+  /** Output tokens so far, without the rest of the reading: asked for with every chunk. */
+  readonly outputTokens: number;
+  readonly isInputKnown: boolean;
 }
 
 /** Characters of text per token, until a stream's own end says better; low, so that a hang-up is not undercharged. */
@@ -89,6 +92,12 @@ export function streamReader(): Reader {
     get reading() {
       return message.reading;
     },
+    get outputTokens() {
+      return message.outputTokens;
+    },
+    get isInputKnown() {
+      return message.isInputKnown;
+    },
   };
 }
 
@@ -153,6 +162,12 @@ export function jsonReader(): Reader {
     },
     get reading() {
       return message.reading;
+    },
+    get outputTokens() {
+      return message.outputTokens;
+    },
+    get isInputKnown() {
+      return message.isInputKnown;
     },
   };
 }

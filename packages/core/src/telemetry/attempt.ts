@@ -14,10 +14,10 @@ import { serverAttributes, setDefined } from './attributes.ts';
 import { ATTRIBUTES as A, errorType, ratelimitAttribute, SPANS } from './names.ts';
 import { quietly } from './quietly.ts';
 import type { Telemetry } from './telemetry.ts';
-import type { AttemptEnd, CallInfo } from './types.ts';
+import type { AttemptEnd, AttemptStory, CallInfo } from './types.ts';
 
-/** The span of one HTTP request, and what it adds to the metrics. */
-export class AttemptTelemetry {
+/** An attempt in full. */
+export class AttemptTelemetry implements AttemptStory {
   readonly #telemetry: Telemetry;
   readonly #info: CallInfo;
   readonly #plan: Plan | undefined;
@@ -73,7 +73,6 @@ export class AttemptTelemetry {
     });
   }
 
-  /** Ends the attempt. Only the first time counts. */
   end(end: AttemptEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;

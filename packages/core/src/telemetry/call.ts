@@ -14,10 +14,10 @@ import { isSdkSpan, serverAttributes, setDefined, setUsage } from './attributes.
 import { ATTRIBUTES as A, type CallOutcome, type Decision, errorType, SPANS } from './names.ts';
 import { quietly } from './quietly.ts';
 import type { Telemetry } from './telemetry.ts';
-import type { Admitted, AttemptEnd, CallInfo } from './types.ts';
+import type { Admitted, AttemptEnd, CallInfo, CallStory } from './types.ts';
 
-/** Spans and metrics of one call. */
-export class CallTelemetry {
+/** A call in full, on whatever OpenTelemetry SDK there is. */
+export class CallTelemetry implements CallStory {
   readonly #telemetry: Telemetry;
   readonly #info: CallInfo;
   /** The `chat` span, where the SDK has none of its own. */
@@ -57,7 +57,6 @@ export class CallTelemetry {
     );
   }
 
-  /** Begins the admission span: policy, estimate and queue wait. */
   admissionStarted(attempt: number): void {
     quietly(() => {
       this.#admission = this.#telemetry.tracer.startSpan(
@@ -95,7 +94,6 @@ export class CallTelemetry {
     });
   }
 
-  /** The call generates nothing and has no gate to pass. */
   passed(): void {
     quietly(() => {
       this.#admission?.setAttribute(A.decision, 'pass' satisfies Decision);
@@ -141,7 +139,6 @@ export class CallTelemetry {
     });
   }
 
-  /** The call was refused before an attempt, or an error came out of the app's own `caller` function. */
   refused(error: unknown, waitedMs: number): void {
     quietly(() => {
       const ours = isHeadgateError(error) ? error : undefined;
@@ -175,7 +172,6 @@ export class CallTelemetry {
     return new AttemptTelemetry(this.#telemetry, this.#info, this.#parent, this.#plan, attempt, startedAt);
   }
 
-  /** A wait before another attempt. */
   backoff(delayMs: number, source: 'retry_after' | 'backoff', cause: string): { end(): void } {
     const span = quietly(() => {
       this.#telemetry.metrics.add('retries', 1, {
@@ -198,12 +194,15 @@ export class CallTelemetry {
     return { end: () => quietly(() => span?.end()) };
   }
 
-  /** What the last attempt has told; the call's own spans and metrics are made of it. */
+  estimateSeen(ratio: number): void {
+    const { metrics, models } = this.#telemetry;
+    metrics.record('estimateRatio', ratio, { [A.genAiRequestModel]: models.of(this.#info.call.model) });
+  }
+
   attemptEnded(end: AttemptEnd): void {
     this.#last = end;
   }
 
-  /** Ends the call. Only the first time counts. */
   end(outcome: CallOutcome, now: number, cause?: string): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;

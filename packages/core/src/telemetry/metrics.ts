@@ -1,6 +1,7 @@
 import {
   type Attributes,
   type Counter,
+  createNoopMeter,
   metrics as globalMetrics,
   type Histogram,
   type Meter,
@@ -9,6 +10,9 @@ import {
 } from '@opentelemetry/api';
 import { INSTRUMENTS, type InstrumentName, type InstrumentSpec, SCOPE_NAME } from './names.ts';
 import { quietly } from './quietly.ts';
+
+/** What the API hands out while nobody has registered anything. */
+const NO_METER = createNoopMeter();
 
 type NamesOf<K extends InstrumentSpec['kind']> = {
   [N in InstrumentName]: (typeof INSTRUMENTS)[N]['kind'] extends K ? N : never;
@@ -54,6 +58,11 @@ export class Metrics {
 
   record(name: HistogramName, value: number, attributes: Attributes): void {
     quietly(() => this.#current().histograms.get(name)?.record(value, attributes));
+  }
+
+  /** False while the app has registered no meter provider. */
+  get isHeard(): boolean {
+    return this.#given !== undefined || globalMetrics.getMeterProvider().getMeter(SCOPE_NAME) !== NO_METER;
   }
 
   /** Makes the instruments, so that gauges are seen before the first call. */

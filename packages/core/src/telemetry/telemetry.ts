@@ -1,12 +1,18 @@
-import { type Attributes, type MeterProvider, type TracerProvider, trace } from '@opentelemetry/api';
+import {
+  type Attributes,
+  type MeterProvider,
+  ProxyTracerProvider,
+  type TracerProvider,
+  trace,
+} from '@opentelemetry/api';
 import type { Caller } from '../caller/caller.ts';
 import type { Config } from '../config/schema.ts';
 import { CallTelemetry } from './call.ts';
 import { BoundedLabel, UserHash } from './labels.ts';
 import { type GaugeReading, Metrics } from './metrics.ts';
 import { ATTRIBUTES as A, SCOPE_NAME } from './names.ts';
-import { quietly } from './quietly.ts';
-import type { CallInfo } from './types.ts';
+import { SILENT_CALL } from './silent.ts';
+import type { CallInfo, CallStory } from './types.ts';
 
 /** Spans and metrics of one governor. Whatever fails in here, no call fails of it. */
 export class Telemetry {
@@ -36,17 +42,13 @@ export class Telemetry {
     return (this.#tracerProvider ?? trace.getTracerProvider()).getTracer(SCOPE_NAME, this.#version);
   }
 
-  callStarted(info: CallInfo): CallTelemetry {
-    return new CallTelemetry(this, info);
+  callStarted(info: CallInfo): CallStory {
+    return this.#isHeard ? new CallTelemetry(this, info) : SILENT_CALL;
   }
 
-  /** How far the estimate of a call's input was off. */
-  estimateSeen(model: string, ratio: number): void {
-    quietly(() =>
-      this.metrics.record('estimateRatio', ratio, {
-        [A.genAiRequestModel]: this.models.of(model),
-      }),
-    );
+  /** False while the app has registered neither a tracer nor a meter provider: then nothing is worth preparing. */
+  get #isHeard(): boolean {
+    return this.#tracerProvider !== undefined || hasTracing() || this.metrics.isHeard;
   }
 
   userAttributes(caller: Caller): Attributes {
@@ -54,4 +56,12 @@ export class Telemetry {
     if (user === undefined || this.config.user === 'off') return {};
     return this.config.user === 'raw' ? { [A.userId]: user } : { [A.userHash]: this.#userHash.of(user) };
   }
+}
+
+/** What the API hands out while nobody has registered anything. */
+const NOBODY = new ProxyTracerProvider().getDelegate();
+
+function hasTracing(): boolean {
+  const provider = trace.getTracerProvider();
+  return !(provider instanceof ProxyTracerProvider) || provider.getDelegate() !== NOBODY;
 }

@@ -1,7 +1,10 @@
 import type { Context } from '@opentelemetry/api';
+import type { RateHeaders } from '../admission/rate-headers.ts';
 import type { Reason } from '../errors.ts';
+import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import type { Usage } from '../settlement/usage.ts';
+import type { CallOutcome } from './names.ts';
 
 /** What a call is, for its spans and metrics. */
 export interface CallInfo {
@@ -33,4 +36,35 @@ export interface AttemptEnd {
   readonly messageId?: string | undefined;
   readonly stopReason?: string | undefined;
   readonly firstTokenMs?: number | undefined;
+}
+
+/** Spans and metrics of one call. */
+export interface CallStory {
+  /** Begins the admission span: policy, estimate and queue wait. */
+  admissionStarted(attempt: number): void;
+  planned(plan: Plan): void;
+  /** The call generates nothing and has no gate to pass. */
+  passed(): void;
+  unknownModel(): void;
+  admitted(admitted: Admitted): void;
+  /** The call was refused before an attempt, or an error came out of the app's own `caller` function. */
+  refused(error: unknown, waitedMs: number): void;
+  attemptStarted(attempt: number, startedAt: number): AttemptStory;
+  /** A wait before another attempt. */
+  backoff(delayMs: number, source: 'retry_after' | 'backoff', cause: string): { end(): void };
+  /** What the last attempt has told; the call's own spans and metrics are made of it. */
+  attemptEnded(end: AttemptEnd): void;
+  /** How the input that the API counted compares with the estimate. */
+  estimateSeen(ratio: number): void;
+  /** Ends the call. Only the first time counts. */
+  end(outcome: CallOutcome, now: number, cause?: string): void;
+}
+
+/** The span of one HTTP request, and what it adds to the metrics. */
+export interface AttemptStory {
+  /** Runs `fn` as the child of the attempt's span. */
+  run<T>(fn: () => T): T;
+  responded(response: Response, headroom: RateHeaders): void;
+  /** Ends the attempt. Only the first time counts. */
+  end(end: AttemptEnd): void;
 }

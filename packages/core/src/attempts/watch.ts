@@ -1,0 +1,54 @@
+import type { Timer } from '../clock.ts';
+import { AbortedError } from '../errors.ts';
+import type { Parts } from './parts.ts';
+import type { LinkedSignal } from './signals.ts';
+
+/**
+ * The time limits of one attempt: the call's deadline, and, once the headers are there, how long the body may go
+ * without a read asked for or answered. One alarm looks at both now and then; setting one for every chunk of a
+ * stream would cost more than the chunk.
+ */
+export class Watch {
+  readonly #parts: Parts;
+  readonly #link: LinkedSignal;
+  readonly #deadlineAt: number;
+  readonly #idleMs: number;
+  #alarm: Timer;
+  /** Absent until the headers are there: until then only the deadline counts. */
+  #activeAt: number | undefined;
+
+  constructor(parts: Parts, link: LinkedSignal, deadlineAt: number) {
+    this.#parts = parts;
+    this.#link = link;
+    this.#deadlineAt = deadlineAt;
+    this.#idleMs = parts.config.timeouts.streamIdle;
+    this.#alarm = this.#arm(parts.clock.now() + this.#idleMs);
+  }
+
+  /** The body is asked for, or moves. */
+  active(): void {
+    this.#activeAt = this.#parts.clock.now();
+  }
+
+  stop(): void {
+    this.#alarm.cancel();
+  }
+
+  #arm(at: number): Timer {
+    return this.#parts.alarms.set(Math.min(at, this.#deadlineAt), () => this.#look());
+  }
+
+  #look(): void {
+    const now = this.#parts.clock.now();
+    const idleAt = (this.#activeAt ?? now) + this.#idleMs;
+    if (now >= this.#deadlineAt) {
+      this.#link.abort(
+        new AbortedError('the deadline passed before the call was done', { reason: 'deadline' }),
+      );
+    } else if (now >= idleAt) {
+      this.#link.abort(
+        new AbortedError('nothing was read of the response for too long', { reason: 'stream_idle' }),
+      );
+    } else this.#alarm = this.#arm(idleAt);
+  }
+}

@@ -1,0 +1,22 @@
+import type { AttemptStory, CallStory } from './types.ts';
+
+const SILENT_ATTEMPT: AttemptStory = {
+  run: (fn) => fn(),
+  responded() {},
+  end() {},
+};
+
+/** The story of a call that nobody listens to: no OpenTelemetry SDK is registered. */
+export const SILENT_CALL: CallStory = {
+  admissionStarted() {},
+  planned() {},
+  passed() {},
+  unknownModel() {},
+  admitted() {},
+  refused() {},
+  attemptStarted: () => SILENT_ATTEMPT,
+  backoff: () => ({ end() {} }),
+  attemptEnded() {},
+  estimateSeen() {},
+  end() {},
+};

@@ -1,0 +1,110 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const SRC = resolve(import.meta.dirname, '../../packages/core/src');
+
+/**
+ * The stages in the order of the flow, as far as code depends on code: each may import what stands before it, and
+ * nothing after it. What stands in the root of the sources (clock, errors, heap, …) is everybody's, but for the two
+ * files that put the whole together.
+ */
+const ORDER = [
+  'config',
+  'caller',
+  'request',
+  'policy',
+  'estimate',
+  'settlement',
+  'stores',
+  'admission',
+  'telemetry',
+  'attempts',
+  'http',
+];
+const TOP = new Set(['governor.ts', 'index.ts']);
+
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+const importsOf = (file: string) =>
+  [
+    ...readFileSync(join(SRC, file), 'utf8').matchAll(
+      /^(?:import|export)\s(type\s)?[^'"]*?from '([^']+)'/gms,
+    ),
+  ].map(([, isType, path]) => ({
+    isType: isType !== undefined,
+    path: path ?? '',
+  }));
+const stageOf = (file: string) => (file.includes('/') ? (file.split('/')[0] ?? '') : '');
+
+describe('the sources of core', () => {
+  it('are all in the folders of the flow', () => {
+    expect([...new Set(files.map(stageOf))].filter((stage) => stage !== '').sort()).toEqual(
+      [...ORDER].sort(),
+    );
+  });
+
+  it('are read by this test', () => {
+    expect(files.flatMap(importsOf).length).toBeGreaterThan(150);
+  });
+
+  it('import in one direction', () => {
+    const wrong: string[] = [];
+    for (const file of files) {
+      for (const { path } of importsOf(file)) {
+        if (!path.startsWith('.')) continue;
+        const target = relative(SRC, resolve(SRC, dirname(file), path));
+        const from = ORDER.indexOf(stageOf(file));
+        const to = ORDER.indexOf(stageOf(target));
+        if (TOP.has(file)) continue;
+        // The HTTP helpers are handed a governor; nobody else may know of it.
+        if (TOP.has(target) && stageOf(file) !== 'http') wrong.push(`${file} imports ${target}`);
+        if (to > from) wrong.push(`${file} imports ${target}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('know no framework, and the SDK only by its types, but for its error base', () => {
+    const allowed = new Set(['@opentelemetry/api', 'zod', 'yaml']);
+    const wrong: string[] = [];
+    for (const file of files) {
+      for (const { path, isType } of importsOf(file)) {
+        if (path.startsWith('.') || path.startsWith('node:') || allowed.has(path)) continue;
+        if (path === '@anthropic-ai/sdk' && (isType || file === 'errors.ts')) continue;
+        wrong.push(`${file} imports ${path}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('ask no clock and no dice but those they are given', () => {
+    const wrong = files
+      .filter((file) => file !== 'clock.ts')
+      .filter((file) =>
+        /\b(Date\.now|performance\.now|setTimeout|setInterval|setImmediate)\(|Math\.random\(/.test(
+          readFileSync(join(SRC, file), 'utf8'),
+        ),
+      );
+    expect(wrong).toEqual([]);
+  });
+
+  it('emit no name that the catalogue does not have', () => {
+    const wrong: string[] = [];
+    for (const file of files) {
+      if (file === 'telemetry/names.ts' || file === 'errors.ts') continue;
+      const text = readFileSync(join(SRC, file), 'utf8');
+      for (const [, name] of text.matchAll(/'((?:headgate|gen_ai|http|server)\.[a-z_.]+)'/g)) {
+        if (name !== 'headgate.refused') wrong.push(`${file}: ${name}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+});
+
+describe('the version', () => {
+  it('that is told is that of the package', async () => {
+    const { VERSION } = await import('../../packages/core/src/version.ts');
+    const manifest = JSON.parse(readFileSync(join(SRC, '../package.json'), 'utf8')) as { version: string };
+    expect(VERSION).toBe(manifest.version);
+  });
+});

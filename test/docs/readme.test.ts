@@ -1,0 +1,86 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type ConfigInput, createGovernor } from '@headgate/core';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { INSTRUMENTS, SPANS } from '../../packages/core/src/telemetry/names.ts';
+import { optionsTable, tableInReadme } from './options-table.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const READMES = [
+  'README.md',
+  'packages/core/README.md',
+  'packages/express/README.md',
+  'packages/testing/README.md',
+];
+
+const blocks = async (file: string, language: string) =>
+  [
+    ...(await readFile(join(ROOT, file), 'utf8')).matchAll(
+      new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'),
+    ),
+  ].map(([, code]) => code ?? '');
+
+/** What an app of its own would declare: its session middleware's `req.user`. */
+const AMBIENT = `declare global { namespace Express { interface Request { user: { id: string; plan: string } } } }\nexport {};\n`;
+
+describe('the README', () => {
+  it('has samples that compile under strict types', async () => {
+    const folder = await mkdtemp(join(import.meta.dirname, 'samples-'));
+    try {
+      let count = 0;
+      for (const file of READMES) {
+        for (const code of await blocks(file, 'ts'))
+          await writeFile(join(folder, `sample-${count++}.ts`), code);
+      }
+      expect(count).toBeGreaterThan(4);
+      await writeFile(join(folder, 'ambient.d.ts'), AMBIENT);
+      await writeFile(
+        join(folder, 'tsconfig.json'),
+        JSON.stringify({
+          extends: '../../../tsconfig.base.json',
+          compilerOptions: {
+            noEmit: true,
+            composite: false,
+            incremental: false,
+            declaration: false,
+            declarationMap: false,
+            rewriteRelativeImportExtensions: false,
+          },
+          include: ['*.ts'],
+        }),
+      );
+      const tsc = join(ROOT, 'node_modules/.bin/tsc');
+      const { stdout } = await promisify(execFile)(tsc, ['-p', folder]).catch(
+        (error: { stdout: string }) => error,
+      );
+      expect(stdout).toBe('');
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  }, 60_000);
+
+  it('has configurations that a governor takes', async () => {
+    const [yaml, ...others] = (await Promise.all(READMES.map((file) => blocks(file, 'yaml')))).flat();
+    for (const text of [yaml ?? '', ...others]) createGovernor({ config: parse(text) as ConfigInput });
+    expect(parse(yaml ?? '')).toHaveProperty('account');
+  });
+
+  it('has the options table that the schema makes', () => {
+    expect(tableInReadme()).toBe(optionsTable());
+  });
+
+  it('names every span and metric of our own', async () => {
+    const text = await readFile(join(ROOT, 'README.md'), 'utf8');
+    const shown = text.replaceAll(
+      '{requests,tokens}.{remaining,limit}',
+      'requests.remaining headgate.ratelimit.requests.limit headgate.ratelimit.tokens.remaining headgate.ratelimit.tokens.limit',
+    );
+    const missing = [...Object.values(SPANS), ...Object.values(INSTRUMENTS).map(({ name }) => name)].filter(
+      (name) => name.startsWith('headgate.') && !shown.includes(name),
+    );
+    expect(missing).toEqual([]);
+  });
+});
