@@ -2,8 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { configJsonSchema } from '@headgate/core';
 
 /**
- * The options table of the README, made from the configuration's schema. `node --conditions=source
- * test/docs/options-table.ts` writes it; a test holds the README against it.
+ * The options table of the README and the published JSON Schema, made from the configuration's schema. `node --conditions=source
+ * test/docs/options-table.ts` writes both; a test holds them against the schema.
  */
 
 interface Schema {
@@ -64,7 +64,20 @@ export function tableInReadme(): string {
   return text.slice(text.indexOf(START) + START.length, text.indexOf(END)).trim();
 }
 
+/** The JSON Schema that the package ships, for completion in editors. */
+export const SCHEMA_FILE = new URL('../../packages/core/schema/headgate.schema.json', import.meta.url);
+
+export function schemaText(): string {
+  const schema = {
+    $id: 'https://unpkg.com/@headgate/core/schema/headgate.schema.json',
+    title: 'Headgate configuration',
+    ...configJsonSchema(),
+  };
+  return `${JSON.stringify(schema, undefined, 2)}\n`;
+}
+
 if (import.meta.main) {
+  writeFileSync(SCHEMA_FILE, schemaText());
   const text = readFileSync(README, 'utf8');
   const [before, after] = [text.slice(0, text.indexOf(START) + START.length), text.slice(text.indexOf(END))];
   writeFileSync(README, `${before}\n${optionsTable()}\n${after}`);

@@ -6,7 +6,7 @@ import { type ConfigInput, createGovernor } from '@headgate/core';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { INSTRUMENTS, SPANS } from '../../packages/core/src/telemetry/names.ts';
-import { optionsTable, tableInReadme } from './options-table.ts';
+import { optionsTable, SCHEMA_FILE, schemaText, tableInReadme } from './options-table.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const READMES = [
@@ -70,6 +70,10 @@ describe('the README', () => {
 
   it('has the options table that the schema makes', () => {
     expect(tableInReadme()).toBe(optionsTable());
+  });
+
+  it('comes with the JSON Schema of the configuration', async () => {
+    expect(await readFile(SCHEMA_FILE, 'utf8')).toBe(schemaText());
   });
 
   it('names every span and metric of our own', async () => {

@@ -127,7 +127,7 @@ describe('an unknown model', () => {
     expect(warnings[0]).toContain('"claude-tulip-9"');
     const { buckets, warnings: inSnapshot } = governor.snapshot();
     expect(buckets.map(({ name }) => name)).toContain('default');
-    expect(inSnapshot).toEqual(['model claude-tulip-9']);
+    expect(inSnapshot).toMatchObject([{ code: 'HG_UNKNOWN_MODEL' }]);
   });
 
   it('known to the API and not configured, learns its limits', async () => {

@@ -1,4 +1,5 @@
 import { AnthropicError } from '@anthropic-ai/sdk';
+import type { CheckCode } from './config/codes.ts';
 
 /**
  * Why a call waited or was refused. A closed set: these are also the values of the `headgate.reason`
@@ -152,6 +153,8 @@ export function findHeadgateError(error: unknown): HeadgateError | undefined {
 
 /** One thing that is wrong with a configuration. */
 export interface ConfigProblem {
+  /** The name of the check, stable across releases. */
+  readonly code: CheckCode;
   /** Where, as in `quotas[0].requests`. */
   readonly path: string;
   readonly message: string;
@@ -169,15 +172,16 @@ export class ConfigError extends Error {
   readonly problems: readonly ConfigProblem[];
 
   constructor(problems: readonly ConfigProblem[], source = 'configuration') {
-    const lines = problems.map(
-      (p) =>
-        `  ${p.path === '' ? '(top level)' : p.path}: ${p.message} (expected ${p.expected}, received ${p.received})${
-          p.hint === undefined ? '' : ` ${p.hint}`
-        }`,
-    );
+    const lines = problems.map((problem) => `  ${formatProblem(problem)}`);
     super(
       `Headgate ${source} has ${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${lines.join('\n')}`,
     );
     this.problems = problems;
   }
+}
+
+/** A problem on one line: where, what, the rule, the value, what to do, and the name of the check. */
+export function formatProblem({ path, message, expected, received, hint, code }: ConfigProblem): string {
+  const where = path === '' ? '(top level)' : path;
+  return `${where}: ${message} (expected ${expected}, received ${received})${hint === undefined ? '' : ` ${hint}`} [${code}]`;
 }

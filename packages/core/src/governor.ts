@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
 import { Accounts, DEFAULT_ACCOUNT } from './admission/accounts.ts';
@@ -7,14 +8,17 @@ import { Alarms } from './alarms.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import type { Parts } from './attempts/parts.ts';
 import { RetryBudget } from './attempts/retry.ts';
-import { type CallerSource, type Scope, Scopes } from './caller/scope.ts';
+import { type CallerSource, Scopes } from './caller/scope.ts';
 import { type Clock, type Random, systemClock } from './clock.ts';
+import { findWarnings } from './config/checks.ts';
 import { parseConfig } from './config/parse.ts';
-import type { ConfigInput } from './config/schema.ts';
+import type { Config, ConfigInput } from './config/schema.ts';
 import { AbortedError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
 import { type Logger, OnceLog } from './logger.ts';
 import { compilePolicy } from './policy/policy.ts';
+import type { CounterStore } from './stores/counters.ts';
+import { SafeCounters } from './stores/safe.ts';
 import { readGauges } from './telemetry/gauges.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
 import { VERSION } from './version.ts';
@@ -22,6 +26,8 @@ import { VERSION } from './version.ts';
 export interface GovernorOptions {
   /** Limits, lanes, quotas, caps. Left out: limits are learned from response headers, and there are no quotas. */
   readonly config?: ConfigInput;
+  /** Keeps the counters of day and month quotas beyond the life of the process. Default: memory, with a warning. */
+  readonly store?: CounterStore;
   /** Default: the process's own. */
   readonly clock?: Clock;
   /** Default: `Math.random`. */
@@ -57,6 +63,11 @@ export interface Governor {
   with<T extends GovernableClient>(caller: CallerSource, client: T): T;
   /** `fn`, running in the scope that an adapter opened for `req`: for callbacks that have lost their context. */
   bind<A extends unknown[], R>(req: object, fn: (...args: A) => R): (...args: A) => R;
+  /**
+   * Another configuration from now on, whole or not at all: counters, holds and queues live on, a call under way keeps
+   * to the rules it began with. @throws ConfigError, and everything stays as it was.
+   */
+  update(config: ConfigInput): void;
   /** Limits, levels, lanes and queues as plain JSON; cheap enough to poll. */
   snapshot(): Snapshot;
   /** Stops admitting, refuses what waits, and lets what runs finish for `drainMs` (default 30,000). Idempotent. */
@@ -65,20 +76,36 @@ export interface Governor {
 
 export type Snapshot = ReturnType<Admission['snapshot']> & {
   readonly version: string;
+  /** `generation` counts the configurations taken over; `problem` is why the last one was not. */
+  readonly config: { readonly generation: number; readonly problem: string | undefined };
   readonly retryBudget: number;
-  readonly warnings: readonly string[];
+  /** Named checks that have something to say, each once. */
+  readonly warnings: OnceLog['warnings'];
   readonly isClosed: boolean;
 };
 
 const DRAIN_MS = 30_000;
+/** As many governors open at once as an app may need for accounts and tests; more are a mistake. */
+const MANY_GOVERNORS = 10;
+let openGovernors = 0;
 
-/** What adapters need of a governor beyond its public face. */
-const scopesOf = new WeakMap<Governor, Scopes>();
+/** What adapters and helpers need of a governor beyond its public face. */
+export interface Internals {
+  readonly scopes: Scopes;
+  readonly once: OnceLog;
+  currentConfig(): Config;
+  /** A configuration could not even be read. */
+  reloadFailed(error: unknown): void;
+  /** Runs when the governor is closed. */
+  onClose(fn: () => void): void;
+}
 
-export function internalScopes(governor: Governor): Scopes {
-  const scopes = scopesOf.get(governor);
-  if (scopes === undefined) throw new TypeError('Headgate: expected a governor made by createGovernor');
-  return scopes;
+const internals = new WeakMap<Governor, Internals>();
+
+export function internalsOf(governor: Governor): Internals {
+  const found = internals.get(governor);
+  if (found === undefined) throw new TypeError('Headgate: expected a governor made by createGovernor');
+  return found;
 }
 
 /** Makes a governor. No I/O. @throws ConfigError with every problem of the configuration at once. */
@@ -86,14 +113,24 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const config = parseConfig(options.config);
   const clock = options.clock ?? systemClock;
   const random = options.random ?? Math.random;
+  const logger = options.logger ?? console;
   const alarms = new Alarms(clock);
   const estimator = new Estimator();
   const accounts = new Accounts(config, { estimator, alarms, clock, random });
-  const quotas = new Quotas(config.quotas, config.timeZone, clock);
+  const once = new OnceLog(logger);
+  const counters =
+    options.store === undefined
+      ? undefined
+      : new SafeCounters(options.store, alarms, clock, (error) =>
+          once.warn(
+            'HG_MEMORY_ONLY',
+            'store',
+            `the store fails, counters go on in memory alone: ${String(error)}`,
+          ),
+        );
+  const quotas = new Quotas(config.quotas, config.timeZone, clock, counters);
   const admission = new Admission({ accounts, quotas, estimator, clock });
   const budget = new RetryBudget(config.retries.budget, clock.now());
-  const scopes = new Scopes(clock);
-  const once = new OnceLog(options.logger ?? console);
   const telemetry = new Telemetry({
     config: config.telemetry,
     version: VERSION,
@@ -101,22 +138,23 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     meterProvider: options.meterProvider,
     readGauges: () => readGauges(admission.snapshot(), budget.remaining(clock.now())),
   });
-  const running: Parts['running'] = new Set();
-  const policy = compilePolicy(config);
   const parts: Parts = {
     clock,
     random,
     alarms,
-    config,
-    scopes,
-    policy,
+    rules: { config, policy: compilePolicy(config) },
+    scopes: new Scopes(clock),
     admission,
     budget,
     telemetry,
     once,
-    running,
+    running: new Set(),
   };
+  const { scopes, running } = parts;
   const middlewares = new Map<string, Middleware>();
+  const onClose: (() => void)[] = [];
+  let generation = 1;
+  let problem: string | undefined;
   let closing: Promise<void> | undefined;
 
   const middlewareOf = (account: string): Middleware => {
@@ -134,6 +172,12 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   };
   const isOurs = (middleware: Middleware) => [...middlewares.values()].includes(middleware);
 
+  const reloadFailed = (error: unknown) => {
+    problem = error instanceof Error ? error.message : String(error);
+    telemetry.reloaded('refused');
+    logger.error(`Headgate: the configuration was not taken over, the old one stays: ${problem}`);
+  };
+
   const governor: Governor = {
     govern(client, { account = DEFAULT_ACCOUNT } = {}) {
       const others = (client.middleware ?? []).filter((middleware) => !isOurs(middleware));
@@ -150,22 +194,43 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     run: (caller, fn) => scopes.run(scopes.open(caller), fn),
     with(caller, client) {
       const governed = client.middleware?.some(isOurs) ? client : governor.govern(client);
+      const chain = [...(governed.middleware ?? [])];
       const enter: Middleware = (request, next) => scopes.run(scopes.open(caller), () => next(request));
-      return governed.withOptions({
-        middleware: [enter, ...(governed.middleware ?? [])],
-      });
+      // Right before ours: of two callers named one after the other, the later one is the inner scope.
+      chain.splice(chain.findIndex(isOurs), 0, enter);
+      return governed.withOptions({ middleware: chain });
     },
     bind(req, fn) {
       return (...args) => {
-        const scope: Scope | undefined = scopes.of(req);
+        const scope = scopes.of(req);
         return scope === undefined ? fn(...args) : scopes.run(scope, () => fn(...args));
       };
     },
+    update(input) {
+      let next: Config;
+      try {
+        next = parseConfig(input);
+      } catch (error) {
+        reloadFailed(error);
+        throw error;
+      }
+      // Nothing of the following can fail: the new rules hold for all, or would not have got here.
+      parts.rules = { config: next, policy: compilePolicy(next) };
+      accounts.configure(next);
+      quotas.configure(next.quotas, next.timeZone);
+      budget.configure(next.retries.budget);
+      telemetry.configure(next.telemetry);
+      generation++;
+      problem = undefined;
+      telemetry.reloaded('applied');
+      warn(next);
+    },
     snapshot: () => ({
       version: VERSION,
+      config: { generation, problem },
       ...admission.snapshot(),
       retryBudget: budget.remaining(clock.now()),
-      warnings: once.keys,
+      warnings: once.warnings,
       isClosed: closing !== undefined,
     }),
     close({ drainMs = DRAIN_MS } = {}) {
@@ -174,7 +239,26 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
   };
 
+  function warn(checked: Config): void {
+    for (const { code, path, message, received } of findWarnings(checked)) {
+      once.warn(code, path, `${path}: ${message} (received ${received})`);
+    }
+    const isCalendar = checked.quotas.some((quota) =>
+      [quota.requests, quota.inputTokens, quota.outputTokens, quota.usd].some(
+        (rate) => rate?.per === 'day' || rate?.per === 'month',
+      ),
+    );
+    if (isCalendar && counters === undefined) {
+      once.warn(
+        'HG_MEMORY_ONLY',
+        '',
+        'quotas of days or months begin anew with the process; give it a store, as sqliteStore({ path })',
+      );
+    }
+  }
+
   async function drain(drainMs: number): Promise<void> {
+    openGovernors--;
     admission.close();
     const timer = alarms.set(clock.now() + drainMs, () => {
       for (const attempt of running)
@@ -182,10 +266,33 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     });
     await admission.idle();
     timer.cancel();
+    for (const fn of onClose) fn();
+    counters?.close();
     telemetry.metrics.stop();
   }
 
+  internals.set(governor, {
+    scopes,
+    once,
+    currentConfig: () => parts.rules.config,
+    reloadFailed,
+    onClose: (fn) => void onClose.push(fn),
+  });
   telemetry.metrics.start();
-  scopesOf.set(governor, scopes);
+  warn(config);
+  if (cluster.isWorker) {
+    once.warn(
+      'HG_CLUSTER_MEMORY',
+      '',
+      'this is a worker of a cluster: its limits are its own, and every worker has all of them',
+    );
+  }
+  if (++openGovernors > MANY_GOVERNORS) {
+    once.warn(
+      'HG_GOVERNOR_PER_REQUEST',
+      '',
+      `${openGovernors} governors are open: make one when the app starts, not one for each request`,
+    );
+  }
   return governor;
 }

@@ -1,6 +1,8 @@
 export { ANONYMOUS, type Caller } from './caller/caller.ts';
 export type { CallerSource } from './caller/scope.ts';
 export { type Clock, type Random, systemClock, type Timer } from './clock.ts';
+export { CHECKS, type CheckCode } from './config/codes.ts';
+export { describeLimits, type ExplainedCall, type Explanation, explainCall, understandConfig } from './config/explain.ts';
 export { loadConfig } from './config/load.ts';
 export { configJsonSchema } from './config/parse.ts';
 export type { ConfigInput } from './config/schema.ts';
@@ -11,6 +13,7 @@ export {
   type ConfigProblem,
   type ErrorCode,
   findHeadgateError,
+  formatProblem,
   HeadgateError,
   isHeadgateError,
   QueueFullError,
@@ -30,3 +33,6 @@ export {
 } from './governor.ts';
 export type { Logger } from './logger.ts';
 export { MODEL_TABLE_DATE } from './policy/models.ts';
+export type { CounterStore, SavedCounter } from './stores/counters.ts';
+export { type SqliteStoreOptions, sqliteStore } from './stores/sqlite.ts';
+export { type ConfigWatch, watchConfig } from './watch-config.ts';

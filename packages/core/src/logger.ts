@@ -1,3 +1,5 @@
+import type { CheckCode } from './config/codes.ts';
+
 /** Where Headgate writes its few lines. `console` fits, and so do most loggers. */
 export interface Logger {
   info(message: string, fields?: Record<string, unknown>): void;
@@ -5,26 +7,30 @@ export interface Logger {
   error(message: string, fields?: Record<string, unknown>): void;
 }
 
-/** Things said once each, in bounded number: the hundredth new one says that no more will be said. */
+/** Warnings kept: past so many nothing is said any more. */
+const MAX_SAID = 100;
+
+/** Warnings, said once each, in bounded number, each with the code of its check. */
 export class OnceLog {
   readonly #logger: Logger;
-  readonly #said = new Set<string>();
+  readonly #said = new Map<string, { readonly code: CheckCode; readonly message: string }>();
 
   constructor(logger: Logger) {
     this.#logger = logger;
   }
 
-  warn(key: string, message: string, fields?: Record<string, unknown>): void {
-    if (this.#said.has(key) || this.#said.size >= 100) return;
-    this.#said.add(key);
+  warn(code: CheckCode, key: string, message: string): void {
+    const full = `${code} ${key}`;
+    if (this.#said.has(full) || this.#said.size >= MAX_SAID) return;
+    this.#said.set(full, { code, message });
     // A logger that throws must not fail the call that had something to say.
     try {
-      this.#logger.warn(message, fields);
+      this.#logger.warn(`Headgate: ${message} [${code}]`);
     } catch {}
   }
 
   /** What has been said, for the snapshot. */
-  get keys(): string[] {
-    return [...this.#said];
+  get warnings(): { readonly code: CheckCode; readonly message: string }[] {
+    return [...this.#said.values()];
   }
 }

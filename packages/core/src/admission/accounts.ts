@@ -22,39 +22,58 @@ interface Entry {
   readonly matches: (model: string) => boolean;
 }
 
-/** The upstream buckets of every account, each with its gate. Made as they are needed: their number is bounded by the configuration and the model table. */
-export class Accounts {
-  readonly #entries = new Map<string, Entry[]>();
-  readonly #schedulers = new Map<string, Scheduler>();
-  readonly #parts: {
-    lanes: Config['lanes'];
-    estimator: Estimator;
-    alarms: Alarms;
-    clock: Clock;
-    random: Random;
-  };
+interface AccountParts {
+  readonly estimator: Estimator;
+  readonly alarms: Alarms;
+  readonly clock: Clock;
+  readonly random: Random;
+}
 
-  constructor(
-    config: Config,
-    parts: {
-      estimator: Estimator;
-      alarms: Alarms;
-      clock: Clock;
-      random: Random;
-    },
-  ) {
-    this.#parts = { ...parts, lanes: config.lanes };
-    for (const [name, buckets] of Object.entries({
-      ...config.accounts,
-      [DEFAULT_ACCOUNT]: config.account,
-    })) {
-      this.#entries.set(
+/**
+ * The upstream buckets of every account, each with its gate. They are made as they are needed; their number is bounded
+ * by the configuration and the model table.
+ */
+export class Accounts {
+  readonly #schedulers = new Map<string, Scheduler>();
+  readonly #parts: AccountParts;
+  #entries = new Map<string, Entry[]>();
+  #lanes: Config['lanes'];
+
+  constructor(config: Config, parts: AccountParts) {
+    this.#parts = parts;
+    this.#lanes = config.lanes;
+    this.#read(config);
+  }
+
+  #read(config: Config): void {
+    const accounts = { ...config.accounts, [DEFAULT_ACCOUNT]: config.account };
+    this.#entries = new Map(
+      Object.entries(accounts).map(([name, buckets]) => [
         name,
-        buckets.map((bucket) => ({
-          config: bucket,
-          matches: compileGlobs(bucket.models),
-        })),
-      );
+        buckets.map((bucket) => ({ config: bucket, matches: compileGlobs(bucket.models) })),
+      ]),
+    );
+    this.#lanes = config.lanes;
+  }
+
+  /**
+   * Other limits and lanes from now on. A bucket of a name that stays keeps its level, its calls and its queue; one
+   * that is gone serves what waits in it.
+   */
+  configure(config: Config): void {
+    this.#read(config);
+    const now = this.#parts.clock.now();
+    for (const [key, scheduler] of this.#schedulers) {
+      const { account, name, active } = scheduler.upstream;
+      const entry = this.#entries.get(account)?.find((each) => each.config.name === name);
+      // An account that is gone may come back while its last calls run: nothing of it is dropped before.
+      if (entry === undefined && active === 0 && scheduler.size === 0 && !this.#entries.has(account)) {
+        this.#schedulers.delete(key);
+        continue;
+      }
+      scheduler.upstream.configure(entry?.config ?? {}, now);
+      scheduler.configure(config.lanes);
+      scheduler.wake();
     }
   }
 
@@ -88,9 +107,9 @@ export class Accounts {
     const key = `${account}\n${name}`;
     let scheduler = this.#schedulers.get(key);
     if (scheduler === undefined) {
-      const { estimator, clock, lanes, alarms, random } = this.#parts;
+      const { estimator, clock, alarms, random } = this.#parts;
       const upstream = new UpstreamBucket(account, name, config, estimator, clock.now());
-      scheduler = new Scheduler(upstream, lanes, alarms, clock, random);
+      scheduler = new Scheduler(upstream, this.#lanes, alarms, clock, random);
       this.#schedulers.set(key, scheduler);
     }
     return scheduler;

@@ -1,3 +1,4 @@
+import type { Standing } from '../caller/caller.ts';
 import type { Clock } from '../clock.ts';
 import type { Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
@@ -30,6 +31,8 @@ export interface Granted {
   readonly waitedFor: Reason | undefined;
   /** Rules in shadow that would have refused or held back the call. */
   readonly shadowRules: readonly string[];
+  /** How the caller's own quotas stand now. */
+  readonly standing: readonly Standing[];
   /** False where no bucket was configured for the model. */
   readonly isKnownModel: boolean;
 }
@@ -82,7 +85,7 @@ export class Admission {
     const refusal = ticket.arrive();
     if (refusal !== undefined) throw quotaRefusal(refusal, plan.lane);
 
-    const { scheduler, isKnown } = this.#accounts.gate(account, call.kind, call.model, plan.model);
+    const { scheduler, isKnown } = this.#accounts.gate(account, call.kind, plan.modelId, plan.model);
     const { lane, flowKey, price, isShadow } = plan;
     const passage = isShadow
       ? scheduler.pass(demand, ticket)
@@ -117,6 +120,7 @@ export class Admission {
         ...ticket.shadowed.map(({ rule }) => rule.name),
         ...(isShadow && passage.waitedFor !== undefined ? [scheduler.upstream.name] : []),
       ],
+      standing: ticket.standing(),
       isKnownModel: isKnown,
     };
   }

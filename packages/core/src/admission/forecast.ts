@@ -1,47 +1,55 @@
-import type { Rest } from '../estimate/lengths.ts';
+import type { RestCurve } from '../estimate/lengths.ts';
 
 /**
  * The output that calls in flight are going to produce, on a time line.
  *
- * The API charges output as it is produced, so a call takes nothing at its start and much later on. Holding what
- * each call may take in the end would leave most of a shallow bucket unused; what matters is whether the level, run
- * forward with its refill and with what the calls in flight and the new one are going to take, ever passes below
- * zero. Each call produces at its pace until its rest is done, so the level first falls and then rises: it is enough to look
- * at some points in time, close together at first and farther apart later. The rests are uncertain but independent,
- * so the safety margin grows with the root of the sum of their variances, not with their number.
+ * The API charges output as it is produced, so a call takes nothing at its start and much later on. What matters is
+ * whether the level, run forward with its refill and with what the calls in flight and the new one are going to take,
+ * passes below zero before it rises again. No call after the new one is reckoned with: none needs to be let in. So
+ * the path falls while more is produced than refills, and rises as answers end; it is enough to look at some
+ * points in time, close together at first and farther apart later.
+ *
+ * How long an answer is going to be is uncertain, but how much of it comes within the next second is not: a call takes
+ * min(rest, pace × time). The margin is that quantity's standard deviation, pooled over the calls, which are
+ * independent: it grows with the root of their number, and it is small where the path is lowest, which is soon. Taking
+ * the rest's own variance instead, scaled to the time, kept a bucket of one second's depth a third unused.
+ *
+ * Sums are kept for each point from the last time they were made anew, so that adding a call, taking one out and asking
+ * cost the same however many are in flight.
  */
-const FIRST_POINT_MS = 50;
-const GROWTH = 1.35;
-const POINTS = 30;
+const FIRST_POINT_MS = 100;
+const GROWTH = 1.5;
+const POINTS = 20;
 
-/** Milliseconds from the base of a forecast: 50 ms to about five minutes. */
+/** Milliseconds from the base of a forecast: a tenth of a second to nearly four minutes. */
 export const POINT_MS: readonly number[] = Array.from(
   { length: POINTS },
   (_, k) => FIRST_POINT_MS * GROWTH ** k,
 );
 
-/** Standard deviations of the pooled rests that are kept free. */
-const MARGIN = 1.5;
-
 /** What one call is going to produce. */
-export interface Production extends Rest {
-  /** Milliseconds until its next token. */
+export interface Production {
+  readonly curve: RestCurve;
+  /** Milliseconds until its next token, as of `at`. */
   readonly delayMs: number;
   readonly tokensPerMs: number;
+  readonly at: number;
 }
 
-/** Share of the rest that is produced within `ms`. */
-function shareBy(production: Production, ms: number): number {
-  if (production.mean <= 0) return 0;
-  return Math.min(1, (production.tokensPerMs * Math.max(0, ms - production.delayMs)) / production.mean);
-}
-
-/** Sums over the calls in flight at each point: adding or removing one costs the same however many there are. */
+/** Sums over the calls in flight at each point. */
 export class Forecast {
   readonly #use = new Float64Array(POINTS);
   readonly #variance = new Float64Array(POINTS);
+  readonly #margin: number;
+  #base = 0;
 
-  clear(): void {
+  /** `margin`: standard deviations of the pooled production that are kept free. */
+  constructor(margin: number) {
+    this.#margin = margin;
+  }
+
+  clear(now: number): void {
+    this.#base = now;
     this.#use.fill(0);
     this.#variance.fill(0);
   }
@@ -54,12 +62,14 @@ export class Forecast {
     this.#sum(production, -1);
   }
 
-  #sum(production: Production, sign: 1 | -1): void {
+  #sum({ curve, delayMs, tokensPerMs, at }: Production, sign: 1 | -1): void {
     for (let k = 0; k < POINTS; k++) {
-      const share = shareBy(production, POINT_MS[k] ?? 0);
-      if (share === 0) continue;
-      this.#use[k] = Math.max(0, (this.#use[k] ?? 0) + sign * share * production.mean);
-      this.#variance[k] = Math.max(0, (this.#variance[k] ?? 0) + sign * share * share * production.variance);
+      const tokens = tokensPerMs * ((POINT_MS[k] ?? 0) - (at - this.#base) - delayMs);
+      if (tokens <= 0) continue;
+      const mean = curve.mean(tokens);
+      const variance = Math.max(0, curve.square(tokens) - mean * mean);
+      this.#use[k] = Math.max(0, (this.#use[k] ?? 0) + sign * mean);
+      this.#variance[k] = Math.max(0, (this.#variance[k] ?? 0) + sign * variance);
     }
   }
 
@@ -68,21 +78,38 @@ export class Forecast {
    * refill would add above the capacity while first tokens are awaited is not there later.
    */
   lowest(level: number, capacity: number, ratePerMs: number, next: Production): number {
+    const since = next.at - this.#base;
     let lowest = level;
     let ahead = level;
     let lastMs = 0;
-    let lastUse = 0;
+    let lastUse = this.#useAt(since);
     for (let k = 0; k < POINTS; k++) {
-      const ms = POINT_MS[k] ?? 0;
-      const share = shareBy(next, ms);
-      const use = (this.#use[k] ?? 0) + share * next.mean;
-      const variance = (this.#variance[k] ?? 0) + share * share * next.variance;
+      const ms = (POINT_MS[k] ?? 0) - since;
+      if (ms <= 0) continue;
+      const tokens = next.tokensPerMs * (ms - next.delayMs);
+      const mean = tokens <= 0 ? 0 : next.curve.mean(tokens);
+      const own = tokens <= 0 ? 0 : Math.max(0, next.curve.square(tokens) - mean * mean);
+      const use = (this.#use[k] ?? 0) + mean;
       ahead = Math.min(capacity, ahead + ratePerMs * (ms - lastMs) - (use - lastUse));
-      lowest = Math.min(lowest, ahead - MARGIN * Math.sqrt(variance));
+      lowest = Math.min(lowest, ahead - this.#margin * Math.sqrt((this.#variance[k] ?? 0) + own));
       lastMs = ms;
       lastUse = use;
     }
     return lowest;
+  }
+
+  /** Tokens produced by `ms` after the base, as the points have it. */
+  #useAt(ms: number): number {
+    let fromMs = 0;
+    let from = 0;
+    for (let k = 0; k < POINTS; k++) {
+      const toMs = POINT_MS[k] ?? 0;
+      const to = this.#use[k] ?? 0;
+      if (ms <= toMs) return from + ((to - from) * Math.max(0, ms - fromMs)) / (toMs - fromMs);
+      fromMs = toMs;
+      from = to;
+    }
+    return from;
   }
 
   /** Tokens that the calls in flight are expected to produce yet. */

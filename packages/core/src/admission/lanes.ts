@@ -4,13 +4,15 @@ import { FairQueue, type Queued } from './fair-queue.ts';
 /** A lane of one upstream bucket: its queue, and how far it has been served. */
 export interface Lane<T extends Queued> {
   readonly name: string;
-  readonly order: number;
+  order: number;
   config: LaneConfig;
   readonly queue: FairQueue<T>;
   /** Clock time by which the lane's guarantee is paid: it is owed service where this is past. */
   owedFrom: number;
   /** Virtual time up to which the lane has been served by weight. */
   finish: number;
+  /** No longer configured: it serves what waits in it and takes no newcomers. */
+  isLeaving: boolean;
 }
 
 /**
@@ -25,16 +27,40 @@ export class Lanes<T extends Queued> {
   #time = 0;
 
   constructor(configs: Readonly<Record<string, LaneConfig>>) {
-    Object.entries(configs).forEach(([name, config], order) => {
-      this.#lanes.set(name, {
-        name,
-        order,
-        config,
-        queue: new FairQueue(),
-        owedFrom: Number.NEGATIVE_INFINITY,
-        finish: 0,
-      });
-    });
+    this.configure(configs);
+  }
+
+  /**
+   * Other weights and guarantees from now on; queues and tags live on. A lane that is gone serves what waits in it,
+   * behind the others, and is forgotten when that is done: `get` does not know it any more.
+   */
+  configure(configs: Readonly<Record<string, LaneConfig>>): void {
+    const names = Object.keys(configs);
+    for (const lane of this.#lanes.values()) {
+      const order = names.indexOf(lane.name);
+      lane.order = order < 0 ? names.length : order;
+      lane.isLeaving = order < 0;
+    }
+    for (const [order, [name, config]] of Object.entries(configs).entries()) {
+      const known = this.#lanes.get(name);
+      if (known !== undefined) known.config = config;
+      else
+        this.#lanes.set(name, {
+          name,
+          order,
+          config,
+          queue: new FairQueue(),
+          owedFrom: Number.NEGATIVE_INFINITY,
+          finish: this.#time,
+          isLeaving: false,
+        });
+    }
+    this.#forgetLeft();
+  }
+
+  #forgetLeft(): void {
+    for (const lane of this.#lanes.values())
+      if (lane.isLeaving && lane.queue.size === 0) this.#lanes.delete(lane.name);
   }
 
   get(name: string): Lane<T> | undefined {

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { Rate } from '../config/units.ts';
+import type { SavedCounter } from '../stores/counters.ts';
 import { type Bucket, fullBucket, levelAt, resize, take, waitFor } from './bucket.ts';
 import { calendarWindow, type Window } from './calendar.ts';
 
@@ -8,6 +9,7 @@ import { calendarWindow, type Window } from './calendar.ts';
  * take: releasing it leaves no trace, so a refusal consumes nothing. A charge is corrected when the truth is known.
  */
 export interface Meter {
+  readonly kind: MeterKind;
   /** Milliseconds until `amount` fits: 0 now, Infinity never. */
   waitMs(amount: number): number;
   hold(amount: number): void;
@@ -30,16 +32,36 @@ export interface Charge {
   readonly windowStart: number;
 }
 
+export type MeterKind = 'continuous' | 'day' | 'month';
+
+/** Which kind of meter a rate needs. */
+export const meterKind = ({ per }: Rate): MeterKind =>
+  per === 'day' || per === 'month' ? per : 'continuous';
+
+/** Where a calendar meter is kept beyond the life of the process. */
+export interface SavedMeter {
+  load(): SavedCounter | undefined;
+  save(counter: SavedCounter): void;
+}
+
 const UNIT_MS = { second: 1_000, minute: 60_000, hour: 3_600_000 } as const;
 
-export function createMeter(rate: Rate, burst: number, timeZone: string, clock: Clock): Meter {
-  return rate.per === 'day' || rate.per === 'month'
-    ? new CalendarMeter(rate, timeZone, clock)
-    : new ContinuousMeter(rate, burst, clock);
+export function createMeter(
+  rate: Rate,
+  burst: number,
+  timeZone: string,
+  clock: Clock,
+  saved?: SavedMeter,
+): Meter {
+  const kind = meterKind(rate);
+  return kind === 'continuous'
+    ? new ContinuousMeter(rate, burst, clock)
+    : new CalendarMeter(kind, rate, timeZone, clock, saved);
 }
 
 /** Windows up to an hour refill continuously: never more than `burst + rate·T + in flight` in any time T. */
 class ContinuousMeter implements Meter {
+  readonly kind = 'continuous';
   readonly #clock: Clock;
   #quota: number;
   #bucket: Bucket;
@@ -112,28 +134,44 @@ function shape(rate: Rate, burst: number): { capacity: number; ratePerMs: number
 
 /** Days and months: never more than the quota and what was in flight, within one window of the calendar. */
 class CalendarMeter implements Meter {
+  readonly kind: 'day' | 'month';
   readonly #clock: Clock;
-  #unit: 'day' | 'month';
+  readonly #saved: SavedMeter | undefined;
   #timeZone: string;
   #quota: number;
   #window: Window;
   #used = 0;
   #held = 0;
 
-  constructor(rate: Rate, timeZone: string, clock: Clock) {
+  constructor(
+    kind: 'day' | 'month',
+    rate: Rate,
+    timeZone: string,
+    clock: Clock,
+    saved: SavedMeter | undefined,
+  ) {
+    this.kind = kind;
     this.#clock = clock;
-    this.#unit = rate.per === 'month' ? 'month' : 'day';
+    this.#saved = saved;
     this.#timeZone = timeZone;
     this.#quota = rate.amount;
-    this.#window = calendarWindow(clock.wall(), this.#unit, timeZone);
+    this.#window = calendarWindow(clock.wall(), kind, timeZone);
+    const before = saved?.load();
+    // A window that reaches into this one was used by the same caller: also where the time zone has changed since.
+    if (before !== undefined && before.windowEnd > this.#window.start) this.#used = Math.max(0, before.used);
   }
 
   #turn(): void {
     const wall = this.#clock.wall();
     // A wall clock that is set back stays in its window: the quota must not be had twice.
     if (wall < this.#window.end) return;
-    this.#window = calendarWindow(wall, this.#unit, this.#timeZone);
+    this.#window = calendarWindow(wall, this.kind, this.#timeZone);
     this.#used = 0;
+  }
+
+  #use(amount: number): void {
+    this.#used += amount;
+    this.#saved?.save({ windowStart: this.#window.start, windowEnd: this.#window.end, used: this.#used });
   }
 
   get quota(): number {
@@ -171,18 +209,20 @@ class CalendarMeter implements Meter {
 
   charge(amount: number): Charge {
     this.#turn();
-    this.#used += amount;
+    this.#use(amount);
     return { windowStart: this.#window.start };
   }
 
   correct(charge: Charge, delta: number): void {
     this.#turn();
-    if (charge.windowStart === this.#window.start) this.#used += delta;
+    if (charge.windowStart === this.#window.start && delta !== 0) this.#use(delta);
   }
 
   configure(rate: Rate, _burst: number, timeZone: string): void {
     this.#turn();
     this.#quota = rate.amount;
+    if (timeZone === this.#timeZone) return;
     this.#timeZone = timeZone;
+    this.#window = calendarWindow(this.#clock.wall(), this.kind, timeZone);
   }
 }

@@ -1,10 +1,13 @@
+import { createHash } from 'node:crypto';
+import type { Standing } from '../caller/caller.ts';
 import type { Clock } from '../clock.ts';
 import type { QuotaConfig } from '../config/schema.ts';
 import type { Rate } from '../config/units.ts';
 import type { Reason } from '../errors.ts';
 import type { QuotaScope } from '../policy/plan.ts';
 import { type Keyed, KeyedStates } from '../stores/keyed.ts';
-import { type Charge, createMeter, type Meter } from './meter.ts';
+import type { SafeCounters } from '../stores/safe.ts';
+import { type Charge, createMeter, type Meter, meterKind, type SavedMeter } from './meter.ts';
 
 /** What a call takes of the quotas that apply to it. */
 export interface Amounts {
@@ -27,6 +30,13 @@ type Metered = (typeof METERED)[number];
 /** Distinct keys of one rule that are kept apart, per process. */
 const MAX_KEYS = 1_000_000;
 
+/** One rule as it is now, counted up at every change, so that a state knows whether it has been told. */
+interface Current {
+  rule: QuotaConfig;
+  timeZone: string;
+  version: number;
+}
+
 /** What one user, tenant, route or model has used of one rule. */
 export class QuotaState implements Keyed {
   readonly meters = new Map<Metered, Meter>();
@@ -34,12 +44,39 @@ export class QuotaState implements Keyed {
   slots = 0;
   /** Called when something may fit that did not. */
   readonly parked = new Set<() => void>();
+  readonly #key: string;
+  readonly #current: Current;
+  readonly #clock: Clock;
+  readonly #counters: SafeCounters | undefined;
+  #version = -1;
 
-  constructor(rule: QuotaConfig, timeZone: string, clock: Clock) {
+  constructor(key: string, current: Current, clock: Clock, counters: SafeCounters | undefined) {
+    this.#key = key;
+    this.#current = current;
+    this.#clock = clock;
+    this.#counters = counters;
+    this.refresh();
+  }
+
+  /** Takes on the rule as it is now: use, holds and slots live on. */
+  refresh(): void {
+    const { rule, timeZone, version } = this.#current;
+    if (this.#version === version) return;
+    this.#version = version;
     for (const name of METERED) {
       const rate: Rate | undefined = rule[name];
-      if (rate !== undefined) this.meters.set(name, createMeter(rate, rule.burst, timeZone, clock));
+      const known = this.meters.get(name);
+      if (rate === undefined) this.meters.delete(name);
+      else if (known?.kind === meterKind(rate)) known.configure(rate, rule.burst, timeZone);
+      else this.meters.set(name, createMeter(rate, rule.burst, timeZone, this.#clock, this.#saved(name)));
     }
+  }
+
+  #saved(name: Metered): SavedMeter | undefined {
+    const counters = this.#counters;
+    if (counters === undefined) return undefined;
+    const key = counterKey(this.#current.rule.name, name, this.#key);
+    return { load: () => counters.get(key), save: (counter) => counters.set(key, counter) };
   }
 
   get isIdle(): boolean {
@@ -54,48 +91,72 @@ export class QuotaState implements Keyed {
   }
 }
 
+/** A hash, so that a file of counters names nobody. */
+function counterKey(rule: string, name: Metered, key: string): string {
+  return createHash('sha256').update(`${rule}\n${name}\n${key}`).digest('base64url');
+}
+
 interface Entry {
   readonly rule: QuotaConfig;
   readonly state: QuotaState;
-  isHeld: boolean;
-  charges: Map<Metered, Charge> | undefined;
+  /** What is held of which meter: a reload may put others in their place meanwhile. */
+  held: { readonly meter: Meter; readonly amount: number }[] | undefined;
+  charges: { readonly name: Metered; readonly meter: Meter; readonly charge: Charge }[] | undefined;
+}
+
+interface RuleStates {
+  readonly current: Current;
+  readonly states: KeyedStates<QuotaState>;
 }
 
 /** Every quota of every key, and the tickets that calls hold on them. */
 export class Quotas {
-  readonly #states = new Map<string, KeyedStates<QuotaState>>();
+  #rules = new Map<string, RuleStates>();
   readonly #clock: Clock;
-  readonly #timeZone: string;
+  readonly #counters: SafeCounters | undefined;
+  #version = 0;
 
-  constructor(rules: readonly QuotaConfig[], timeZone: string, clock: Clock) {
+  constructor(rules: readonly QuotaConfig[], timeZone: string, clock: Clock, counters?: SafeCounters) {
     this.#clock = clock;
-    this.#timeZone = timeZone;
+    this.#counters = counters;
+    this.configure(rules, timeZone);
+  }
+
+  /**
+   * Other rules from now on. A rule of a name that stays keeps all that has been used of it; one that counts by
+   * something else than before (`per`) is another rule, and begins anew. States are told when they are next asked for.
+   */
+  configure(rules: readonly QuotaConfig[], timeZone: string): void {
+    const version = this.#version++;
+    const next = new Map<string, RuleStates>();
     for (const rule of rules) {
-      this.#states.set(rule.name, new KeyedStates(() => new QuotaState(rule, timeZone, clock), MAX_KEYS));
+      const known = this.#rules.get(rule.name);
+      if (known !== undefined && known.current.rule.per === rule.per) {
+        Object.assign(known.current, { rule, timeZone, version });
+        next.set(rule.name, known);
+        continue;
+      }
+      const current: Current = { rule, timeZone, version };
+      const create = (key: string) => new QuotaState(key, current, this.#clock, this.#counters);
+      next.set(rule.name, { current, states: new KeyedStates(create, MAX_KEYS) });
     }
+    this.#rules = next;
   }
 
   ticket(scopes: readonly QuotaScope[], amounts: Amounts): QuotaTicket {
-    const entries = scopes.map(({ rule, key }) => ({
-      rule,
-      state: this.#state(rule, key),
-      isHeld: false,
-      charges: undefined,
-    }));
+    const entries = scopes.flatMap(({ rule, key }): Entry[] => {
+      const found = this.#rules.get(rule.name);
+      // A rule that was dropped after the call was planned holds nobody back any more.
+      if (found === undefined) return [];
+      const state = found.states.get(key);
+      state.refresh();
+      return [{ rule, state, held: undefined, charges: undefined }];
+    });
     return new QuotaTicket(entries, amounts);
   }
 
-  #state(rule: QuotaConfig, key: string): QuotaState {
-    const states = this.#states.get(rule.name);
-    if (states !== undefined) return states.get(key);
-    return new QuotaState(rule, this.#timeZone, this.#clock);
-  }
-
   snapshot() {
-    return [...this.#states].map(([name, states]) => ({
-      name,
-      keys: states.size,
-    }));
+    return [...this.#rules].map(([name, { states }]) => ({ name, keys: states.size }));
   }
 }
 
@@ -142,7 +203,7 @@ export class QuotaTicket {
   /** The first quota that makes the call wait, with the state to wait at. */
   ready(): { binding: Binding; state: QuotaState } | undefined {
     for (const entry of this.#entries) {
-      if (entry.isHeld) continue;
+      if (entry.held !== undefined) continue;
       const binding = this.#binding(entry);
       if (binding !== undefined) return { binding, state: entry.state };
     }
@@ -151,17 +212,18 @@ export class QuotaTicket {
 
   commit(): void {
     for (const entry of this.#entries) {
-      if (entry.isHeld) this.#release(entry);
-      entry.charges = new Map();
-      for (const [name, meter] of entry.state.meters)
-        entry.charges.set(name, meter.charge(this.#amount(name)));
+      if (entry.held !== undefined) this.#release(entry);
+      entry.charges = [];
+      for (const [name, meter] of entry.state.meters) {
+        entry.charges.push({ name, meter, charge: meter.charge(this.#amount(name)) });
+      }
       entry.state.slots++;
     }
   }
 
   cancel(): void {
     for (const entry of this.#entries) {
-      if (entry.isHeld) this.#release(entry);
+      if (entry.held !== undefined) this.#release(entry);
       // Also where nothing was held: the room that woke this call is another's now.
       entry.state.wake();
     }
@@ -171,14 +233,27 @@ export class QuotaTicket {
   settle(requests: 0 | 1, truth: Amounts): void {
     for (const entry of this.#entries) {
       if (entry.charges === undefined) continue;
-      for (const [name, charge] of entry.charges) {
+      for (const { name, meter, charge } of entry.charges) {
         const actual = name === 'requests' ? requests : truth[name];
-        entry.state.meters.get(name)?.correct(charge, actual - this.#amount(name));
+        meter.correct(charge, actual - this.#amount(name));
       }
       entry.charges = undefined;
       entry.state.slots--;
       entry.state.wake();
     }
+  }
+
+  /** How the caller's own quotas stand: what is left of each, and when all of it is back. */
+  standing(): Standing[] {
+    return this.#entries.flatMap(({ rule, state }) => {
+      if (rule.shadow || (rule.per !== 'user' && rule.per !== 'tenant')) return [];
+      return [...state.meters].flatMap(([name, meter]) => {
+        const window = rule[name]?.per;
+        if (name === 'usd' || window === undefined) return [];
+        const { quota, remaining, resetMs } = meter;
+        return [{ rule: rule.name, name, quota, window, remaining: Math.max(0, remaining), resetMs }];
+      });
+    });
   }
 
   #amount(name: Metered): number {
@@ -204,14 +279,14 @@ export class QuotaTicket {
   }
 
   #hold(entry: Entry): void {
-    entry.isHeld = true;
-    for (const [name, meter] of entry.state.meters) meter.hold(this.#amount(name));
+    entry.held = [...entry.state.meters].map(([name, meter]) => ({ meter, amount: this.#amount(name) }));
+    for (const { meter, amount } of entry.held) meter.hold(amount);
     entry.state.slots++;
   }
 
   #release(entry: Entry): void {
-    entry.isHeld = false;
-    for (const [name, meter] of entry.state.meters) meter.release(this.#amount(name));
+    for (const { meter, amount } of entry.held ?? []) meter.release(amount);
+    entry.held = undefined;
     entry.state.slots--;
   }
 }

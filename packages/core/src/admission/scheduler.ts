@@ -90,6 +90,12 @@ export class Scheduler {
     this.#random = random;
   }
 
+  /** Other lanes from now on; what waits goes on waiting, with its turn. */
+  configure(lanes: Readonly<Record<string, LaneConfig>>): void {
+    this.#lanes.configure(lanes);
+    this.wake();
+  }
+
   /** Calls waiting, parked ones included. */
   get size(): number {
     return this.#lanes.size + this.#parked.size;

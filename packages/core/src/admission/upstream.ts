@@ -62,7 +62,7 @@ interface Limit {
 export class UpstreamBucket {
   readonly name: string;
   readonly account: string;
-  readonly #config: Partial<BucketConfig>;
+  #config: Partial<BucketConfig>;
   readonly #estimator: Estimator;
   readonly #limits = new Map<Dimension, Limit>();
   readonly #flights = new Set<Flight>();
@@ -98,6 +98,40 @@ export class UpstreamBucket {
 
   get #burst(): number {
     return this.#config.burst ?? 0.1;
+  }
+
+  /**
+   * Other limits from now on. What is used stays used, so a limit lowered below its use is a debt that refill pays;
+   * calls in flight, what was learned and a pause under way live on. A limit that is no longer configured goes
+   * on as a learned one until a response says otherwise.
+   */
+  configure(config: Partial<BucketConfig>, now: number): void {
+    this.#reforecast(now);
+    const wasRealtime = this.#config.outputCharging !== 'reserve-max';
+    this.#config = config;
+    for (const dimension of DIMENSIONS) {
+      const known = this.#limits.get(dimension);
+      const perMinute = this.#configured(dimension);
+      if (perMinute !== undefined) {
+        if (known?.source === 'probe') this.#limits.delete(dimension);
+        this.#set(dimension, perMinute, 'configured', this.#burst, now);
+      } else if (known !== undefined && known.source !== 'probe')
+        this.#set(dimension, known.perMinute, 'learned', this.#burst, now);
+    }
+    if (this.#limits.size > 1 && this.#limits.get('requests')?.source === 'probe') this.#limits.delete('requests');
+    if (wasRealtime && config.outputCharging === 'reserve-max') this.#chargeInAdvance(now);
+    this.#forecastAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** The switch to charging in advance: what runs is charged its ceiling, as if it had started so. */
+  #chargeInAdvance(now: number): void {
+    this.#forecast.clear();
+    for (const flight of this.#flights) {
+      if (!flight.demand.chargesTokens) continue;
+      const ceiling = flight.demand.estimate.maxOutputTokens;
+      this.#take('outputTokens', ceiling - flight.outputCharged, now);
+      flight.outputCharged = ceiling;
+    }
   }
 
   #configured(dimension: Dimension): number | undefined {

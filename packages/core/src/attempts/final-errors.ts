@@ -16,14 +16,14 @@ export class FinalErrors {
   readonly #known = new WeakMap<object, { error: unknown; left: number | undefined }>();
 
   /** The error that this attempt of the SDK's is to end with, if it is a repetition. */
-  of(options: SdkOptions, request: ApiRequest): { error: unknown } | undefined {
+  of(options: SdkOptions, request: ApiRequest): { error: unknown; isClients: boolean } | undefined {
     const known = this.#known.get(options);
     if (known === undefined) return undefined;
     const isRepetition = known.left === undefined ? request.headers.get(RETRY_COUNT) !== '0' : known.left > 0;
     // An options object can be used again by its owner: then this is a new call.
     if (!isRepetition || known.left === 1) this.#known.delete(options);
     if (known.left !== undefined) known.left--;
-    return isRepetition ? known : undefined;
+    return isRepetition ? { error: known.error, isClients: known.left === undefined } : undefined;
   }
 
   remember(options: SdkOptions, sdkRetryCount: number, error: unknown): void {

@@ -9,14 +9,20 @@ import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { RetryBudget } from './retry.ts';
 import type { LinkedSignal } from './signals.ts';
 
+/** What a reload puts in place of what was, whole. A call keeps to the one it began with. */
+export interface Rules {
+  readonly config: Config;
+  readonly policy: Policy;
+}
+
 /** What the stages of a call are made of; one set for each governor. */
 export interface Parts {
   readonly clock: Clock;
   readonly random: Random;
   readonly alarms: Alarms;
-  readonly config: Config;
+  /** As they are now. */
+  rules: Rules;
   readonly scopes: Scopes;
-  readonly policy: Policy;
   readonly admission: Admission;
   readonly budget: RetryBudget;
   readonly telemetry: Telemetry;

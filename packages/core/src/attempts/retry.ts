@@ -14,13 +14,17 @@ const MAX_SAVED = 10;
  * budget's share and no more, however many calls there are and however often each may try.
  */
 export class RetryBudget {
-  readonly #share: number;
+  #share: number;
   #saved = MAX_SAVED;
   #at: number;
 
   constructor(share: number, now: number) {
     this.#share = share;
     this.#at = now;
+  }
+
+  configure(share: number): void {
+    this.#share = share;
   }
 
   /** Retries that could be made now. */

@@ -21,7 +21,7 @@ export class Watch {
     this.#parts = parts;
     this.#link = link;
     this.#deadlineAt = deadlineAt;
-    this.#idleMs = parts.config.timeouts.streamIdle;
+    this.#idleMs = parts.rules.config.timeouts.streamIdle;
     this.#alarm = this.#arm(parts.clock.now() + this.#idleMs);
   }
 

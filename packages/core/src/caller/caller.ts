@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto';
+import type { WindowUnit } from '../config/units.ts';
+
 /** Who is asking, and how the answer is wanted. Every field is optional: what is left out has a default. */
 export interface Caller {
   /** Whom quotas and fairness are counted by. Left out: `anonymous`. */
@@ -12,17 +15,37 @@ export interface Caller {
   readonly route?: string | undefined;
   /** Milliseconds from entry into the scope, over queue, attempts and the whole stream. Left out: `timeouts.total`. */
   readonly deadlineMs?: number | undefined;
+  /** False: never another model than the one asked for, whatever routes and fallbacks say. */
+  readonly fallback?: boolean | undefined;
   /** Aborts this caller's queued and running calls. */
   readonly signal?: AbortSignal | undefined;
   /** Copied to spans as `headgate.label.*`; never to metrics. */
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
+/** How one quota of the caller's own stands: for headers that tell it. */
+export interface Standing {
+  readonly rule: string;
+  readonly name: 'requests' | 'inputTokens' | 'outputTokens';
+  readonly quota: number;
+  readonly window: WindowUnit;
+  readonly remaining: number;
+  /** Milliseconds until all of it is back. */
+  readonly resetMs: number;
+}
+
 /** The name under which calls without a user are counted. */
 export const ANONYMOUS = 'anonymous';
 
-/** The longest identity kept whole. Longer ones are cut: a key in memory has a bound whatever a client sends. */
+/**
+ * The longest identity kept whole. A longer one keeps its beginning and a hash of all of it: a key in memory has a
+ * bound whatever a client sends, and two users still are two.
+ */
 const MAX_ID_LENGTH = 256;
+
+function shorten(id: string): string {
+  return `${id.slice(0, 200)}~${createHash('sha256').update(id).digest('hex').slice(0, 32)}`;
+}
 
 const TEXT_FIELDS = ['user', 'tenant', 'tier', 'lane', 'route'] as const;
 
@@ -43,7 +66,7 @@ export function normalizeCaller(caller: Caller): Caller {
     else if (typeof value === 'number' || typeof value === 'bigint') clean[field] = String(value);
     else if (typeof value !== 'string') {
       throw new TypeError(`Headgate caller.${field}: expected text or a number, received ${typeof value}`);
-    } else if (value.length > MAX_ID_LENGTH) clean[field] = value.slice(0, MAX_ID_LENGTH);
+    } else if (value.length > MAX_ID_LENGTH) clean[field] = shorten(value);
     else if (value === '') delete clean[field];
   }
   const { deadlineMs } = caller;

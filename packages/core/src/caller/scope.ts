@@ -1,16 +1,26 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Clock } from '../clock.ts';
-import { type Caller, normalizeCaller } from './caller.ts';
+import { type Caller, normalizeCaller, type Standing } from './caller.ts';
 
 /** A caller, or how to find it. The function is asked once, at the first governed call of its scope. */
 export type CallerSource = Caller | (() => Caller | Promise<Caller>);
 
 /** The caller of one call, with the point in time by which it must be done. */
 export interface ResolvedCaller extends Caller {
+  /** Told how the caller's own quotas stand, with every governed call. */
+  readonly onStanding?: ((standing: readonly Standing[]) => void) | undefined;
   /** On the governor's clock. */
   readonly deadlineAt?: number | undefined;
   /** Every signal of the nested scopes. */
   readonly signals: readonly AbortSignal[];
+}
+
+export interface ScopeOptions {
+  /** Ends the scope's calls. */
+  readonly signal?: AbortSignal;
+  /** What the scope can be found by again. */
+  readonly key?: object;
+  readonly onStanding?: ResolvedCaller['onStanding'];
 }
 
 /** One `run`, or one HTTP request. */
@@ -18,14 +28,14 @@ export class Scope {
   readonly #source: CallerSource;
   readonly #parent: Scope | undefined;
   readonly #enteredAt: number;
-  readonly #signal: AbortSignal | undefined;
+  readonly #options: ScopeOptions;
   #resolved: ResolvedCaller | Promise<ResolvedCaller> | undefined;
 
-  constructor(source: CallerSource, enteredAt: number, parent?: Scope, signal?: AbortSignal) {
+  constructor(source: CallerSource, enteredAt: number, parent: Scope | undefined, options: ScopeOptions) {
     this.#source = source;
     this.#parent = parent;
     this.#enteredAt = enteredAt;
-    this.#signal = signal;
+    this.#options = options;
   }
 
   /**
@@ -33,7 +43,13 @@ export class Scope {
    * the answer must not change between two calls of a request. A throw is kept: every call gets the same.
    */
   resolve(): ResolvedCaller | Promise<ResolvedCaller> {
-    this.#resolved ??= this.#merge();
+    if (this.#resolved === undefined) {
+      try {
+        this.#resolved = this.#merge();
+      } catch (error) {
+        this.#resolved = Promise.reject(error);
+      }
+    }
     return this.#resolved;
   }
 
@@ -53,13 +69,14 @@ export class Scope {
       outer?.deadlineAt,
       own.deadlineMs === undefined ? undefined : this.#enteredAt + own.deadlineMs,
     ].filter((at) => at !== undefined);
-    const signals = [...(outer?.signals ?? []), this.#signal, own.signal].filter(
+    const signals = [...(outer?.signals ?? []), this.#options.signal, own.signal].filter(
       (signal) => signal !== undefined,
     );
     const named = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
     return {
       ...outer,
       ...named,
+      onStanding: this.#options.onStanding ?? outer?.onStanding,
       signals,
       // An inner scope may be in more of a hurry than the outer one, never in less.
       deadlineAt: deadlines.length === 0 ? undefined : Math.min(...deadlines),
@@ -81,8 +98,8 @@ export class Scopes {
     return this.#storage.getStore();
   }
 
-  open(source: CallerSource, options: { signal?: AbortSignal; key?: object } = {}): Scope {
-    const scope = new Scope(source, this.#clock.now(), this.current(), options.signal);
+  open(source: CallerSource, options: ScopeOptions = {}): Scope {
+    const scope = new Scope(source, this.#clock.now(), this.current(), options);
     if (options.key !== undefined) this.#byKey.set(options.key, scope);
     return scope;
   }

@@ -1,33 +1,41 @@
 import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { ConfigError } from '../errors.ts';
-import { parseConfig } from './parse.ts';
+import { describeValue, parseConfig } from './parse.ts';
 import type { ConfigInput } from './schema.ts';
 
 /**
  * Reads a configuration file, YAML or JSON (which is YAML), checks it whole and returns it as it was written.
- * @throws ConfigError for a file that does not parse or whose content is wrong, with every problem at once;
- * the error of the file system for one that cannot be read.
+ * @throws ConfigError for a file that is empty, does not parse, or whose content is wrong, with every problem at
+ * once; the error of the file system for one that cannot be read.
  */
 export async function loadConfig(path: string): Promise<ConfigInput> {
-  const text = await readFile(path, 'utf8');
+  return readConfig(await readFile(path, 'utf8'), path);
+}
+
+/** The text of a configuration file, checked. */
+export function readConfig(text: string, source: string): ConfigInput {
   let content: unknown;
   try {
     content = parse(text);
   } catch (error) {
     const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-    throw new ConfigError(
-      [
-        {
-          path: '',
-          message: 'does not parse',
-          expected: 'YAML or JSON',
-          received: message,
-        },
-      ],
-      path,
+    throw unreadable('does not parse', 'YAML or JSON', message, source);
+  }
+  // An editor that empties a file before it writes it, or a name that was mistyped, must not switch every limit off.
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    const received = content === null || content === undefined ? 'an empty file' : describeValue(content);
+    throw unreadable(
+      'is no configuration',
+      'a mapping such as `account:`, `lanes:`, `quotas:`',
+      received,
+      source,
     );
   }
-  parseConfig(content, path);
-  return (content ?? {}) as ConfigInput;
+  parseConfig(content, source);
+  return content as ConfigInput;
+}
+
+function unreadable(message: string, expected: string, received: string, source: string): ConfigError {
+  return new ConfigError([{ code: 'HG_UNREADABLE', path: '', message, expected, received }], source);
 }

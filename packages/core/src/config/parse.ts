@@ -6,10 +6,43 @@ import { type Config, configSchema } from './schema.ts';
 /** Reads a configuration whole. @throws ConfigError with every problem at once. */
 export function parseConfig(input: unknown, source?: string): Config {
   const result = configSchema.safeParse(input ?? {}, { reportInput: true });
-  if (!result.success) throw new ConfigError(result.error.issues.flatMap(toProblems), source);
+  if (!result.success) {
+    const { issues } = result.error;
+    throw new ConfigError([...issues.flatMap(toProblems), ...contradictionsBeside(input, issues)], source);
+  }
   const problems = findContradictions(result.data);
   if (problems.length > 0) throw new ConfigError(problems, source);
   return deepFreeze(result.data);
+}
+
+/**
+ * What contradicts itself in a configuration that has mistakes of form too: those are taken out, and the rest is looked
+ * at, so that nobody learns of the second half of their mistakes only when the first is mended.
+ */
+function contradictionsBeside(input: unknown, issues: readonly Issue[]): ConfigProblem[] {
+  let rest: unknown;
+  try {
+    rest = structuredClone(input);
+  } catch {
+    return [];
+  }
+  for (const issue of issues) {
+    const paths =
+      issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [issue.path];
+    for (const path of paths) takeOut(rest, path);
+  }
+  const again = configSchema.safeParse(rest);
+  return again.success ? findContradictions(again.data) : [];
+}
+
+function takeOut(from: unknown, path: readonly PropertyKey[]): void {
+  let at = from;
+  for (const step of path.slice(0, -1)) at = (at as Record<PropertyKey, unknown> | undefined)?.[step];
+  const last = path.at(-1);
+  if (typeof at !== 'object' || at === null || last === undefined) return;
+  // An entry of a list stays, for the sake of its neighbours' numbers, and a name must be there.
+  if (last === 'name') (at as Record<PropertyKey, unknown>)[last] = `unnamed-${path.join('-')}`;
+  else Reflect.deleteProperty(at, last);
 }
 
 /** JSON Schema of the configuration file, for completion in editors. */
@@ -25,9 +58,11 @@ type Issue = z.core.$ZodIssue;
 function toProblems(issue: Issue): ConfigProblem[] {
   const path = formatPath(issue.path);
   const received = describeValue(issue.input);
+  const code = 'HG_WRONG_VALUE';
   switch (issue.code) {
     case 'unrecognized_keys':
       return issue.keys.map((key) => ({
+        code: 'HG_UNKNOWN_KEY',
         path: formatPath([...issue.path, key]),
         message: 'unknown key',
         expected: 'one of the documented keys',
@@ -38,13 +73,14 @@ function toProblems(issue: Issue): ConfigProblem[] {
       const branches = issue.errors.map((branch) => branch[0]).filter((first) => first !== undefined);
       const said = branches.find((first) => first.code !== 'invalid_type') ?? branches[0];
       const expected = said === undefined ? issue.message : expectation(said);
-      return [{ path, message: 'wrong value', expected, received }];
+      return [{ code, path, message: 'wrong value', expected, received }];
     }
     case 'invalid_type':
       return issue.input === undefined
         ? [
             {
               path,
+              code,
               message: 'is missing',
               expected: expectation(issue),
               received: 'nothing',
@@ -53,7 +89,8 @@ function toProblems(issue: Issue): ConfigProblem[] {
         : [
             {
               path,
-              message: `wrong type`,
+              code,
+              message: 'wrong type',
               expected: expectation(issue),
               received,
             },
@@ -62,6 +99,7 @@ function toProblems(issue: Issue): ConfigProblem[] {
       return [
         {
           path,
+          code,
           message: 'wrong value',
           expected: expectation(issue),
           received,

@@ -96,6 +96,15 @@ const cap = z.strictObject({
   onExceed: z.enum(['clamp', 'refuse']).default('clamp').describe('Lower it, or refuse the call'),
 });
 
+const route = z.strictObject({
+  when,
+  model: z.string().min(1).describe('The model that is asked instead'),
+  if: z
+    .enum(['always', 'pressure'])
+    .default('always')
+    .describe('`pressure`: only while the wait for the model asked for would be long'),
+});
+
 const usd = z.number().min(0, { error: 'a price of at least 0' });
 const price = z.strictObject({
   input: usd.describe('USD per million input tokens'),
@@ -124,6 +133,14 @@ export const configSchema = z.strictObject({
     .default([])
     .describe("Every rule that matches applies, with the account's limits, all or nothing"),
   caps: z.array(cap).default([]).describe('Ceilings on `max_tokens`; the lowest that matches holds'),
+  routes: z
+    .array(route)
+    .default([])
+    .describe('Other models where they fit; the first rule that matches counts'),
+  fallbacks: z
+    .record(z.string().min(1), z.array(z.string().min(1)).min(1, { error: 'at least one model' }))
+    .default({})
+    .describe('Models to ask, in this order, when one is overloaded or failing; by model id or pattern'),
   retries: z
     .strictObject({
       maxAttempts: count.default(4).describe('Attempts of one call, the first included'),
@@ -156,6 +173,10 @@ export const configSchema = z.strictObject({
     })
     .default('UTC')
     .describe('Time zone of day and month quotas'),
+  caching: z
+    .enum(['off'])
+    .default('off')
+    .describe('Marking of prompt prefixes for the cache; not yet anything but off'),
   telemetry: z
     .strictObject({
       user: z
@@ -195,6 +216,7 @@ export type Config = z.output<typeof configSchema>;
 export type BucketConfig = z.output<typeof bucket>;
 export type LaneConfig = z.output<typeof lane>;
 export type QuotaConfig = z.output<typeof quota>;
+export type RouteConfig = z.output<typeof route>;
 export type CapConfig = z.output<typeof cap>;
 export type PriceConfig = z.output<typeof price>;
 export type When = z.output<typeof when>;

@@ -1,7 +1,7 @@
 import type { Model } from '../policy/models.ts';
 import type { Call } from '../request/read.ts';
 import { countTokens, readFeatures } from './input.ts';
-import { Lengths, type Rest } from './lengths.ts';
+import { Lengths, type Rest, type RestCurve } from './lengths.ts';
 import { cover, learnRatio, type Ratio, UNKNOWN_RATIO } from './ratio.ts';
 
 /** Before and after: what is learned from, and for whom. */
@@ -66,11 +66,24 @@ export class Estimator {
 
   /** What is still to come of a running answer. */
   rest(key: EstimateKey, produced: number): Rest {
+    return this.#lengthsOf(key).rest(produced, key.maxTokens);
+  }
+
+  /** The same, by how much of it can have come. */
+  curve(key: EstimateKey, produced: number): RestCurve {
+    return this.#lengthsOf(key).curve(produced, key.maxTokens);
+  }
+
+  /** The length that a share `quantile` of the answers that got as far as `produced` does not pass. */
+  quantile(key: EstimateKey, quantile: number, produced: number): number {
+    return this.#lengthsOf(key).quantile(quantile, produced, key.maxTokens);
+  }
+
+  #lengthsOf(key: EstimateKey): Lengths {
     const own = this.#lengths.get(lengthKey(key));
-    if (own !== undefined && own.samples >= 8) return own.rest(produced, key.maxTokens);
+    if (own !== undefined && own.samples >= 8) return own;
     // A purpose not seen yet is taken to answer like the others of its models.
-    const all = this.#lengths.get(classKey(key));
-    return (all ?? EMPTY).rest(produced, key.maxTokens);
+    return this.#lengths.get(classKey(key)) ?? EMPTY;
   }
 
   pace(modelClass: string): Pace {

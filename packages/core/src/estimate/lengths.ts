@@ -2,6 +2,12 @@
  * How long answers are: a histogram of output tokens on a logarithmic scale, old answers fading. Lengths have
  * heavy tails, and a call still running is longer than most, so what matters is the rest of an answer given what
  * it has produced so far; a mean of all answers would err on the side of refusals by the API.
+ *
+ * With S(y) the share of answers longer than y, an answer that has come to p and goes on will have added, by the time
+ * it could have added x, min(rest, x) tokens. Its mean is ∫S from p to p+x over S(p), and its mean square is
+ * 2∫(y−p)S(y) over S(p). Both follow from two running integrals of S, so that a look costs the same whatever was
+ * learned. They matter more than the rest alone: how much a call takes in the next second is nearly certain, even where
+ * nobody knows when it will end.
  */
 const BINS = 48;
 /** Bin i holds lengths up to 2^((i+1)/3): 48 bins reach 65,536 tokens. */
@@ -13,11 +19,14 @@ const GROWTH = 2 ** (1 / HALF_LIFE);
 const RESCALE_AT = 2 ** 40;
 /** With fewer answers than this a length is taken as anything up to its ceiling. */
 const ENOUGH = 8;
+/** Answers that each bin is taken to have seen though it has not: nothing is ever thought impossible. */
+const GHOST = 0.01;
 
 const upper = (bin: number) => 2 ** ((bin + 1) / PER_OCTAVE);
 const lower = (bin: number) => (bin === 0 ? 0 : upper(bin - 1));
+const EDGES = Float64Array.from({ length: BINS + 1 }, (_, bin) => lower(bin));
 const binOf = (tokens: number) =>
-  Math.min(BINS - 1, Math.max(0, Math.ceil(Math.log2(Math.max(1, tokens)) * PER_OCTAVE) - 1));
+  tokens <= 1 ? 0 : Math.min(BINS - 1, Math.max(0, Math.ceil(Math.log2(tokens) * PER_OCTAVE) - 1));
 
 /** What is left of an answer: its mean and variance, in tokens. */
 export interface Rest {
@@ -25,10 +34,23 @@ export interface Rest {
   readonly variance: number;
 }
 
+/** What is left of an answer, of which at most so many tokens can come in the time looked at. */
+export interface RestCurve {
+  /** Mean of min(rest, `tokens`). */
+  mean(tokens: number): number;
+  /** Mean of its square. */
+  square(tokens: number): number;
+}
+
 export class Lengths {
   readonly #weights = new Float64Array(BINS);
   #weight = 1;
   #samples = 0;
+  /** At each edge: weight of longer answers, and the integrals of that and of that times the length. */
+  readonly #longer = new Float64Array(BINS + 1);
+  readonly #area = new Float64Array(BINS + 1);
+  readonly #moment = new Float64Array(BINS + 1);
+  #isStale = true;
 
   get samples(): number {
     return this.#samples;
@@ -40,44 +62,140 @@ export class Lengths {
     this.#weights[bin] = (this.#weights[bin] ?? 0) + this.#weight;
     this.#samples++;
     this.#weight *= GROWTH;
+    this.#isStale = true;
     if (this.#weight > RESCALE_AT) {
       for (let i = 0; i < BINS; i++) this.#weights[i] = (this.#weights[i] ?? 0) / this.#weight;
       this.#weight = 1;
     }
   }
 
-  /**
-   * What is still to come of an answer that has produced `produced` tokens and ends at `ceiling` at the latest.
-   * Inside a bin lengths are taken as even.
-   */
+  /** What is still to come of an answer that has produced `produced` tokens and ends at `ceiling` at the latest. */
   rest(produced: number, ceiling: number): Rest {
+    const curve = this.curve(produced, ceiling);
+    const mean = curve.mean(Number.POSITIVE_INFINITY);
+    return { mean, variance: Math.max(0, curve.square(Number.POSITIVE_INFINITY) - mean * mean) };
+  }
+
+  curve(produced: number, ceiling: number): RestCurve {
     const left = Math.max(0, ceiling - produced);
-    if (left === 0) return { mean: 0, variance: 0 };
-    if (this.#samples < ENOUGH) return { mean: left / 2, variance: (left * left) / 12 };
-    let weight = 0;
-    let sum = 0;
-    let squares = 0;
-    for (let bin = binOf(produced); bin < BINS; bin++) {
-      const all = this.#weights[bin] ?? 0;
-      if (all === 0) continue;
-      const from = lower(bin);
-      const to = upper(bin);
-      if (to <= produced) continue;
-      const start = Math.max(from, produced);
-      const share = all * ((to - start) / (to - from));
-      // A bin beyond the ceiling stands for answers that the ceiling cuts.
-      const a = Math.min(start, ceiling) - produced;
-      const b = Math.min(to, ceiling) - produced;
-      weight += share;
-      sum += (share * (a + b)) / 2;
-      squares += (share * (a * a + a * b + b * b)) / 3;
+    if (this.#samples < ENOUGH || produced >= upper(BINS - 1)) return new EvenCurve(left);
+    this.#integrate();
+    return new LearnedCurve(this, Math.max(0, produced), left);
+  }
+
+  /** The least length that a share `quantile` of the answers longer than `produced` does not pass. */
+  quantile(quantile: number, produced: number, ceiling: number): number {
+    if (this.#samples < ENOUGH) return Math.max(produced, produced + quantile * (ceiling - produced));
+    this.#integrate();
+    const aim = (1 - quantile) * this.longerThan(produced);
+    let low = produced;
+    let high = Math.max(produced, ceiling);
+    for (let i = 0; i < 24; i++) {
+      const middle = (low + high) / 2;
+      if (this.longerThan(middle) > aim) low = middle;
+      else high = middle;
     }
-    // Longer than anything seen: as likely to be nearly done as to go on for as long again.
-    if (weight === 0) {
-      const mean = Math.min(left / 2, produced / 2 + 1);
-      return { mean, variance: mean * mean };
+    return high;
+  }
+
+  #integrate(): void {
+    if (!this.#isStale) return;
+    this.#isStale = false;
+    const ghost = GHOST * this.#weight;
+    this.#longer[BINS] = 0;
+    for (let bin = BINS - 1; bin >= 0; bin--)
+      this.#longer[bin] = (this.#longer[bin + 1] ?? 0) + (this.#weights[bin] ?? 0) + ghost;
+    for (let bin = 0; bin < BINS; bin++) {
+      const edge = upper(bin);
+      this.#area[bin + 1] = this.#areaIn(bin, edge);
+      this.#moment[bin + 1] = this.#momentIn(bin, edge);
     }
-    const mean = sum / weight;
-    return { mean, variance: Math.max(0, squares / weight - mean * mean) };
+  }
+
+  /** Inside a bin lengths are taken as even, so that S falls in a straight line. */
+  #slope(bin: number): number {
+    return ((this.#longer[bin + 1] ?? 0) - (this.#longer[bin] ?? 0)) / (upper(bin) - lower(bin));
+  }
+
+  longerThan(tokens: number): number {
+    const bin = binOf(tokens);
+    return (this.#longer[bin] ?? 0) + this.#slope(bin) * (tokens - (EDGES[bin] ?? 0));
+  }
+
+  areaTo(tokens: number): number {
+    return this.#areaIn(binOf(tokens), tokens);
+  }
+
+  momentTo(tokens: number): number {
+    return this.#momentIn(binOf(tokens), tokens);
+  }
+
+  #areaIn(bin: number, tokens: number): number {
+    const t = tokens - (EDGES[bin] ?? 0);
+    return (this.#area[bin] ?? 0) + (this.#longer[bin] ?? 0) * t + (this.#slope(bin) * t * t) / 2;
+  }
+
+  #momentIn(bin: number, tokens: number): number {
+    const edge = EDGES[bin] ?? 0;
+    const t = tokens - edge;
+    const longer = this.#longer[bin] ?? 0;
+    const slope = this.#slope(bin);
+    return (
+      (this.#moment[bin] ?? 0) +
+      edge * (longer * t + (slope * t * t) / 2) +
+      (longer * t * t) / 2 +
+      (slope * t * t * t) / 3
+    );
+  }
+}
+
+const LONGEST = upper(BINS - 1);
+
+class LearnedCurve implements RestCurve {
+  readonly #lengths: Lengths;
+  readonly #produced: number;
+  readonly #left: number;
+
+  constructor(lengths: Lengths, produced: number, left: number) {
+    this.#lengths = lengths;
+    this.#produced = produced;
+    this.#left = left;
+  }
+
+  mean(tokens: number): number {
+    const most = Math.min(tokens, this.#left, LONGEST - this.#produced);
+    if (most <= 0) return 0;
+    const from = this.#produced;
+    const mean = (this.#lengths.areaTo(from + most) - this.#lengths.areaTo(from)) / this.#lengths.longerThan(from);
+    return Math.min(most, Math.max(0, mean));
+  }
+
+  square(tokens: number): number {
+    const most = Math.min(tokens, this.#left, LONGEST - this.#produced);
+    if (most <= 0) return 0;
+    const from = this.#produced;
+    const lengths = this.#lengths;
+    const area = lengths.areaTo(from + most) - lengths.areaTo(from);
+    const moment = lengths.momentTo(from + most) - lengths.momentTo(from);
+    return Math.max(0, (2 * (moment - from * area)) / lengths.longerThan(from));
+  }
+}
+
+/** Any rest up to `left` is as likely as any other: nothing is known yet. */
+export class EvenCurve implements RestCurve {
+  readonly #left: number;
+
+  constructor(left: number) {
+    this.#left = left;
+  }
+
+  mean(tokens: number): number {
+    const most = Math.min(tokens, this.#left);
+    return most <= 0 ? 0 : most - (most * most) / (2 * this.#left);
+  }
+
+  square(tokens: number): number {
+    const most = Math.min(tokens, this.#left);
+    return most <= 0 ? 0 : most * most - (2 * most ** 3) / (3 * this.#left);
   }
 }

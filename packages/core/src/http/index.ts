@@ -1,3 +1,13 @@
+export {
+  type AddressOptions,
+  type IdentifiableRequest,
+  type TokenOwner,
+  userFromAddress,
+  userFromHeader,
+  userFromSession,
+  userFromToken,
+} from './identity.ts';
+export { rateLimitHeaders } from './rate-limit-headers.ts';
 export { type Refusal, refusalOf } from './refusal.ts';
 export {
   type HttpScope,

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller } from '../caller/caller.ts';
 import { AbortedError } from '../errors.ts';
-import { type Governor, internalScopes } from '../governor.ts';
+import { type Governor, internalsOf } from '../governor.ts';
+import { rateLimitHeaders } from './rate-limit-headers.ts';
 
 export interface HttpScopeOptions {
   /** Asked once, at the first governed call of the request. Left out: every call is `anonymous`. */
@@ -25,7 +26,14 @@ export function openHttpScope(
   response: ServerResponse,
   { caller, route }: HttpScopeOptions,
 ): HttpScope {
-  const scopes = internalScopes(governor);
+  const { scopes, once } = internalsOf(governor);
+  if (caller === undefined) {
+    once.warn(
+      'HG_NO_CALLER',
+      '',
+      'the adapter was given no `caller` function: everybody is `anonymous` and shares what quotas give to one user',
+    );
+  }
   const hangUp = new AbortController();
   // `close` of the response, not of the request: that one fires in healthy requests too.
   response.once('close', () => {
@@ -41,6 +49,13 @@ export function openHttpScope(
     const found = caller?.();
     return found instanceof Promise ? found.then(withRoute) : withRoute(found);
   };
-  const scope = scopes.open(source, { signal: hangUp.signal, key: request });
+  const scope = scopes.open(source, {
+    signal: hangUp.signal,
+    key: request,
+    onStanding: (standing) => {
+      if (response.headersSent) return;
+      for (const [name, value] of Object.entries(rateLimitHeaders(standing))) response.setHeader(name, value);
+    },
+  });
   return { run: (fn) => scopes.run(scope, fn) };
 }

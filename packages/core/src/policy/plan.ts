@@ -18,12 +18,20 @@ export interface Plan {
   readonly flowKey: string;
   /** What the call is for: answers are learned by it. */
   readonly purpose: string;
+  /** The model that is asked. */
+  readonly modelId: string;
+  /** The model that the caller asked for, where a route or a fallback has put another in its place. */
+  readonly reroutedFrom: string | undefined;
+  /** The model to ask instead while the wait for this one would be long. */
+  readonly underPressure: string | undefined;
+  /** Models to ask, in this order, when this one is overloaded or failing. */
+  readonly fallbacks: readonly string[];
   /** What is known of the model. */
   readonly model: Model | undefined;
   readonly price: PriceTag | undefined;
   /** `max_tokens` as it is sent. */
   readonly maxTokens: number | undefined;
-  /** What the caller asked for, where a cap lowered it. */
+  /** What the caller asked for, where a cap or the ceiling of another model lowered it. */
   readonly clampedFrom: number | undefined;
   readonly quotas: readonly QuotaScope[];
   /** Decide and record, hold nobody up. */

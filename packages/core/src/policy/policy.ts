@@ -1,6 +1,6 @@
 import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
-import type { CapConfig, Config, PriceConfig, QuotaConfig } from '../config/schema.ts';
+import type { CapConfig, Config, PriceConfig, QuotaConfig, RouteConfig } from '../config/schema.ts';
 import { CapRefusedError } from '../errors.ts';
 import { type Call, thinkingBudget } from '../request/read.ts';
 import { compileGlob, compileWhen, type Matcher, type Subject } from './match.ts';
@@ -9,9 +9,11 @@ import type { Plan } from './plan.ts';
 
 /** The rules of a configuration, compiled. */
 export interface Policy {
-  /** Pure. @throws CapRefusedError when a cap refuses the call. */
-  plan(call: Call, caller: ResolvedCaller | undefined): Plan;
-  model(id: string): Model | undefined;
+  /**
+   * What is to become of a call. `instead` names the model to ask in place of the one that was asked for.
+   * Pure. @throws CapRefusedError when a cap refuses the call.
+   */
+  plan(call: Call, caller: ResolvedCaller | undefined, instead?: string): Plan;
 }
 
 interface Compiled<R> {
@@ -19,89 +21,98 @@ interface Compiled<R> {
   readonly matches: Matcher;
 }
 
+const compile = <R extends { readonly when: RouteConfig['when'] }>(rules: readonly R[]): Compiled<R>[] =>
+  rules.map((rule) => ({ rule, matches: compileWhen(rule.when) }));
+
 /** Model ids remembered with what the tables say of them. */
 const MAX_KNOWN_MODELS = 512;
 
+const NOBODY: ResolvedCaller = { signals: [] };
+
 export function compilePolicy(config: Config): Policy {
-  const quotas: Compiled<QuotaConfig>[] = config.quotas.map((rule) => ({
-    rule: config.shadow ? { ...rule, shadow: true } : rule,
-    matches: compileWhen(rule.when),
-  }));
-  const caps: Compiled<CapConfig>[] = config.caps.map((rule) => ({
-    rule,
-    matches: compileWhen(rule.when),
+  const quotas = compile(
+    config.shadow ? config.quotas.map((rule) => ({ ...rule, shadow: true })) : config.quotas,
+  );
+  const caps = compile(config.caps);
+  const routes = compile(config.routes);
+  const fallbacks = Object.entries(config.fallbacks).map(([pattern, models]) => ({
+    matches: compileGlob(pattern),
+    models,
   }));
   const models = compileModels(config.prices);
   const defaultLane = config.defaultLane ?? Object.keys(config.lanes)[0] ?? '';
 
   return {
-    model: (id) => models(id).model,
-    plan(call, scoped) {
+    plan(call, scoped, instead) {
       const caller = scoped ?? NOBODY;
       const lane =
         caller.lane !== undefined && Object.hasOwn(config.lanes, caller.lane) ? caller.lane : defaultLane;
-      const subject: Subject = {
-        user: caller.user ?? ANONYMOUS,
-        tenant: caller.tenant,
-        tier: caller.tier,
-        lane,
-        route: caller.route,
-        model: call.model,
-      };
-      const { model, price } = models(call.model);
-      const maxTokens = applyCaps(call, subject, caps, config.shadow);
+      const { tenant, tier, route } = caller;
+      const asked: Subject = { user: caller.user ?? ANONYMOUS, tenant, tier, lane, route, model: call.model };
+
+      // Who forbids other models gets none; in shadow nothing that is sent may differ.
+      const mayReroute = call.kind === 'messages' && caller.fallback !== false && !config.shadow;
+      const chosen = mayReroute ? routes.find(({ matches }) => matches(asked))?.rule : undefined;
+      const modelId = instead ?? (chosen?.if === 'always' ? chosen.model : call.model);
+      const subject = modelId === call.model ? asked : { ...asked, model: modelId };
+      const { model, price } = models(modelId);
+      const ceiling = modelId === call.model ? undefined : model?.maxOutputTokens;
+      const maxTokens = limitOutput(call, subject, caps, ceiling, config.shadow);
       return {
         caller,
         isAnonymous: scoped === undefined,
         lane,
-        flowKey: caller.tenant === undefined ? subject.user : `${caller.tenant}\n${subject.user}`,
-        purpose: caller.route ?? lane,
+        flowKey: tenant === undefined ? subject.user : `${tenant}\n${subject.user}`,
+        purpose: route ?? lane,
+        modelId,
+        reroutedFrom: modelId === call.model ? undefined : call.model,
+        underPressure: instead === undefined && chosen?.if === 'pressure' ? chosen.model : undefined,
+        fallbacks: mayReroute ? (fallbacks.find(({ matches }) => matches(call.model))?.models ?? []) : [],
         model,
         price,
         maxTokens,
         clampedFrom: maxTokens === call.maxTokens ? undefined : call.maxTokens,
         quotas: quotas
           .filter(({ matches }) => matches(subject))
-          .map(({ rule }) => ({
-            rule,
-            key: keyOf(rule.per, subject, caller.tenant),
-          })),
+          .map(({ rule }) => ({ rule, key: keyOf(rule.per, subject) })),
         isShadow: config.shadow,
       };
     },
   };
 }
 
-const NOBODY: ResolvedCaller = { signals: [] };
-
 /** Whose share of a quota a call draws on. Users of two tenants are two users, though they have one name. */
-function keyOf(per: QuotaConfig['per'], subject: Subject, tenant: string | undefined): string {
+function keyOf(per: QuotaConfig['per'], { user, tenant, route, model }: Subject): string {
   switch (per) {
     case 'user':
-      return `${tenant ?? ''}\n${subject.user}`;
+      return `${tenant ?? ''}\n${user}`;
     case 'tenant':
       return tenant ?? '';
     case 'route':
-      return subject.route ?? '';
+      return route ?? '';
     case 'model':
-      return subject.model;
+      return model;
     case 'all':
       return '';
   }
 }
 
-/** The lowest matching cap holds. A clamp never goes under the thinking budget: the API would refuse the request. */
-function applyCaps(
+/**
+ * The lowest of the matching caps and of the model's own ceiling holds. A clamp never goes under the thinking budget:
+ * the API would refuse the request.
+ */
+function limitOutput(
   call: Call,
   subject: Subject,
   caps: readonly Compiled<CapConfig>[],
+  ceiling: number | undefined,
   isShadow: boolean,
 ): number | undefined {
   const asked = call.maxTokens;
-  if (asked === undefined || call.kind !== 'messages') return asked;
-  let granted = asked;
+  if (asked === undefined || call.kind !== 'messages' || isShadow) return asked;
+  let granted = Math.min(asked, ceiling ?? asked);
   for (const { rule, matches } of caps) {
-    if (asked <= rule.maxTokens || !matches(subject) || isShadow) continue;
+    if (asked <= rule.maxTokens || !matches(subject)) continue;
     if (rule.onExceed === 'refuse') {
       throw new CapRefusedError(`max_tokens is ${asked}, and a cap allows ${rule.maxTokens}`, {
         reason: 'cap',
@@ -126,10 +137,7 @@ interface KnownModel {
 }
 
 function compileModels(prices: Readonly<Record<string, PriceConfig>>): (id: string) => KnownModel {
-  const table = MODELS.map((model) => ({
-    model,
-    matches: compileGlob(model.match),
-  }));
+  const table = MODELS.map((model) => ({ model, matches: compileGlob(model.match) }));
   const overrides = Object.entries(prices).map(([pattern, price]) => ({
     price,
     matches: compileGlob(pattern),

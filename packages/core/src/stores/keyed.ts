@@ -16,10 +16,10 @@ const SHARED = 1_024;
 export class KeyedStates<T extends Keyed> {
   readonly #entries = new Map<string, T>();
   readonly #shared = new Map<number, T>();
-  readonly #create: () => T;
+  readonly #create: (key: string) => T;
   readonly #limit: number;
 
-  constructor(create: () => T, limit: number) {
+  constructor(create: (key: string) => T, limit: number) {
     this.#create = create;
     this.#limit = limit;
   }
@@ -33,13 +33,9 @@ export class KeyedStates<T extends Keyed> {
     if (known !== undefined) return known;
     this.#sweep();
     if (this.#entries.size >= this.#limit) return this.#share(key);
-    const made = this.#create();
+    const made = this.#create(key);
     this.#entries.set(key, made);
     return made;
-  }
-
-  values(): IterableIterator<T> {
-    return this.#entries.values();
   }
 
   /** Looks at the oldest entries: the idle ones go, the others move to the back. */
@@ -58,7 +54,7 @@ export class KeyedStates<T extends Keyed> {
     const slot = hash(key) % SHARED;
     let entry = this.#shared.get(slot);
     if (entry === undefined) {
-      entry = this.#create();
+      entry = this.#create(`shared ${slot}`);
       this.#shared.set(slot, entry);
     }
     return entry;

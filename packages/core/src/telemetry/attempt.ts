@@ -49,7 +49,7 @@ export class AttemptTelemetry implements AttemptStory {
       });
       setDefined(span, {
         [A.httpResendCount]: attempt > 1 ? attempt - 1 : undefined,
-        [A.modelSent]: info.call.kind === 'other' ? undefined : info.call.model,
+        [A.modelSent]: info.call.kind === 'other' ? undefined : (plan?.modelId ?? info.call.model),
         [A.maxTokensGranted]: plan?.maxTokens,
       });
       return span;

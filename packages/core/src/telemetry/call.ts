@@ -78,6 +78,12 @@ export class CallTelemetry implements CallStory {
       const { metrics } = this.#telemetry;
       if (plan.isAnonymous) metrics.add('unknownCaller', 1, { [A.lane]: plan.lane });
       if (plan.clampedFrom !== undefined) metrics.add('clamped', 1, this.#labels());
+      if (plan.reroutedFrom !== undefined) {
+        metrics.add('rerouted', 1, {
+          ...this.#labels(),
+          [A.modelSent]: this.#telemetry.models.of(plan.modelId),
+        });
+      }
       const span = this.#admission;
       if (span === undefined || !span.isRecording()) return;
       span.setAttributes(this.#telemetry.userAttributes(plan.caller));
@@ -87,6 +93,7 @@ export class CallTelemetry implements CallStory {
         [A.route]: plan.caller.route,
         [A.maxTokensRequested]: plan.clampedFrom ?? plan.maxTokens,
         [A.maxTokensGranted]: plan.maxTokens,
+        [A.modelRequested]: plan.reroutedFrom,
       });
       for (const [name, value] of Object.entries(plan.caller.labels ?? {})) {
         span.setAttribute(`headgate.label.${name}`, value);
@@ -100,6 +107,12 @@ export class CallTelemetry implements CallStory {
       this.#admission?.end();
       this.#admission = undefined;
     });
+  }
+
+  fellBack(cause: string): void {
+    quietly(() =>
+      this.#telemetry.metrics.add('fallbacks', 1, { ...this.#labels(), [A.errorType]: errorType(cause) }),
+    );
   }
 
   unknownModel(): void {
@@ -146,8 +159,12 @@ export class CallTelemetry implements CallStory {
         ...this.#labels(),
         [A.decision]: 'refuse',
         [A.reason]: ours?.reason ?? 'unknown_caller',
+        ...(ours?.rule === undefined ? {} : { [A.rule]: ours.rule }),
       };
       this.#telemetry.metrics.add('decisions', 1, labels);
+      if (ours?.retryAfterMs !== undefined) {
+        this.#telemetry.metrics.record('retryAfter', ours.retryAfterMs / 1000, labels);
+      }
       this.#telemetry.metrics.record('queueWait', waitedMs / 1000, {
         ...this.#laneLabel(),
         [A.outcome]: 'refused',

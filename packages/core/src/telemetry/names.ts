@@ -196,6 +196,31 @@ export const INSTRUMENTS = {
     unit: '{call}',
     description: 'Calls whose `max_tokens` a cap lowered',
   },
+  rerouted: {
+    name: 'headgate.model.rerouted',
+    kind: 'counter',
+    unit: '{call}',
+    description: 'Calls that another model than the one asked for was asked, by a route or a fallback',
+  },
+  fallbacks: {
+    name: 'headgate.fallbacks',
+    kind: 'counter',
+    unit: '{call}',
+    description: 'Calls that went on to another model because of what one answered',
+  },
+  retryAfter: {
+    name: 'headgate.refusal.retry_after',
+    kind: 'histogram',
+    unit: 's',
+    buckets: QUEUE_WAIT,
+    description: 'How long refused calls were told to wait',
+  },
+  configReloads: {
+    name: 'headgate.config.reloads',
+    kind: 'counter',
+    unit: '{reload}',
+    description: 'Configurations taken over, or refused, while running',
+  },
   unknownCaller: {
     name: 'headgate.caller.unknown',
     kind: 'counter',

@@ -12,6 +12,7 @@ export const SILENT_CALL: CallStory = {
   planned() {},
   passed() {},
   unknownModel() {},
+  fellBack() {},
   admitted() {},
   refused() {},
   attemptStarted: () => SILENT_ATTEMPT,

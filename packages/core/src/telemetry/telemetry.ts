@@ -17,12 +17,12 @@ import type { CallInfo, CallStory } from './types.ts';
 /** Spans and metrics of one governor. Whatever fails in here, no call fails of it. */
 export class Telemetry {
   readonly metrics: Metrics;
-  readonly config: Config['telemetry'];
+  config: Config['telemetry'];
   readonly tiers = new BoundedLabel(32);
   readonly models = new BoundedLabel(64);
   readonly #tracerProvider: TracerProvider | undefined;
   readonly #version: string;
-  readonly #userHash: UserHash;
+  #userHash: UserHash;
 
   constructor(options: {
     config: Config['telemetry'];
@@ -49,6 +49,16 @@ export class Telemetry {
   /** False while the app has registered neither a tracer nor a meter provider: then nothing is worth preparing. */
   get #isHeard(): boolean {
     return this.#tracerProvider !== undefined || hasTracing() || this.metrics.isHeard;
+  }
+
+  /** Other settings from now on. A hash key that stays keeps the hashes of users as they are. */
+  configure(config: Config['telemetry']): void {
+    if (config.hashKey !== this.config.hashKey) this.#userHash = new UserHash(config.hashKey);
+    this.config = config;
+  }
+
+  reloaded(outcome: 'applied' | 'refused'): void {
+    this.metrics.add('configReloads', 1, { [A.outcome]: outcome });
   }
 
   userAttributes(caller: Caller): Attributes {

@@ -50,6 +50,8 @@ export interface CallStory {
   /** The call was refused before an attempt, or an error came out of the app's own `caller` function. */
   refused(error: unknown, waitedMs: number): void;
   attemptStarted(attempt: number, startedAt: number): AttemptStory;
+  /** Another model is asked, for what the last one answered. */
+  fellBack(cause: string): void;
   /** A wait before another attempt. */
   backoff(delayMs: number, source: 'retry_after' | 'backoff', cause: string): { end(): void };
   /** What the last attempt has told; the call's own spans and metrics are made of it. */

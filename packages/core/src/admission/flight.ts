@@ -1,0 +1,30 @@
+import type { Reason } from '../errors.ts';
+import type { Estimate } from '../estimate/estimator.ts';
+
+/** What a call asks of an upstream bucket. */
+export interface Demand {
+  readonly estimate: Estimate;
+  /** Whether the call charges tokens at all: counting tokens takes a request and nothing else. */
+  readonly chargesTokens: boolean;
+  readonly isStreaming: boolean;
+}
+
+/** What stands in the way of a call, and for how long. */
+export interface Shortage {
+  readonly reason: Reason;
+  /** Milliseconds until it is worth another look; absent where an event must come first. */
+  readonly waitMs: number | undefined;
+}
+
+/** A call that has been admitted and is not settled. Owned by its lease; changed by the bucket alone. */
+export interface Flight {
+  readonly demand: Demand;
+  readonly startedAt: number;
+  /** Held until the API tells what it charges, or has had time to charge it. */
+  inputHeld: number;
+  inputCharged: number;
+  outputCharged: number;
+  /** Tokens that the stream has shown; a JSON answer shows none until its end. */
+  produced: number;
+  firstTokenAt: number | undefined;
+}

@@ -1,0 +1,61 @@
+import type { Granted } from '../admission/admission.ts';
+import { isHeadgateError } from '../errors.ts';
+import type { Plan } from '../policy/plan.ts';
+import type { Call } from '../request/read.ts';
+import type { CallStory } from '../telemetry/types.ts';
+import type { Parts } from './parts.ts';
+
+/** A call at the gate. */
+interface Arriving {
+  readonly plan: Plan;
+  readonly call: Call;
+  readonly account: string;
+  readonly deadlineAt: number;
+  readonly signals: readonly AbortSignal[];
+  readonly attempt: number;
+  readonly story: CallStory;
+}
+
+/** The call's turn at the gate. What generates nothing has no gate to pass. @throws HeadgateError when it is refused. */
+export async function passGate(parts: Parts, arriving: Arriving): Promise<Granted | undefined> {
+  const { call, plan, story, attempt } = arriving;
+  const arrivedAt = parts.clock.now();
+  if (call.kind === 'other') {
+    story.passed();
+    return undefined;
+  }
+  try {
+    const granted = await parts.admission.admit({ ...arriving, isRetry: attempt > 1 });
+    const { upstream } = granted.scheduler;
+    if (!granted.isKnownModel) {
+      story.unknownModel();
+      parts.once.warn(
+        'HG_UNKNOWN_MODEL',
+        `model ${plan.modelId}`,
+        `no bucket is configured for model "${plan.modelId}"; it is governed under "${upstream.name}", whose limits are learned`,
+      );
+    }
+    plan.caller.onStanding?.(granted.standing);
+    story.admitted({
+      bucket: upstream.name,
+      account: upstream.account,
+      waitedMs: granted.waitedMs,
+      waitedFor: granted.waitedFor,
+      shadowRules: granted.shadowRules,
+      inputTokens: granted.demand.estimate.inputTokens,
+      outputTokens: granted.demand.estimate.outputTokens,
+    });
+    return granted;
+  } catch (error) {
+    refuse(parts, story, error, arrivedAt);
+    throw error;
+  }
+}
+
+/** Ends the story of a call that makes no attempt. */
+export function refuse(parts: Parts, story: CallStory, error: unknown, arrivedAt: number): void {
+  const now = parts.clock.now();
+  story.refused(error, now - arrivedAt);
+  const isAborted = isHeadgateError(error) && error.code === 'aborted';
+  story.end(isAborted ? 'aborted' : 'refused', now, isAborted ? 'aborted' : 'headgate.refused');
+}

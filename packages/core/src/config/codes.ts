@@ -1,0 +1,30 @@
+/**
+ * Every named check: what it means, for the documentation and for `headgate check`. Codes are stable; branch on them.
+ * Those of the first part make a configuration invalid, the others are warned of and do not.
+ */
+export const CHECKS = {
+  HG_UNREADABLE: 'the file is empty, or is neither YAML nor JSON',
+  HG_UNKNOWN_KEY: 'a key that does not exist, so whatever it was to do is silently off',
+  HG_WRONG_VALUE: 'a value that its option cannot have',
+  HG_NO_LANE: 'a configuration without any lane',
+  HG_UNKNOWN_LANE: 'a lane that does not exist',
+  HG_NEVER_MATCHES: 'a rule that no call can ever match',
+  HG_GUARANTEES_OVER_ONE: 'lanes that are promised more than there is',
+  HG_DUPLICATE_NAME: 'a name that stands twice, where it is to tell one from the other',
+  HG_DUPLICATE_MODEL: 'a model pattern in two buckets of one account',
+  HG_EMPTY_QUOTA: 'a quota that limits nothing',
+  HG_RESERVED_NAME: 'a name that Headgate itself uses',
+  HG_ROUTE_TO_ITSELF: 'a route or a fallback to the very model it is for',
+
+  HG_UNKNOWN_MODEL: 'a model, or a pattern, that fits no model of the built-in table',
+  HG_CAP_ABOVE_CEILING: 'a cap above what the model can produce, which never does anything',
+  HG_CAP_UNDER_THINKING: 'a cap so low that every call with a thinking budget is refused',
+  HG_RULE_OVERSHADOWED: 'a rule that another one with the same match always comes before',
+  HG_MEMORY_ONLY: 'quotas of days or months that begin anew with the process',
+  HG_CLUSTER_MEMORY: 'a worker of a cluster with limits of its own: each worker has all of them',
+  HG_SDK_RETRIES: 'a client that still retries by itself',
+  HG_GOVERNOR_PER_REQUEST: 'a governor made again and again, each with full limits of its own',
+  HG_NO_CALLER: 'an adapter without a `caller` function: all users share what quotas give to one',
+} as const;
+
+export type CheckCode = keyof typeof CHECKS;

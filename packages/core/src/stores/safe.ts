@@ -1,0 +1,49 @@
+import type { Alarms } from '../alarms.ts';
+import type { Clock, Timer } from '../clock.ts';
+import type { CounterStore, SavedCounter } from './counters.ts';
+
+/** How long writes are gathered, in milliseconds. */
+const FLUSH_MS = 500;
+
+/** A counter store that never fails a call: it flushes by itself, and tells once what goes wrong. */
+export class SafeCounters {
+  readonly #store: CounterStore;
+  readonly #alarms: Alarms;
+  readonly #clock: Clock;
+  readonly #onError: (error: unknown) => void;
+  #timer: Timer | undefined;
+
+  constructor(store: CounterStore, alarms: Alarms, clock: Clock, onError: (error: unknown) => void) {
+    this.#store = store;
+    this.#alarms = alarms;
+    this.#clock = clock;
+    this.#onError = onError;
+  }
+
+  get(key: string): SavedCounter | undefined {
+    return this.#safely(() => this.#store.get(key));
+  }
+
+  set(key: string, counter: SavedCounter): void {
+    this.#safely(() => this.#store.set(key, counter));
+    this.#timer ??= this.#alarms.set(this.#clock.now() + FLUSH_MS, () => {
+      this.#timer = undefined;
+      this.#safely(() => this.#store.flush());
+    });
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#safely(() => this.#store.close());
+  }
+
+  #safely<T>(fn: () => T): T | undefined {
+    try {
+      return fn();
+    } catch (error) {
+      this.#onError(error);
+      return undefined;
+    }
+  }
+}
