@@ -1,22 +1,11 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { connect } from 'node:net';
 import type { Governor } from '@headgate/core';
 import { headgate, headgateErrors } from '@headgate/express';
-import express5, { type Express, type Request } from 'express';
+import express5, { type Request } from 'express';
 import express4 from 'express-4';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ask, isSettled, pause, startGoverned, until } from '../support/governed.ts';
-
-async function listen(app: Express): Promise<string> {
-  const server = createServer(app).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
+import { listen } from '../support/listen.ts';
 
 const userOf = (req: Request) => {
   const user = req.headers['x-user'];
@@ -95,6 +84,24 @@ for (const [name, express] of [
         },
         request_id: null,
       });
+    });
+
+    it('tells a caller how their own quotas stand, and nobody else’s', async () => {
+      const { url } = await setUp({
+        quotas: [
+          { name: 'mine', requests: '10/minute', outputTokens: '1k/day' },
+          { name: 'ours', per: 'all', requests: '99/day' },
+          { name: 'hidden', requests: '5/day', shadow: true },
+        ],
+      });
+      const post = () => fetch(`${url}/chat`, { method: 'POST', headers: { 'x-user': 'ada' } });
+      const first = await post();
+      expect(first.headers.get('ratelimit-policy')).toBe(
+        '"mine";q=10;w=60, "mine-output-tokens";q=1000;w=86400;qu="output-tokens"',
+      );
+      expect(first.headers.get('ratelimit')).toMatch(/^"mine";r=9;t=6, "mine-output-tokens";r=\d+;t=\d+$/);
+      const second = await post();
+      expect(second.headers.get('ratelimit')).toMatch(/^"mine";r=8;t=12, /);
     });
 
     it('gives what `caller` throws, and what the API answers, to the app’s own error handler', async () => {

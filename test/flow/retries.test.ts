@@ -170,3 +170,55 @@ describe('credentials that the SDK refreshes', () => {
     expect(api.received).toHaveLength(2);
   });
 });
+
+describe('another model', () => {
+  const config = {
+    ...FAST,
+    account: [],
+    fallbacks: { 'claude-sonnet-4-6': ['claude-haiku-4-5'] },
+  };
+  const isSonnet = ({ body }: { body: unknown }) =>
+    (body as { model?: string }).model === 'claude-sonnet-4-6';
+
+  it('answers when the one asked for is overloaded or gone, and the answer says which', async () => {
+    for (const fault of [
+      { kind: 'status', status: 529 },
+      { kind: 'status', status: 404 },
+    ] as const) {
+      const { claude, api } = await startGoverned({ config });
+      api.inject({ ...fault, when: isSonnet, times: ALWAYS });
+      const message = await claude.messages.create(ask());
+      expect(message.model).toContain('claude-haiku-4-5');
+      const models = api.received.map(({ body }) => (body as { model: string }).model);
+      expect(models).toEqual([
+        ...Array(fault.status === 529 ? 3 : 1).fill('claude-sonnet-4-6'),
+        'claude-haiku-4-5',
+      ]);
+    }
+  });
+
+  it('is not asked for a caller who forbids it, nor for a wrong request', async () => {
+    const { claude, api, governor } = await startGoverned({ config });
+    api.inject({ kind: 'status', status: 529, when: isSonnet, times: ALWAYS });
+    const error = await rejection(governor.run({ fallback: false }, () => claude.messages.create(ask())));
+    expect(error).toBeInstanceOf(Anthropic.InternalServerError);
+    api.reset();
+    api.inject({ kind: 'status', status: 400, times: ALWAYS });
+    await rejection(claude.messages.create(ask()));
+    expect(api.received).toHaveLength(1);
+  });
+
+  it('gives the first model’s own error when it fails too', async () => {
+    const { claude, api } = await startGoverned({ config });
+    api.inject({ kind: 'overload', times: ALWAYS });
+    expect(await rejection(claude.messages.create(ask()))).toBeInstanceOf(Anthropic.InternalServerError);
+  });
+
+  it('is asked from the start where a route says so', async () => {
+    const { claude, api, governor } = await startGoverned({
+      config: { account: [], routes: [{ when: { lane: 'background' }, model: 'claude-haiku-4-5' }] },
+    });
+    await governor.run({ lane: 'background' }, () => claude.messages.create(ask()));
+    expect(api.received.at(-1)?.body).toMatchObject({ model: 'claude-haiku-4-5', max_tokens: 200 });
+  });
+});

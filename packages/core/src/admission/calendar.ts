@@ -63,8 +63,24 @@ function startOfDay(year: number, month: number, day: number, timeZone: string):
   return offsetAt(second) === midnight - second ? second : Math.max(first, second);
 }
 
-/** The day or month around an instant, in a time zone. A day has 23 or 25 hours when the clocks change. Pure. */
+/** The window last asked for, by unit and zone: nearly always it is the one asked for next, by another user. */
+const latest = new Map<string, Window>();
+
+/**
+ * The day or month around an instant, in a time zone. A day has 23 or 25 hours when the clocks change. The same
+ * question has the same answer.
+ */
 export function calendarWindow(wall: number, unit: 'day' | 'month', timeZone: string): Window {
+  const key = `${unit} ${timeZone}`;
+  let window = latest.get(key);
+  if (window === undefined || wall < window.start || wall >= window.end) {
+    window = findWindow(wall, unit, timeZone);
+    latest.set(key, window);
+  }
+  return window;
+}
+
+function findWindow(wall: number, unit: 'day' | 'month', timeZone: string): Window {
   const { year, month, day } = localTime(wall, timeZone);
   if (unit === 'month') {
     return {

@@ -32,7 +32,10 @@ function contradictionsBeside(input: unknown, issues: readonly Issue[]): ConfigP
     for (const path of paths) takeOut(rest, path);
   }
   const again = configSchema.safeParse(rest);
-  return again.success ? findContradictions(again.data) : [];
+  if (!again.success) return [];
+  const wrong = new Set(issues.map(({ path }) => formatPath(path.slice(0, 2))));
+  // A quota whose one limit cannot be read does limit something, once it is mended.
+  return findContradictions(again.data).filter(({ code, path }) => code !== 'HG_EMPTY_QUOTA' || !wrong.has(path));
 }
 
 function takeOut(from: unknown, path: readonly PropertyKey[]): void {

@@ -188,6 +188,10 @@ export const configSchema = z.strictObject({
         .min(16, { error: 'at least 16 characters' })
         .optional()
         .describe('Key of the user hash; left out, one per process'),
+      content: z
+        .literal(false, { error: 'false: prompts and answers are not recorded' })
+        .default(false)
+        .describe('Prompts and answers are never recorded'),
       semconv: z
         .enum(['latest', 'v1.41', 'both'])
         .default('latest')

@@ -46,3 +46,35 @@ export function compileWhen(when: When): Matcher {
       return value !== undefined && matches(value);
     });
 }
+
+/** Answers kept: callers differ without number, but tiers, routes and models are few. */
+const MAX_ANSWERS = 1_024;
+
+/**
+ * The rules that match a subject, in their order. What depends on tier, lane, route and model alone is worked out once
+ * for each combination, so that a hundred rules cost a call no more than a few; what names users or tenants is asked
+ * each time.
+ */
+export function compileRules<R extends { readonly when: When }>(
+  rules: readonly R[],
+): (subject: Subject) => readonly R[] {
+  const compiled = rules.map((rule) => ({
+    rule,
+    matches: compileWhen(rule.when),
+    isPersonal: rule.when.user !== undefined || rule.when.tenant !== undefined,
+  }));
+  const hasPersonal = compiled.some(({ isPersonal }) => isPersonal);
+  const answers = new Map<string, readonly (typeof compiled)[number][]>();
+  return (subject) => {
+    const key = `${subject.tier}\n${subject.lane}\n${subject.route}\n${subject.model}`;
+    let candidates = answers.get(key);
+    if (candidates === undefined) {
+      candidates = compiled.filter(({ matches, isPersonal }) => isPersonal || matches(subject));
+      if (answers.size < MAX_ANSWERS) answers.set(key, candidates);
+    }
+    const chosen = hasPersonal
+      ? candidates.filter(({ matches, isPersonal }) => !isPersonal || matches(subject))
+      : candidates;
+    return chosen.map(({ rule }) => rule);
+  };
+}

@@ -1,9 +1,9 @@
 import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
-import type { CapConfig, Config, PriceConfig, QuotaConfig, RouteConfig } from '../config/schema.ts';
+import type { CapConfig, Config, PriceConfig, QuotaConfig } from '../config/schema.ts';
 import { CapRefusedError } from '../errors.ts';
 import { type Call, thinkingBudget } from '../request/read.ts';
-import { compileGlob, compileWhen, type Matcher, type Subject } from './match.ts';
+import { compileGlob, compileRules, type Subject } from './match.ts';
 import { MODELS, type Model, type Price, type PriceTag } from './models.ts';
 import type { Plan } from './plan.ts';
 
@@ -16,25 +16,17 @@ export interface Policy {
   plan(call: Call, caller: ResolvedCaller | undefined, instead?: string): Plan;
 }
 
-interface Compiled<R> {
-  readonly rule: R;
-  readonly matches: Matcher;
-}
-
-const compile = <R extends { readonly when: RouteConfig['when'] }>(rules: readonly R[]): Compiled<R>[] =>
-  rules.map((rule) => ({ rule, matches: compileWhen(rule.when) }));
-
 /** Model ids remembered with what the tables say of them. */
 const MAX_KNOWN_MODELS = 512;
 
 const NOBODY: ResolvedCaller = { signals: [] };
 
 export function compilePolicy(config: Config): Policy {
-  const quotas = compile(
+  const quotasOf = compileRules(
     config.shadow ? config.quotas.map((rule) => ({ ...rule, shadow: true })) : config.quotas,
   );
-  const caps = compile(config.caps);
-  const routes = compile(config.routes);
+  const capsOf = compileRules(config.caps);
+  const routesOf = compileRules(config.routes);
   const fallbacks = Object.entries(config.fallbacks).map(([pattern, models]) => ({
     matches: compileGlob(pattern),
     models,
@@ -52,12 +44,12 @@ export function compilePolicy(config: Config): Policy {
 
       // Who forbids other models gets none; in shadow nothing that is sent may differ.
       const mayReroute = call.kind === 'messages' && caller.fallback !== false && !config.shadow;
-      const chosen = mayReroute ? routes.find(({ matches }) => matches(asked))?.rule : undefined;
+      const chosen = mayReroute ? routesOf(asked)[0] : undefined;
       const modelId = instead ?? (chosen?.if === 'always' ? chosen.model : call.model);
       const subject = modelId === call.model ? asked : { ...asked, model: modelId };
       const { model, price } = models(modelId);
       const ceiling = modelId === call.model ? undefined : model?.maxOutputTokens;
-      const maxTokens = limitOutput(call, subject, caps, ceiling, config.shadow);
+      const maxTokens = limitOutput(call, subject, capsOf, ceiling, config.shadow);
       return {
         caller,
         isAnonymous: scoped === undefined,
@@ -72,9 +64,7 @@ export function compilePolicy(config: Config): Policy {
         price,
         maxTokens,
         clampedFrom: maxTokens === call.maxTokens ? undefined : call.maxTokens,
-        quotas: quotas
-          .filter(({ matches }) => matches(subject))
-          .map(({ rule }) => ({ rule, key: keyOf(rule.per, subject) })),
+        quotas: quotasOf(subject).map((rule) => ({ rule, key: keyOf(rule.per, subject) })),
         isShadow: config.shadow,
       };
     },
@@ -104,15 +94,15 @@ function keyOf(per: QuotaConfig['per'], { user, tenant, route, model }: Subject)
 function limitOutput(
   call: Call,
   subject: Subject,
-  caps: readonly Compiled<CapConfig>[],
+  capsOf: (subject: Subject) => readonly CapConfig[],
   ceiling: number | undefined,
   isShadow: boolean,
 ): number | undefined {
   const asked = call.maxTokens;
   if (asked === undefined || call.kind !== 'messages' || isShadow) return asked;
   let granted = Math.min(asked, ceiling ?? asked);
-  for (const { rule, matches } of caps) {
-    if (asked <= rule.maxTokens || !matches(subject)) continue;
+  for (const rule of capsOf(subject)) {
+    if (asked <= rule.maxTokens) continue;
     if (rule.onExceed === 'refuse') {
       throw new CapRefusedError(`max_tokens is ${asked}, and a cap allows ${rule.maxTokens}`, {
         reason: 'cap',

@@ -3,7 +3,7 @@ export interface Keyed {
   readonly isIdle: boolean;
 }
 
-/** Entries that are looked at, oldest first, whenever a new one is made. */
+/** Entries that are looked at whenever a new one is made. */
 const SWEEP = 3;
 /** Keys beyond the bound share this many entries. */
 const SHARED = 1_024;
@@ -18,10 +18,12 @@ export class KeyedStates<T extends Keyed> {
   readonly #shared = new Map<number, T>();
   readonly #create: (key: string) => T;
   readonly #limit: number;
+  #cursor: MapIterator<[string, T]>;
 
   constructor(create: (key: string) => T, limit: number) {
     this.#create = create;
     this.#limit = limit;
+    this.#cursor = this.#entries.entries();
   }
 
   get size(): number {
@@ -38,15 +40,17 @@ export class KeyedStates<T extends Keyed> {
     return made;
   }
 
-  /** Looks at the oldest entries: the idle ones go, the others move to the back. */
+  /** Looks at the next few entries, round and round: the idle ones go. */
   #sweep(): void {
-    const oldest = this.#entries.entries();
     for (let looked = 0; looked < SWEEP; looked++) {
-      const next = oldest.next();
-      if (next.done === true) return;
+      const next = this.#cursor.next();
+      if (next.done === true) {
+        // A map's own iterator bears that entries come and go under it, so one round needs no copy of anything.
+        this.#cursor = this.#entries.entries();
+        return;
+      }
       const [key, entry] = next.value;
-      this.#entries.delete(key);
-      if (!entry.isIdle) this.#entries.set(key, entry);
+      if (entry.isIdle) this.#entries.delete(key);
     }
   }
 

@@ -84,8 +84,8 @@ function openDatabase(path: string): DatabaseSync {
     database.exec(
       'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000; CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, start REAL NOT NULL, "end" REAL NOT NULL, used REAL NOT NULL) STRICT, WITHOUT ROWID',
     );
-    // A day's counter is of no use a day later; a week is kept for clocks that are put right.
-    database.prepare('DELETE FROM counters WHERE "end" < unixepoch() * 1000 - 604800000').run();
+    // Two months behind the newest window nothing can be of use any more, whatever the clocks say.
+    database.exec('DELETE FROM counters WHERE "end" < (SELECT max("end") FROM counters) - 5400000000');
     return database;
   } catch (error) {
     throw new Error(`Headgate store ${path}: cannot be opened`, { cause: error });

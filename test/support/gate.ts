@@ -1,0 +1,88 @@
+import type { Caller, ConfigInput, CounterStore } from '@headgate/core';
+import { type ManualClock, manualClock } from '@headgate/testing';
+import { Accounts } from '../../packages/core/src/admission/accounts.ts';
+import { Admission, type Granted } from '../../packages/core/src/admission/admission.ts';
+import { Quotas } from '../../packages/core/src/admission/quotas.ts';
+import { Alarms } from '../../packages/core/src/alarms.ts';
+import { parseConfig } from '../../packages/core/src/config/parse.ts';
+import { Estimator } from '../../packages/core/src/estimate/estimator.ts';
+import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
+import type { Call } from '../../packages/core/src/request/read.ts';
+import { NO_USAGE } from '../../packages/core/src/settlement/usage.ts';
+import { SafeCounters } from '../../packages/core/src/stores/safe.ts';
+
+export const MODEL = 'claude-sonnet-4-6';
+
+export interface AskOptions extends Caller {
+  readonly chars?: number;
+  readonly maxTokens?: number;
+  readonly model?: string;
+  readonly account?: string;
+}
+
+/** Admission alone, on a manual clock: what the middleware does between a request and its first attempt. */
+export function gate(input: ConfigInput, options: { clock?: ManualClock; store?: CounterStore } = {}) {
+  const clock = options.clock ?? manualClock();
+  const complete = (config: ConfigInput) =>
+    parseConfig({
+      account: [{ name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 60_000 }],
+      ...config,
+    });
+  const config = complete(input);
+  const alarms = new Alarms(clock);
+  const estimator = new Estimator();
+  const accounts = new Accounts(config, { estimator, alarms, clock, random: () => 0.5 });
+  const errors: unknown[] = [];
+  const counters =
+    options.store && new SafeCounters(options.store, alarms, clock, (error) => errors.push(error));
+  const quotas = new Quotas(config.quotas, config.timeZone, clock, counters);
+  const admission = new Admission({ accounts, quotas, estimator, clock });
+  let policy = compilePolicy(config);
+  const ask = (user: string, more: AskOptions = {}) => {
+    const {
+      chars = 400,
+      maxTokens = 100,
+      model = MODEL,
+      account = 'default',
+      signal,
+      deadlineMs = 600_000,
+      ...caller
+    } = more;
+    const call: Call = {
+      kind: 'messages',
+      model,
+      maxTokens,
+      isStreaming: false,
+      body: { messages: [{ role: 'user', content: 'x'.repeat(chars) }] },
+      bytes: chars,
+      isReplayable: true,
+    };
+    const plan = policy.plan(call, { ...caller, user, signals: [] });
+    const signals = signal === undefined ? [] : [signal];
+    return admission.admit({
+      plan,
+      call,
+      account,
+      deadlineAt: clock.now() + deadlineMs,
+      signals,
+      isRetry: false,
+    });
+  };
+  const done = ({ lease, demand }: Granted, outputTokens = 10) =>
+    lease.settle({ ...NO_USAGE, inputTokens: demand.estimate.rawInputTokens, outputTokens }, true);
+  const update = (next: ConfigInput) => {
+    const parsed = complete(next);
+    policy = compilePolicy(parsed);
+    accounts.configure(parsed);
+    quotas.configure(parsed.quotas, parsed.timeZone);
+  };
+  return { clock, alarms, admission, ask, done, update, errors, closeStore: () => counters?.close() };
+}
+
+export type Outcome = { granted: Granted; error?: undefined } | { granted?: undefined; error: unknown };
+
+export const outcome = (promise: Promise<Granted>): Promise<Outcome> =>
+  promise.then(
+    (granted) => ({ granted }),
+    (error: unknown) => ({ error }),
+  );
