@@ -1,7 +1,7 @@
 import Anthropic from '@anthropic-ai/sdk';
 import type { Fault } from '@headgate/testing';
 import { describe, expect, it } from 'vitest';
-import { ask, isSettled, rejection, startGoverned, until } from '../support/governed.ts';
+import { ACCOUNT, ask, isSettled, rejection, startGoverned, until } from '../support/governed.ts';
 
 const ALWAYS = Number.POSITIVE_INFINITY;
 const FAST = { retries: { maxAttempts: 3, maxDelay: '20ms' } } as const;
@@ -141,14 +141,15 @@ describe('retry-after', () => {
 });
 
 describe('the retry budget', () => {
-  it('bounds the attempts of all calls together when everything fails', async () => {
+  it('bounds the attempts of all calls together when much fails', async () => {
     const { claude, api } = await startGoverned({ config: { retries: { maxAttempts: 4, maxDelay: '5ms' } } });
-    api.inject({ kind: 'overload', times: ALWAYS });
-    const calls = 100;
-    await Promise.all(Array.from({ length: calls }, () => rejection(claude.messages.create(ask()))));
-    // Ten saved up, a tenth of the calls, and what a second or two brings.
+    // Not half of them, or the breaker would come first.
+    api.inject({ kind: 'overload', times: ALWAYS, probability: 0.4 });
+    const calls = 300;
+    await Promise.all(Array.from({ length: calls }, () => claude.messages.create(ask()).catch(() => {})));
+    // Ten saved up, a tenth of the calls, and what a second or two brings. Without a budget it would be a hundred and more.
     expect(api.received.length).toBeLessThanOrEqual(calls + 10 + calls / 10 + 5);
-    expect(api.received.length).toBeGreaterThan(calls);
+    expect(api.received.length).toBeGreaterThan(calls + 10);
   });
 });
 
@@ -220,5 +221,99 @@ describe('another model', () => {
     });
     await governor.run({ lane: 'background' }, () => claude.messages.create(ask()));
     expect(api.received.at(-1)?.body).toMatchObject({ model: 'claude-haiku-4-5', max_tokens: 200 });
+  });
+});
+
+describe('a spend limit', () => {
+  it('is met once: every later call is refused at once, with the date it ends, until somebody lifts it', async () => {
+    const { claude, api, governor } = await startGoverned({ config: FAST });
+    api.inject({ kind: 'status', status: 429, errorCode: 'enforced_spend_limit_reached', times: ALWAYS });
+    expect(await rejection(claude.messages.create(ask()))).toBeInstanceOf(Anthropic.RateLimitError);
+    const errors = await Promise.all([1, 2, 3].map(() => rejection(claude.messages.create(ask()))));
+    for (const error of errors) {
+      expect(error).toMatchObject({
+        name: 'UpstreamUnavailableError',
+        reason: 'spend_limit',
+        status: 503,
+        rule: 'enforced_spend_limit_reached',
+      });
+      expect((error as Error).message).toMatch(/ends at \d{4}-\d\d-01T00:00:00\.000Z/);
+    }
+    expect(api.received).toHaveLength(1);
+    expect(governor.snapshot().spendLimits).toMatchObject([
+      { account: 'default', code: 'enforced_spend_limit_reached' },
+    ]);
+    // Counting tokens is free.
+    await claude.messages.countTokens({ model: ask().model, messages: ask().messages });
+    governor.reset({ breaker: true });
+    api.reset();
+    expect((await claude.messages.create(ask())).type).toBe('message');
+
+    api.inject({ kind: 'status', status: 429, errorCode: 'contract_spend_limit_reached' });
+    await rejection(claude.messages.create(ask()));
+    expect(await rejection(claude.messages.create(ask()))).toMatchObject({ reason: 'spend_limit' });
+    governor.update({ account: ACCOUNT });
+    expect((await claude.messages.create(ask())).type).toBe('message');
+  });
+});
+
+describe('the breaker of a model', () => {
+  it('opens in an outage and answers at once; other models go on; it closes again by itself', async () => {
+    const { claude, api, governor } = await startGoverned({
+      config: { ...FAST, account: [], retries: { maxAttempts: 1 } },
+      governor: { random: () => 0 },
+    });
+    await claude.messages.create(ask());
+    const isSonnet = ({ body }: { body: unknown }) =>
+      (body as { model?: string }).model === 'claude-sonnet-4-6';
+    const end = api.inject({ kind: 'status', status: 529, when: isSonnet, times: ALWAYS });
+    await Promise.all(Array.from({ length: 30 }, () => rejection(claude.messages.create(ask()))));
+    const before = api.received.length;
+    const error = await rejection(claude.messages.create(ask()));
+    expect(error).toMatchObject({
+      name: 'UpstreamUnavailableError',
+      reason: 'breaker_open',
+      rule: 'claude-sonnet-4-6',
+      status: 503,
+    });
+    expect((error as { retryAfterMs: number }).retryAfterMs).toBeGreaterThan(0);
+    expect(api.received).toHaveLength(before);
+    expect((await claude.messages.create(ask('x', { model: 'claude-haiku-4-5' }))).type).toBe('message');
+    expect(governor.snapshot().breakers).toEqual([
+      { account: 'default', model: 'claude-sonnet-4-6', state: 'open' },
+    ]);
+    end();
+    await until(() => governor.snapshot().breakers[0]?.state === 'half_open');
+    for (let i = 0; i < 3; i++) await claude.messages.create(ask());
+    expect(governor.snapshot().breakers).toEqual([]);
+  });
+
+  it('sends calls to the fallback without an attempt', async () => {
+    const { claude, api } = await startGoverned({
+      config: {
+        ...FAST,
+        account: [
+          { name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 6_000 },
+          { name: 'h', models: ['claude-haiku-*'], requestsPerMinute: 6_000 },
+        ],
+        retries: { maxAttempts: 1 },
+        fallbacks: { 'claude-sonnet-4-6': ['claude-haiku-4-5'] },
+      },
+    });
+    const isSonnet = ({ body }: { body: unknown }) =>
+      (body as { model?: string }).model === 'claude-sonnet-4-6';
+    api.inject({ kind: 'status', status: 529, when: isSonnet, times: ALWAYS });
+    for (let i = 0; i < 30; i++) expect((await claude.messages.create(ask())).model).toContain('haiku');
+    const asked = api.received.filter(isSonnet).length;
+    expect(asked).toBeLessThanOrEqual(22);
+  });
+
+  it('does not open for 429s, nor for wrong requests', async () => {
+    const { claude, api, governor } = await startGoverned({ config: { retries: { maxAttempts: 1 } } });
+    api.inject({ kind: 'status', status: 400, times: 30 });
+    for (let i = 0; i < 30; i++) await rejection(claude.messages.create(ask()));
+    api.inject({ kind: 'status', status: 429, headers: { 'retry-after-ms': '1' }, times: 30 });
+    for (let i = 0; i < 30; i++) await rejection(claude.messages.create(ask()));
+    expect(governor.snapshot().breakers).toEqual([]);
   });
 });

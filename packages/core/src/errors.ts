@@ -17,6 +17,8 @@ export const REASONS = [
   'queue_timeout',
   'deadline',
   'upstream_paused',
+  'breaker_open',
+  'spend_limit',
   'stream_idle',
   'unknown_caller',
   'aborted',

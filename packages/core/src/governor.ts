@@ -5,6 +5,7 @@ import { Accounts, DEFAULT_ACCOUNT } from './admission/accounts.ts';
 import { Admission } from './admission/admission.ts';
 import { Quotas } from './admission/quotas.ts';
 import { Alarms } from './alarms.ts';
+import { Breakers } from './attempts/breaker.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import type { Parts } from './attempts/parts.ts';
 import { RetryBudget } from './attempts/retry.ts';
@@ -68,21 +69,27 @@ export interface Governor {
    * to the rules it began with. @throws ConfigError, and everything stays as it was.
    */
   update(config: ConfigInput): void;
+  /**
+   * An operator's hand: closes every breaker and lifts spend limits (`breaker`), ends the pauses that 429s have set
+   * (`cooldown`). With nothing named, both.
+   */
+  reset(what?: { breaker?: boolean; cooldown?: boolean }): void;
   /** Limits, levels, lanes and queues as plain JSON; cheap enough to poll. */
   snapshot(): Snapshot;
   /** Stops admitting, refuses what waits, and lets what runs finish for `drainMs` (default 30,000). Idempotent. */
   close(options?: { drainMs?: number }): Promise<void>;
 }
 
-export type Snapshot = ReturnType<Admission['snapshot']> & {
-  readonly version: string;
-  /** `generation` counts the configurations taken over; `problem` is why the last one was not. */
-  readonly config: { readonly generation: number; readonly problem: string | undefined };
-  readonly retryBudget: number;
-  /** Named checks that have something to say, each once. */
-  readonly warnings: OnceLog['warnings'];
-  readonly isClosed: boolean;
-};
+export type Snapshot = ReturnType<Admission['snapshot']> &
+  ReturnType<Breakers['snapshot']> & {
+    readonly version: string;
+    /** `generation` counts the configurations taken over; `problem` is why the last one was not. */
+    readonly config: { readonly generation: number; readonly problem: string | undefined };
+    readonly retryBudget: number;
+    /** Named checks that have something to say, each once. */
+    readonly warnings: OnceLog['warnings'];
+    readonly isClosed: boolean;
+  };
 
 const DRAIN_MS = 30_000;
 /** As many governors open at once as an app may need for accounts and tests; more are a mistake. */
@@ -131,12 +138,16 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const quotas = new Quotas(config.quotas, config.timeZone, clock, counters);
   const admission = new Admission({ accounts, quotas, estimator, clock });
   const budget = new RetryBudget(config.retries.budget, clock.now());
-  const telemetry = new Telemetry({
+  const breakers: Breakers = new Breakers(clock, random, (model, state) =>
+    telemetry.breakerMoved(model, state),
+  );
+  const telemetry: Telemetry = new Telemetry({
     config: config.telemetry,
     version: VERSION,
     tracerProvider: options.tracerProvider,
     meterProvider: options.meterProvider,
-    readGauges: () => readGauges(admission.snapshot(), budget.remaining(clock.now())),
+    readGauges: () =>
+      readGauges(admission.snapshot(), budget.remaining(clock.now()), breakers.snapshot().breakers.length),
   });
   const parts: Parts = {
     clock,
@@ -146,6 +157,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     scopes: new Scopes(clock),
     admission,
     budget,
+    breakers,
     telemetry,
     once,
     running: new Set(),
@@ -220,15 +232,21 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       quotas.configure(next.quotas, next.timeZone);
       budget.configure(next.retries.budget);
       telemetry.configure(next.telemetry);
+      breakers.liftSpendLimits();
       generation++;
       problem = undefined;
       telemetry.reloaded('applied');
       warn(next);
     },
+    reset(what = { breaker: true, cooldown: true }) {
+      if (what.breaker) breakers.reset();
+      if (what.cooldown) admission.endPauses();
+    },
     snapshot: () => ({
       version: VERSION,
       config: { generation, problem },
       ...admission.snapshot(),
+      ...breakers.snapshot(),
       retryBudget: budget.remaining(clock.now()),
       warnings: once.warnings,
       isClosed: closing !== undefined,

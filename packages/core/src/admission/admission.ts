@@ -135,6 +135,14 @@ export class Admission {
     for (const scheduler of this.#accounts.all()) scheduler.close();
   }
 
+  /** Ends the pauses that 429s have set. */
+  endPauses(): void {
+    for (const scheduler of this.#accounts.all()) {
+      scheduler.upstream.endPause();
+      scheduler.wake();
+    }
+  }
+
   /** Resolves when no lease is open. */
   idle(): Promise<void> {
     if (this.#open.size === 0) return Promise.resolve();

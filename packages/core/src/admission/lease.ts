@@ -82,6 +82,11 @@ export class Lease {
     this.#scheduler.upstream.pause(until);
   }
 
+  /** The API was overloaded, or did not answer in time: fewer calls should run at once. */
+  overloaded(): void {
+    this.#scheduler.upstream.overloaded(this.#flight.startedAt, this.#clock.now());
+  }
+
   /** Closes with what the call has used. `isWhole` says that the answer came to its own end, and can be learned from. */
   settle(usage: Usage, isWhole: boolean): void {
     if (!this.#isOpen) return;

@@ -1,5 +1,6 @@
 import { readRetryAfter } from '../admission/rate-headers.ts';
 import { isRecord } from '../settlement/usage.ts';
+import { spendLimitEnd } from './breaker.ts';
 
 /** What a failed attempt means. */
 export type FailureKind =
@@ -30,6 +31,8 @@ export interface Verdict {
   readonly errorType: string;
   /** The API's `error.details.error_code`. */
   readonly errorCode: string | undefined;
+  /** Where a limit of money is reached: when it ends, in milliseconds of the epoch. */
+  readonly spendLimitUntil?: number | undefined;
 }
 
 const SPEND_CODES = new Set(['enforced_spend_limit_reached', 'contract_spend_limit_reached']);
@@ -63,6 +66,7 @@ export function classifyResponse(status: number, headers: Headers, body: string,
     retryAfterMs,
     errorType,
     errorCode: error.code,
+    spendLimitUntil: kind === 'spend_limit' ? spendLimitEnd(error.code, error.message, wallNow) : undefined,
   };
 }
 

@@ -1,11 +1,13 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import { context } from '@opentelemetry/api';
+import type { Granted } from '../admission/admission.ts';
 import type { Plan } from '../policy/plan.ts';
 import { type ApiRequest, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
 import type { CallStory } from '../telemetry/types.ts';
 import type { Verdict } from './classify.ts';
 import { decide } from './decide.ts';
+import { doorFor } from './door.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import { passGate, refuse } from './gate.ts';
 import type { Parts } from './parts.ts';
@@ -71,14 +73,41 @@ async function governCall(
     caller.deadlineAt ?? Number.POSITIVE_INFINITY,
     startedAt + rules.config.timeouts.total,
   );
-  const others = [...plan.fallbacks];
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
 
+  const others = [...plan.fallbacks];
+  const switchTo = (model: string, cause: string) => {
+    plan = rules.policy.plan(call, caller, model);
+    story.planned(plan);
+    story.fellBack(cause);
+  };
   let attemptsOfModel = 0;
-  for (let attempt = 1; ; attempt++) {
-    attemptsOfModel++;
+  let last: Failure | undefined;
+  let attempt = 1;
+  for (;;) {
     const signals = signalsOf(request, options, plan);
-    const granted = await passGate(parts, { plan, call, account, deadlineAt, signals, attempt, story });
+    const door = doorFor(parts, account, call, plan);
+    let closed = door.look();
+    let granted: Granted | undefined;
+    if (closed === undefined) {
+      granted = await passGate(parts, { plan, call, account, deadlineAt, signals, attempt, story });
+      closed = door.enter();
+    }
+    if (closed !== undefined) {
+      granted?.lease.drop('unsent');
+      const other = others.shift();
+      if (other !== undefined) {
+        switchTo(other, closed.reason);
+        attemptsOfModel = 0;
+        continue;
+      }
+      // Who has seen the API fail is told that; who comes after, what we know of it.
+      if (last !== undefined) return giveUp(last, story, clock.now());
+      refuse(parts, story, closed, startedAt);
+      throw closed;
+    }
+
+    attemptsOfModel++;
     const sent = rewriteRequest(request, call, { model: plan.modelId, maxTokens: plan.maxTokens });
     const sending = {
       request: sent,
@@ -93,10 +122,15 @@ async function governCall(
       story,
     };
     const result = await send(parts, sending);
-    if ('response' in result) return result.response;
+    if ('response' in result) {
+      door.told('ok');
+      return result.response;
+    }
 
     const { failure } = result;
     const { verdict } = failure;
+    last = failure;
+    door.told(verdict);
     // One cooldown for everybody: what is in the queue waits with this call, and nobody learns it the hard way.
     if (verdict.kind === 'rate_limited' || verdict.kind === 'ramp') {
       granted?.lease.pause(clock.now() + (verdict.retryAfterMs ?? 1_000));
@@ -117,14 +151,14 @@ async function governCall(
       if (!isPaced) await sleep((wake) => parts.alarms.set(clock.now() + following.delayMs, wake), signals);
       pause.end();
     } else {
+      story.retryDenied(following.why);
       const other = isModelsFault(verdict) && clock.now() < deadlineAt ? others.shift() : undefined;
       if (other === undefined) return giveUp(failure, story, clock.now());
-      plan = rules.policy.plan(call, caller, other);
+      switchTo(other, verdict.errorType);
       attemptsOfModel = 0;
-      story.planned(plan);
-      story.fellBack(verdict.errorType);
     }
-    story.admissionStarted(attempt + 1);
+    attempt++;
+    story.admissionStarted(attempt);
   }
 }
 

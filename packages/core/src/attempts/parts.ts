@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.ts';
 import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { Breakers } from './breaker.ts';
 import type { RetryBudget } from './retry.ts';
 import type { LinkedSignal } from './signals.ts';
 
@@ -25,6 +26,7 @@ export interface Parts {
   readonly scopes: Scopes;
   readonly admission: Admission;
   readonly budget: RetryBudget;
+  readonly breakers: Breakers;
   readonly telemetry: Telemetry;
   readonly once: OnceLog;
   /** Attempts in flight, to be ended when the governor is closed and has waited long enough. */

@@ -59,9 +59,12 @@ export type NextAttempt =
       readonly delayMs: number;
       readonly source: 'retry_after' | 'backoff';
     }
-  | { readonly retry: false };
+  | { readonly retry: false; readonly why: NoRetry };
 
-const NO: NextAttempt = { retry: false };
+/** Why there is no further attempt. */
+export type NoRetry = 'final' | 'attempts' | 'deadline' | 'budget';
+
+const no = (why: NoRetry): NextAttempt => ({ retry: false, why });
 
 /**
  * Decides on the next attempt. A 429 that says when to come back is no failure of the API: it spends an attempt and
@@ -79,10 +82,11 @@ export function nextAttempt(options: {
   random: Random;
 }): NextAttempt {
   const { verdict, attempts, retries, budget, now, deadlineAt, random } = options;
-  if (!verdict.isRetryable || attempts >= retries.maxAttempts) return NO;
+  if (!verdict.isRetryable) return no('final');
+  if (attempts >= retries.maxAttempts) return no('attempts');
   const { retryAfterMs } = verdict;
   // A 429 that names neither a time nor a cause may never end: one more attempt, and no third.
-  if (verdict.kind === 'rate_limited' && retryAfterMs === undefined && attempts > 1) return NO;
+  if (verdict.kind === 'rate_limited' && retryAfterMs === undefined && attempts > 1) return no('attempts');
   const isPaced = verdict.kind === 'rate_limited' && retryAfterMs !== undefined;
   const backoffMs = random() * Math.min(retries.maxDelay, BASE_MS * 2 ** (attempts - 1));
   const delayMs = isPaced
@@ -91,8 +95,8 @@ export function nextAttempt(options: {
       ? backoffMs
       : retryAfterMs + random() * Math.max(1_000, 0.1 * retryAfterMs);
   // Sleeping past the deadline would only make the refusal later.
-  if (now + delayMs >= deadlineAt) return NO;
-  if (!isPaced && !budget.take(now)) return NO;
+  if (now + delayMs >= deadlineAt) return no('deadline');
+  if (!isPaced && !budget.take(now)) return no('budget');
   return {
     retry: true,
     delayMs,

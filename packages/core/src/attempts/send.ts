@@ -83,6 +83,7 @@ export async function send(
   if (!response.ok) {
     const failed = await failResponse(parts, response, link);
     release();
+    if (isCongestion(failed.verdict)) granted?.lease.overloaded();
     granted?.lease.drop('refused');
     const { errorType, errorCode } = failed.verdict;
     telemetry.end({ outcome: 'error', errorType, errorCode });
@@ -123,6 +124,7 @@ function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStor
   const isCallers =
     isOurs || options.signal?.aborted === true || plan.caller.signals.some((signal) => signal.aborted);
   const verdict = classifyThrown(isCallers ? 'caller' : link.signal.aborted ? 'timeout' : undefined);
+  if (isCongestion(verdict)) granted?.lease.overloaded();
   granted?.lease.drop(isUnsent(error) ? 'unsent' : 'lost');
   telemetry.end({
     outcome: verdict.kind === 'aborted' ? 'aborted' : 'error',
@@ -135,6 +137,9 @@ function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStor
     error: isHangUp ? new AbortedError('the caller hung up', { reason: 'aborted' }) : error,
   };
 }
+
+/** The API can bear fewer calls at once, or a slower rise. */
+const isCongestion = ({ kind }: Verdict) => kind === 'overloaded' || kind === 'timeout' || kind === 'ramp';
 
 function isUnsent(error: unknown): boolean {
   const seen = new Set<unknown>();

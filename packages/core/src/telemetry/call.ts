@@ -115,6 +115,10 @@ export class CallTelemetry implements CallStory {
     );
   }
 
+  retryDenied(why: string): void {
+    quietly(() => this.#telemetry.metrics.add('retriesDenied', 1, { ...this.#labels(), [A.reason]: why }));
+  }
+
   unknownModel(): void {
     quietly(() => this.#telemetry.metrics.add('unknownModel', 1, this.#labels()));
   }

@@ -6,8 +6,10 @@ import { ATTRIBUTES as A } from './names.ts';
 export function* readGauges(
   snapshot: ReturnType<Admission['snapshot']>,
   retryBudget: number,
+  openBreakers: number,
 ): Generator<GaugeReading> {
   yield { gauge: 'retryBudget', value: retryBudget, attributes: {} };
+  yield { gauge: 'breakersOpen', value: openBreakers, attributes: {} };
   for (const { account, name, limits, active, lanes } of snapshot.buckets) {
     const bucket = { [A.account]: account, [A.bucket]: name };
     yield { gauge: 'active', value: active, attributes: bucket };

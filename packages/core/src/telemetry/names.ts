@@ -41,6 +41,7 @@ export const ATTRIBUTES = {
   cost: 'headgate.cost',
   inputTokens: 'headgate.usage.input_tokens',
   outputTokens: 'headgate.usage.output_tokens',
+  breakerState: 'headgate.breaker.state',
   backoffSource: 'headgate.backoff.source',
   backoffDelay: 'headgate.backoff.delay',
   errorCode: 'headgate.error_code',
@@ -140,6 +141,24 @@ export const INSTRUMENTS = {
     kind: 'counter',
     unit: '{retry}',
     description: 'Attempts after the first',
+  },
+  retriesDenied: {
+    name: 'headgate.retries.denied',
+    kind: 'counter',
+    unit: '{call}',
+    description: 'Calls whose failed attempt was the last one, by why: final, attempts, deadline, budget',
+  },
+  breakerMoves: {
+    name: 'headgate.breaker.transitions',
+    kind: 'counter',
+    unit: '{transition}',
+    description: 'Moves of the breakers of models: open, half_open, closed',
+  },
+  breakersOpen: {
+    name: 'headgate.breaker.open',
+    kind: 'observableGauge',
+    unit: '{breaker}',
+    description: 'Models whose calls are held back now',
   },
   retryBudget: {
     name: 'headgate.retry_budget.remaining',

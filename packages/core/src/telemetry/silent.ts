@@ -13,6 +13,7 @@ export const SILENT_CALL: CallStory = {
   passed() {},
   unknownModel() {},
   fellBack() {},
+  retryDenied() {},
   admitted() {},
   refused() {},
   attemptStarted: () => SILENT_ATTEMPT,

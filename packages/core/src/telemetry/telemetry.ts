@@ -57,6 +57,13 @@ export class Telemetry {
     this.config = config;
   }
 
+  breakerMoved(model: string, state: string): void {
+    this.metrics.add('breakerMoves', 1, {
+      [A.genAiRequestModel]: this.models.of(model),
+      [A.breakerState]: state,
+    });
+  }
+
   reloaded(outcome: 'applied' | 'refused'): void {
     this.metrics.add('configReloads', 1, { [A.outcome]: outcome });
   }

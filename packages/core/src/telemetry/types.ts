@@ -52,6 +52,8 @@ export interface CallStory {
   attemptStarted(attempt: number, startedAt: number): AttemptStory;
   /** Another model is asked, for what the last one answered. */
   fellBack(cause: string): void;
+  /** A failed attempt is the last one, and why. */
+  retryDenied(why: string): void;
   /** A wait before another attempt. */
   backoff(delayMs: number, source: 'retry_after' | 'backoff', cause: string): { end(): void };
   /** What the last attempt has told; the call's own spans and metrics are made of it. */

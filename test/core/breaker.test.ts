@@ -1,0 +1,114 @@
+import { manualClock } from '@headgate/testing';
+import { describe, expect, it } from 'vitest';
+import { Breaker, Breakers, spendLimitEnd } from '../../packages/core/src/attempts/breaker.ts';
+
+describe('a breaker', () => {
+  const make = () => {
+    const clock = manualClock();
+    const moves: string[] = [];
+    return {
+      clock,
+      moves,
+      breaker: new Breaker(
+        clock,
+        () => 1 - 1e-9,
+        (state) => void moves.push(state),
+      ),
+    };
+  };
+
+  it('opens when half of enough attempts fail, and not for fewer', () => {
+    const { breaker, moves } = make();
+    for (let i = 0; i < 19; i++) breaker.failed(false);
+    expect(breaker.state).toBe('closed');
+    breaker.failed(false);
+    expect([breaker.state, moves]).toEqual(['open', ['open']]);
+    const other = make().breaker;
+    for (let i = 0; i < 100; i++) i % 5 < 3 ? other.succeeded(false) : other.failed(false);
+    expect(other.state).toBe('closed');
+  });
+
+  it('forgets what is older than its window', async () => {
+    const { breaker, clock } = make();
+    for (let i = 0; i < 19; i++) breaker.failed(false);
+    await clock.advance(11_000);
+    for (let i = 0; i < 10; i++) breaker.failed(false);
+    expect(breaker.state).toBe('closed');
+  });
+
+  it('lets one call at a time see, and closes after three that succeed', async () => {
+    const { breaker, clock, moves } = make();
+    for (let i = 0; i < 20; i++) breaker.failed(false);
+    expect(breaker.enter()).toMatchObject({ pass: false });
+    await clock.advance(1_001);
+    for (let success = 0; success < 3; success++) {
+      expect(breaker.enter()).toEqual({ pass: true, isProbe: true });
+      expect(breaker.enter()).toMatchObject({ pass: false });
+      breaker.succeeded(true);
+    }
+    expect(breaker.enter()).toEqual({ pass: true, isProbe: false });
+    expect(moves).toEqual(['open', 'half_open', 'half_open', 'half_open', 'closed']);
+  });
+
+  it('stays open longer each time, up to its bound', async () => {
+    const { breaker, clock } = make();
+    for (let i = 0; i < 20; i++) breaker.failed(false);
+    const waits: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      const passage = breaker.look();
+      const ms = passage.pass ? 0 : passage.retryAfterMs;
+      waits.push(Math.round(ms));
+      await clock.advance(ms + 1);
+      expect(breaker.enter()).toEqual({ pass: true, isProbe: true });
+      breaker.failed(true);
+    }
+    expect(waits).toEqual([1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
+  });
+
+  it('gives the place of a probe that came to nothing to the next', async () => {
+    const { breaker, clock } = make();
+    for (let i = 0; i < 20; i++) breaker.failed(false);
+    await clock.advance(1_001);
+    breaker.enter();
+    breaker.released(true);
+    expect(breaker.enter()).toEqual({ pass: true, isProbe: true });
+    await clock.advance(30_001);
+    expect(breaker.enter()).toEqual({ pass: true, isProbe: true });
+  });
+
+  it('is one for each model, in bounded number', () => {
+    const breakers = new Breakers(
+      manualClock(),
+      () => 0.5,
+      () => {},
+    );
+    for (let i = 0; i < 20; i++) breakers.of('default', 'claude-a').failed(false);
+    expect([
+      breakers.of('default', 'claude-a').state,
+      breakers.of('default', 'claude-b').state,
+      breakers.of('other', 'claude-a').state,
+    ]).toEqual(['open', 'closed', 'closed']);
+    for (let i = 0; i < 1_000; i++) breakers.of('default', `made up ${i}`);
+    expect(breakers.of('default', 'x')).toBe(breakers.of('default', 'y'));
+  });
+});
+
+describe('the end of a spend limit', () => {
+  const now = Date.parse('2026-12-24T10:00:00Z');
+  it.each([
+    ['enforced_spend_limit_reached', '', '2027-01-01T00:00:00.000Z'],
+    [
+      undefined,
+      'You have reached your specified API usage limits. You will regain access on 2027-02-01 at 00:00 UTC.',
+      '2027-02-01T00:00:00.000Z',
+    ],
+    [
+      undefined,
+      'You have reached your specified API usage limits. You will regain access on 2020-01-01 at 00:00 UTC.',
+      '2027-01-01T00:00:00.000Z',
+    ],
+    ['contract_spend_limit_reached', '', '2026-12-24T11:00:00.000Z'],
+  ])('%s %s', (code, message, end) => {
+    expect(new Date(spendLimitEnd(code, message, now)).toISOString()).toBe(end);
+  });
+});
