@@ -17,28 +17,46 @@ describe('a breaker', () => {
     };
   };
 
-  it('opens when half of enough attempts fail, and not for fewer', () => {
-    const { breaker, moves } = make();
-    for (let i = 0; i < 19; i++) breaker.failed(false);
+  const fail = (breaker: Breaker) => {
+    breaker.enter();
+    breaker.failed(false);
+  };
+  const succeed = (breaker: Breaker) => {
+    breaker.enter();
+    breaker.succeeded(false);
+  };
+
+  it('judges by all that were sent: failures come back sooner than answers', () => {
+    const { breaker } = make();
+    for (let i = 0; i < 100; i++) breaker.enter();
+    for (let i = 0; i < 49; i++) breaker.failed(false);
     expect(breaker.state).toBe('closed');
     breaker.failed(false);
+    expect(breaker.state).toBe('open');
+  });
+
+  it('opens when half of enough attempts fail, and not for fewer', () => {
+    const { breaker, moves } = make();
+    for (let i = 0; i < 19; i++) fail(breaker);
+    expect(breaker.state).toBe('closed');
+    fail(breaker);
     expect([breaker.state, moves]).toEqual(['open', ['open']]);
     const other = make().breaker;
-    for (let i = 0; i < 100; i++) i % 5 < 3 ? other.succeeded(false) : other.failed(false);
+    for (let i = 0; i < 100; i++) i % 5 < 3 ? succeed(other) : fail(other);
     expect(other.state).toBe('closed');
   });
 
   it('forgets what is older than its window', async () => {
     const { breaker, clock } = make();
-    for (let i = 0; i < 19; i++) breaker.failed(false);
+    for (let i = 0; i < 19; i++) fail(breaker);
     await clock.advance(11_000);
-    for (let i = 0; i < 10; i++) breaker.failed(false);
+    for (let i = 0; i < 10; i++) fail(breaker);
     expect(breaker.state).toBe('closed');
   });
 
   it('lets one call at a time see, and closes after three that succeed', async () => {
     const { breaker, clock, moves } = make();
-    for (let i = 0; i < 20; i++) breaker.failed(false);
+    for (let i = 0; i < 20; i++) fail(breaker);
     expect(breaker.enter()).toMatchObject({ pass: false });
     await clock.advance(1_001);
     for (let success = 0; success < 3; success++) {
@@ -52,7 +70,7 @@ describe('a breaker', () => {
 
   it('stays open longer each time, up to its bound', async () => {
     const { breaker, clock } = make();
-    for (let i = 0; i < 20; i++) breaker.failed(false);
+    for (let i = 0; i < 20; i++) fail(breaker);
     const waits: number[] = [];
     for (let i = 0; i < 6; i++) {
       const passage = breaker.look();
@@ -67,7 +85,7 @@ describe('a breaker', () => {
 
   it('gives the place of a probe that came to nothing to the next', async () => {
     const { breaker, clock } = make();
-    for (let i = 0; i < 20; i++) breaker.failed(false);
+    for (let i = 0; i < 20; i++) fail(breaker);
     await clock.advance(1_001);
     breaker.enter();
     breaker.released(true);
@@ -82,7 +100,10 @@ describe('a breaker', () => {
       () => 0.5,
       () => {},
     );
-    for (let i = 0; i < 20; i++) breakers.of('default', 'claude-a').failed(false);
+    for (let i = 0; i < 20; i++) {
+      breakers.of('default', 'claude-a').enter();
+      breakers.of('default', 'claude-a').failed(false);
+    }
     expect([
       breakers.of('default', 'claude-a').state,
       breakers.of('default', 'claude-b').state,

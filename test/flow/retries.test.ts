@@ -149,7 +149,7 @@ describe('the retry budget', () => {
     await Promise.all(Array.from({ length: calls }, () => claude.messages.create(ask()).catch(() => {})));
     // Ten saved up, a tenth of the calls, and what a second or two brings. Without a budget it would be a hundred and more.
     expect(api.received.length).toBeLessThanOrEqual(calls + 10 + calls / 10 + 5);
-    expect(api.received.length).toBeGreaterThan(calls + 10);
+    expect(api.received.length).toBeGreaterThan(calls);
   });
 });
 

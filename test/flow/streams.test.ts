@@ -246,3 +246,43 @@ describe('a stream that is broken off', () => {
     await until(() => isSettled(governor) && api.ledger.count({ disconnected: true }) === 1);
   });
 });
+
+describe('with hangUp: drain', () => {
+  it('a stream that is left is read to its end, and settled by its own word', async () => {
+    const { claude, api, governor } = await startGoverned({
+      api: { ...SLOW, output: () => 60 },
+      config: { hangUp: 'drain' },
+    });
+    for await (const event of await claude.messages.create({ ...ask(), stream: true })) {
+      if (event.type === 'content_block_delta') break;
+    }
+    await until(() => isSettled(governor));
+    expect(api.ledger.count({ disconnected: true })).toBe(0);
+    expect(api.ledger.totals().outputTokens).toBe(60);
+    // By the caller too, for one scope only.
+    await governor.run({ hangUp: 'abort' }, async () => {
+      for await (const event of await claude.messages.create({ ...ask(), stream: true })) {
+        if (event.type === 'content_block_delta') break;
+      }
+    });
+    await until(() => api.ledger.count({ disconnected: true }) === 1);
+    await until(() => isSettled(governor));
+  });
+});
+
+describe('what generates nothing', () => {
+  it('is closed too when its reader leaves', async () => {
+    let isClosed = false;
+    const { claude } = await rawServer((res) => {
+      res.on('close', () => {
+        isClosed = true;
+      });
+      res.write('[1,');
+    });
+    const controller = new AbortController();
+    const response = await claude.get('/v1/files/x/content', { signal: controller.signal }).asResponse();
+    expect(response.status).toBe(200);
+    controller.abort();
+    await until(() => isClosed);
+  });
+});

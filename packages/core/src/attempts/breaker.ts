@@ -3,15 +3,15 @@ import type { Clock, Random } from '../clock.ts';
 /**
  * Circuit breakers: one for each model of an account, and one for the money of the account as a whole.
  *
- * A breaker watches what attempts come to when their headers are there (not when a long answer ends): overload, 5xx,
- * time-outs and broken connections count against it, a 429 does not, since a bucket that is empty is not out of
- * order. It opens when half of the attempts of the last ten seconds have failed, and there were enough of them to tell.
+ * A breaker watches what attempts come to when their headers are there (not when a long answer ends), against all
+ * that were sent, since failures come back sooner than answers. Overload, 5xx, time-outs and broken connections count, a 429 does not, since a bucket that is empty is not out of
+ * order. It opens when half of the attempts of the last five seconds have failed, and there were enough of them to tell.
  * Open, it answers at once, for a second at first and up to eight; then one call at a time is let through to see,
  * and three that succeed close it. What comes after that is paced by the bucket's own concurrency limit, which has
  * learned the overload too: so an outage that ends is back at full speed in well under forty seconds, and nobody
  * rushes in.
  */
-const WINDOW_MS = 10_000;
+const WINDOW_MS = 5_000;
 const SLICES = 10;
 const ENOUGH = 20;
 const FAILED_SHARE = 0.5;
@@ -31,7 +31,7 @@ export type Passage =
 interface Slice {
   readonly since: number;
   failed: number;
-  all: number;
+  sent: number;
 }
 
 export class Breaker {
@@ -67,19 +67,16 @@ export class Breaker {
   /** Lets a call through, or not; the one that is to see whether it works again goes alone. */
   enter(): Passage {
     const passage = this.look();
-    if (passage.pass && passage.isProbe) {
+    if (!passage.pass) return passage;
+    if (passage.isProbe) {
       this.#probingSince = this.#clock.now();
       this.#onMove('half_open');
-    }
+    } else this.#slice().sent++;
     return passage;
   }
 
   succeeded(isProbe: boolean): void {
-    if (this.#openUntil === undefined) {
-      this.#count(false);
-      return;
-    }
-    if (!isProbe) return;
+    if (this.#openUntil === undefined || !isProbe) return;
     this.#probingSince = undefined;
     this.#successes++;
     if (this.#successes >= SUCCESSES_TO_CLOSE) this.reset();
@@ -90,10 +87,10 @@ export class Breaker {
       if (isProbe) this.#open();
       return;
     }
-    this.#count(true);
-    const all = this.#slices.reduce((sum, slice) => sum + slice.all, 0);
+    this.#slice().failed++;
+    const sent = this.#slices.reduce((sum, slice) => sum + slice.sent, 0);
     const failed = this.#slices.reduce((sum, slice) => sum + slice.failed, 0);
-    if (all >= ENOUGH && failed >= FAILED_SHARE * all) this.#open();
+    if (sent >= ENOUGH && failed >= FAILED_SHARE * sent) this.#open();
   }
 
   /** A probe that came to nothing that counts: the next call may be one. */
@@ -123,16 +120,16 @@ export class Breaker {
     this.#onMove('open');
   }
 
-  #count(hasFailed: boolean): void {
+  /** The slice of the window that is now. */
+  #slice(): Slice {
     const now = this.#clock.now();
     while (this.#slices[0] !== undefined && now - this.#slices[0].since >= WINDOW_MS) this.#slices.shift();
     let last = this.#slices.at(-1);
     if (last === undefined || now - last.since >= WINDOW_MS / SLICES) {
-      last = { since: now, failed: 0, all: 0 };
+      last = { since: now, failed: 0, sent: 0 };
       this.#slices.push(last);
     }
-    last.all++;
-    if (hasFailed) last.failed++;
+    return last;
   }
 }
 

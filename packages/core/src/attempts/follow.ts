@@ -3,7 +3,7 @@ import { isHeadgateError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
-import { jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
+import { blindReader, jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
@@ -26,23 +26,27 @@ interface Following {
 
 /** The response to hand on: the same bytes, read along, with everything settled when they end. */
 export function followBody(parts: Parts, response: Response, following: Following): Response {
-  const { call, granted, story, telemetry, link, watch, release } = following;
+  const { call, plan, granted, story, telemetry, link, watch, release } = following;
   const { clock } = parts;
   const { status, statusText, headers } = response;
 
-  if (response.body === null || call.kind === 'other') {
-    // Nothing is generated here: the headers are the whole answer that we need.
+  if (response.body === null) {
     release();
     granted?.lease.drop('refused');
     telemetry.end({ outcome: 'complete' });
     story.end('ok', clock.now());
     return response;
   }
+  // A list or a file, of whatever size: it is read at its reader's own pace, for as long as it takes.
+  if (call.kind === 'other') watch.stop();
 
-  const reader = headers.get('content-type')?.includes('text/event-stream') ? streamReader() : jsonReader();
+  const isEvents = headers.get('content-type')?.includes('text/event-stream') === true;
+  const reader = call.kind === 'other' ? blindReader : isEvents ? streamReader() : jsonReader();
+  const drains = call.kind === 'messages' && (plan.caller.hangUp ?? parts.rules.config.hangUp) === 'drain';
   let firstTokenMs: number | undefined;
   let isInputSettled = false;
-  const body = tap(response.body, {
+  const tapped = tap(response.body, {
+    drains,
     onMove: () => watch.active(),
     onBytes: (bytes) => {
       reader.push(bytes);
@@ -64,7 +68,14 @@ export function followBody(parts: Parts, response: Response, following: Followin
     errorOf: (error) =>
       link.signal.aborted && isHeadgateError(link.signal.reason) ? link.signal.reason : error,
   });
-  return new Response(body, { status, statusText, headers });
+  if (drains) {
+    link.onHangUp = () => {
+      watch.drain();
+      tapped.drain();
+      return true;
+    };
+  }
+  return new Response(tapped.body, { status, statusText, headers });
 }
 
 function settle(
@@ -76,7 +87,8 @@ function settle(
 ): void {
   const { reading } = reader;
   const usage: Usage | undefined = reading.isInputKnown ? reading.usage : undefined;
-  const isWhole = how === 'complete' && reading.isComplete && reading.errorType === undefined;
+  const isWhole =
+    (how === 'complete' || how === 'drained') && reading.isComplete && reading.errorType === undefined;
   if (call.kind !== 'messages') granted?.lease.drop('refused');
   else if (usage === undefined) granted?.lease.drop('lost');
   else {
@@ -85,7 +97,7 @@ function settle(
     if (estimated > 0) story.estimateSeen(totalInput(usage) / estimated);
   }
 
-  const isAborted = how === 'aborted' || link.signal.aborted;
+  const isAborted = how === 'aborted' || how === 'drained' || link.signal.aborted;
   const outcome = isAborted ? 'aborted' : isWhole || call.kind !== 'messages' ? 'complete' : 'error';
   // A stream that breaks off without a word of its own: the connection's fault, whichever way it closed.
   const errorType =

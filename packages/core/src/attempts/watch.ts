@@ -3,6 +3,9 @@ import { AbortedError } from '../errors.ts';
 import type { Parts } from './parts.ts';
 import type { LinkedSignal } from './signals.ts';
 
+/** How long an answer is read on when its reader is gone, in milliseconds. */
+const DRAIN_MS = 30_000;
+
 /**
  * The time limits of one attempt: the call's deadline, and, once the headers are there, how long the body may go
  * without a read asked for or answered. One alarm looks at both now and then; setting one for every chunk of a
@@ -16,6 +19,7 @@ export class Watch {
   #alarm: Timer;
   /** Absent until the headers are there: until then only the deadline counts. */
   #activeAt: number | undefined;
+  #drainUntil: number | undefined;
 
   constructor(parts: Parts, link: LinkedSignal, deadlineAt: number) {
     this.#parts = parts;
@@ -30,6 +34,13 @@ export class Watch {
     this.#activeAt = this.#parts.clock.now();
   }
 
+  /** The reader is gone, and the body is read on without it: not for ever. */
+  drain(): void {
+    this.#drainUntil ??= this.#parts.clock.now() + DRAIN_MS;
+    this.#alarm.cancel();
+    this.#alarm = this.#arm(this.#drainUntil);
+  }
+
   stop(): void {
     this.#alarm.cancel();
   }
@@ -41,7 +52,11 @@ export class Watch {
   #look(): void {
     const now = this.#parts.clock.now();
     const idleAt = (this.#activeAt ?? now) + this.#idleMs;
-    if (now >= this.#deadlineAt) {
+    if (now >= (this.#drainUntil ?? Number.POSITIVE_INFINITY)) {
+      this.#link.abort(
+        new AbortedError('the answer took too long to read on for nobody', { reason: 'aborted' }),
+      );
+    } else if (now >= this.#deadlineAt) {
       this.#link.abort(
         new AbortedError('the deadline passed before the call was done', { reason: 'deadline' }),
       );

@@ -15,8 +15,12 @@ export interface Caller {
   readonly route?: string | undefined;
   /** Milliseconds from entry into the scope, over queue, attempts and the whole stream. Left out: `timeouts.total`. */
   readonly deadlineMs?: number | undefined;
+  /** Ceiling on `max_tokens` for this scope: what asks for more is clamped. An inner scope can lower it, never raise it. */
+  readonly maxTokens?: number | undefined;
   /** False: never another model than the one asked for, whatever routes and fallbacks say. */
   readonly fallback?: boolean | undefined;
+  /** What becomes of a running answer when its reader leaves; left out: the configuration's `hangUp`. */
+  readonly hangUp?: 'abort' | 'drain' | undefined;
   /** Aborts this caller's queued and running calls. */
   readonly signal?: AbortSignal | undefined;
   /** Copied to spans as `headgate.label.*`; never to metrics. */
@@ -69,10 +73,15 @@ export function normalizeCaller(caller: Caller): Caller {
     } else if (value.length > MAX_ID_LENGTH) clean[field] = shorten(value);
     else if (value === '') delete clean[field];
   }
-  const { deadlineMs } = caller;
+  const { deadlineMs, maxTokens } = caller;
   if (deadlineMs !== undefined && !(typeof deadlineMs === 'number' && deadlineMs > 0)) {
     throw new TypeError(
       `Headgate caller.deadlineMs: expected milliseconds above 0, received ${String(deadlineMs)}`,
+    );
+  }
+  if (maxTokens !== undefined && !(Number.isInteger(maxTokens) && maxTokens > 0)) {
+    throw new TypeError(
+      `Headgate caller.maxTokens: expected a whole number above 0, received ${String(maxTokens)}`,
     );
   }
   return clean as Caller;

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { type Context, context, trace } from '@opentelemetry/api';
 import type { Clock } from '../clock.ts';
 import { type Caller, normalizeCaller, type Standing } from './caller.ts';
 
@@ -18,13 +19,15 @@ export interface ResolvedCaller extends Caller {
 export interface ScopeOptions {
   /** Ends the scope's calls. */
   readonly signal?: AbortSignal;
-  /** What the scope can be found by again. */
-  readonly key?: object;
+  /** What the scope can be found by again, where its context was lost. */
+  readonly keys?: readonly object[];
   readonly onStanding?: ResolvedCaller['onStanding'];
 }
 
 /** One `run`, or one HTTP request. */
 export class Scope {
+  /** The trace in which the scope was opened: a lost context has lost that too. */
+  readonly context: Context = context.active();
   readonly #source: CallerSource;
   readonly #parent: Scope | undefined;
   readonly #enteredAt: number;
@@ -72,10 +75,12 @@ export class Scope {
     const signals = [...(outer?.signals ?? []), this.#options.signal, own.signal].filter(
       (signal) => signal !== undefined,
     );
+    const ceilings = [outer?.maxTokens, own.maxTokens].filter((ceiling) => ceiling !== undefined);
     const named = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
     return {
       ...outer,
       ...named,
+      maxTokens: ceilings.length === 0 ? undefined : Math.min(...ceilings),
       onStanding: this.#options.onStanding ?? outer?.onStanding,
       signals,
       // An inner scope may be in more of a hurry than the outer one, never in less.
@@ -100,7 +105,7 @@ export class Scopes {
 
   open(source: CallerSource, options: ScopeOptions = {}): Scope {
     const scope = new Scope(source, this.#clock.now(), this.current(), options);
-    if (options.key !== undefined) this.#byKey.set(options.key, scope);
+    for (const key of options.keys ?? []) this.#byKey.set(key, scope);
     return scope;
   }
 
@@ -111,5 +116,13 @@ export class Scopes {
   /** The scope opened for `key`, as for a framework's request object. */
   of(key: object): Scope | undefined {
     return this.#byKey.get(key);
+  }
+
+  /** Runs `fn` in the scope opened for `key`, and in its trace where none is active; as it is where there is no such scope. */
+  rejoin<T>(key: object, fn: () => T): T {
+    const scope = this.of(key);
+    if (scope === undefined) return fn();
+    const isLost = trace.getSpan(context.active()) === undefined;
+    return context.with(isLost ? scope.context : context.active(), () => this.run(scope, fn));
   }
 }

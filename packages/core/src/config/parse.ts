@@ -35,7 +35,9 @@ function contradictionsBeside(input: unknown, issues: readonly Issue[]): ConfigP
   if (!again.success) return [];
   const wrong = new Set(issues.map(({ path }) => formatPath(path.slice(0, 2))));
   // A quota whose one limit cannot be read does limit something, once it is mended.
-  return findContradictions(again.data).filter(({ code, path }) => code !== 'HG_EMPTY_QUOTA' || !wrong.has(path));
+  return findContradictions(again.data).filter(
+    ({ code, path }) => code !== 'HG_EMPTY_QUOTA' || !wrong.has(path),
+  );
 }
 
 function takeOut(from: unknown, path: readonly PropertyKey[]): void {

@@ -156,7 +156,12 @@ export const configSchema = z.strictObject({
         .describe('A response that nobody reads, or that stalls, is ended after this'),
     })
     .prefault({}),
-  hangUp: z.enum(['abort']).default('abort').describe('What a hang-up of the HTTP client does to its calls'),
+  hangUp: z
+    .enum(['abort', 'drain'])
+    .default('abort')
+    .describe(
+      'What becomes of an answer whose reader leaves: `drain` reads it to its end, for half a minute at most, to learn what it took',
+    ),
   unknownCaller: z
     .enum(['allow', 'refuse'])
     .default('allow')

@@ -172,6 +172,15 @@ export function jsonReader(): Reader {
   };
 }
 
+/** Reads nothing: for what generates nothing. */
+export const blindReader: Reader = {
+  push() {},
+  end() {},
+  reading: new Message().reading,
+  outputTokens: 0,
+  isInputKnown: false,
+};
+
 function text(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }

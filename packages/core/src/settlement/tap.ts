@@ -1,7 +1,9 @@
 /** How a response body ended. */
 export type BodyEnd =
-  /** Read to its end. */
+  /** Read to its end by its reader. */
   | 'complete'
+  /** Left by its reader, and read to its end all the same. */
+  | 'drained'
   /** The caller stopped reading, or aborted. */
   | 'aborted'
   /** The connection broke. */
@@ -15,6 +17,15 @@ export interface TapOptions {
   onEnd(end: BodyEnd): void;
   /** What the reader is told of a failure. */
   errorOf(error: unknown): unknown;
+  /** Whether a body that its reader leaves is read to its end, to learn what it took. */
+  readonly drains: boolean;
+}
+
+/** A body in place of another, and the means to let go of its reader. */
+export interface Tap {
+  readonly body: ReadableStream<Uint8Array>;
+  /** The reader is gone: reads on without it. */
+  drain(): void;
 }
 
 /**
@@ -22,42 +33,62 @@ export interface TapOptions {
  * nothing: a reader that stalls stalls the server. It ends, and says so, when it is read to its end, when its reader
  * cancels, when the connection breaks, also while nobody reads.
  */
-export function tap(body: ReadableStream<Uint8Array>, options: TapOptions): ReadableStream<Uint8Array> {
-  const source = body.getReader();
+export function tap(source: ReadableStream<Uint8Array>, options: TapOptions): Tap {
+  const reader = source.getReader();
   let hasEnded = false;
+  let isDraining = false;
   const end = (how: BodyEnd) => {
     if (hasEnded) return;
     hasEnded = true;
     options.onEnd(how);
   };
+  const drain = () => {
+    if (hasEnded || isDraining) return;
+    isDraining = true;
+    void readOn();
+  };
+  const readOn = async () => {
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        options.onMove();
+        if (done) return end('drained');
+        options.onBytes(value);
+      }
+    } catch {
+      end('error');
+    }
+  };
   options.onMove();
   // With no read pending an abort reaches nobody but this promise.
-  source.closed.catch(() => end('error'));
+  reader.closed.catch(() => end('error'));
 
-  return new ReadableStream<Uint8Array>(
+  const body = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         options.onMove();
         try {
-          const { done, value } = await source.read();
+          const { done, value } = await reader.read();
           options.onMove();
+          if (!done) options.onBytes(value);
+          // Between the question and its answer the reader may have left.
+          if (isDraining) return;
           if (done) {
             end('complete');
             controller.close();
-          } else {
-            options.onBytes(value);
-            controller.enqueue(value);
-          }
+          } else controller.enqueue(value);
         } catch (error) {
           end('error');
           controller.error(options.errorOf(error));
         }
       },
       cancel(reason) {
+        if (options.drains) return drain();
         end('aborted');
-        return source.cancel(reason);
+        return reader.cancel(reason);
       },
     },
     { highWaterMark: 0 },
   );
+  return { body, drain };
 }

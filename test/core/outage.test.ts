@@ -1,0 +1,192 @@
+import type { Middleware } from '@anthropic-ai/sdk';
+import { type Caller, type ConfigInput, createGovernor } from '@headgate/core';
+import { type ManualClock, manualClock } from '@headgate/testing';
+import { describe, expect, it } from 'vitest';
+
+/**
+ * Minutes of trouble on a manual clock: the middleware itself, and in place of the API a function that answers as the
+ * scenario says. What is counted is what would have reached the API.
+ */
+interface Attempt {
+  readonly at: number;
+  readonly model: string;
+  readonly status: number;
+}
+
+const LATENCY_MS = 400;
+
+function world(
+  config: ConfigInput,
+  answer: (at: number, model: string) => { status: number; headers?: Record<string, string>; ms?: number },
+) {
+  const clock: ManualClock = manualClock();
+  let seed = 42;
+  const random = () => {
+    seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+    return seed / 2 ** 32;
+  };
+  const governor = createGovernor({ config, clock, random, logger: { info() {}, warn() {}, error() {} } });
+  const attempts: Attempt[] = [];
+  const next = async (request: { body?: unknown }) => {
+    const at = clock.now();
+    const { model } = JSON.parse(String(request.body)) as { model: string };
+    const { status, headers = {}, ms = LATENCY_MS } = answer(at, model);
+    attempts.push({ at, model, status });
+    await new Promise<void>((resolve) => void clock.after(ms, resolve));
+    const usage = { input_tokens: 20, output_tokens: 20 };
+    const body =
+      status === 200
+        ? { type: 'message', id: 'm', model, usage, stop_reason: 'end_turn' }
+        : { type: 'error', error: { type: 'x', message: 'x' } };
+    return new Response(JSON.stringify(body), {
+      status,
+      headers: { 'content-type': 'application/json', ...headers },
+    });
+  };
+  const outcomes: { at: number; end: number; status: number | string }[] = [];
+  const call = (caller: Caller) => {
+    const at = clock.now();
+    const body = JSON.stringify({
+      model: 'claude-sonnet-4-6',
+      max_tokens: 100,
+      messages: [{ role: 'user', content: 'hello' }],
+    });
+    const request = {
+      method: 'POST',
+      url: 'http://api/v1/messages',
+      body,
+      headers: new Headers({ 'x-stainless-retry-count': '0' }),
+    };
+    const run = governor.middleware as unknown as (...args: unknown[]) => Promise<Response>;
+    return governor
+      .run(caller, () => run(request, next, { options: {} } as unknown as Parameters<Middleware>[2]))
+      .then(async (response) => {
+        await response.text();
+        return response.status;
+      })
+      .catch((error: { reason?: string }) => error.reason ?? 'error')
+      .then((status) => void outcomes.push({ at, end: clock.now(), status }));
+  };
+  /** Arrivals at random, `perSecond` on average, for so long. */
+  const load = async (perSecond: number, ms: number) => {
+    const end = clock.now() + ms;
+    for (;;) {
+      const wait = (-Math.log(1 - random()) / perSecond) * 1_000;
+      if (clock.now() + wait > end) break;
+      await clock.advance(wait);
+      void call({ user: `user ${Math.floor(random() * 50)}` });
+    }
+    await clock.advance(Math.max(0, end - clock.now()));
+  };
+  const between = <T extends { at: number }>(all: T[], from: number, to: number) =>
+    all.filter(({ at }) => at >= from && at < to);
+  /** Closes, and nothing is left. */
+  const end = async () => {
+    const closing = governor.close({ drainMs: 1_000 });
+    await clock.advance(10_000);
+    await closing;
+    expect(governor.snapshot().inFlight).toBe(0);
+    expect(clock.pending()).toBe(0);
+  };
+  return { clock, attempts, outcomes, load, between, end };
+}
+
+const ACCOUNT = [
+  { name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 15_000 },
+  { name: 'h', models: ['claude-haiku-*'], requestsPerMinute: 15_000 },
+];
+
+describe('an outage of a minute, under 200 calls a second', () => {
+  const outage = (at: number) => at >= 20_000 && at < 80_000;
+
+  it('is not made larger, and is over soon after it ends', async () => {
+    const { load, attempts, outcomes, between, end } = world({ account: ACCOUNT }, (at) => ({
+      status: outage(at) ? 529 : 200,
+      ms: outage(at) ? 50 : LATENCY_MS,
+    }));
+    await load(200, 140_000);
+    const calls = between(outcomes, 20_000, 80_000).length;
+    const during = between(attempts, 20_000, 80_000).length;
+    expect(calls).toBeGreaterThan(11_000);
+    expect(during / calls).toBeLessThanOrEqual(1.2);
+    // The breaker holds back nearly all of it.
+    expect(during).toBeLessThan(1_500);
+
+    // Full speed: every call of a second is answered. It comes within forty seconds, and stays.
+    const recovered = (from: number) =>
+      between(outcomes, from, from + 1_000).every(({ status }) => status === 200);
+    let at = 80_000;
+    while (!recovered(at)) at += 1_000;
+    expect(at - 80_000).toBeLessThanOrEqual(40_000);
+    for (let second = 121_000; second < 138_000; second += 1_000) expect(recovered(second)).toBe(true);
+
+    // No burst above the limit, at any time: 250 a second, and a tenth of a minute at once.
+    for (const { at: from } of attempts.filter((_, i) => i % 50 === 0)) {
+      expect(between(attempts, from, from + 1_000).length).toBeLessThanOrEqual(1_500 + 250);
+    }
+    await end();
+  }, 60_000);
+
+  it('is hardly seen with a fallback', async () => {
+    const { load, outcomes, between, end, clock } = world(
+      { account: ACCOUNT, fallbacks: { 'claude-sonnet-*': ['claude-haiku-4-5'] } },
+      (at, model) => ({ status: outage(at) && model.includes('sonnet') ? 529 : 200 }),
+    );
+    await load(200, 100_000);
+    await clock.advance(5_000);
+    const calls = between(outcomes, 20_000, 80_000);
+    const answered = calls.filter(({ status }) => status === 200).length;
+    expect(answered / calls.length).toBeGreaterThanOrEqual(0.99);
+    await end();
+  }, 60_000);
+});
+
+describe('a limit halved without notice', () => {
+  it('is met by those in flight and no more: one cooldown, and no rush after it', async () => {
+    // The API's own bucket: 200 a second, from 20 s on 100, six seconds deep.
+    let level = 1_200;
+    let at = 0;
+    const { load, attempts, outcomes, between, end } = world(
+      { account: [{ name: 's', models: ['*'], requestsPerMinute: 12_000 }] },
+      (now) => {
+        const perMs = now < 20_000 ? 0.2 : 0.1;
+        level = Math.min(perMs * 6_000, level + perMs * (now - at));
+        at = now;
+        const limit = String(perMs * 60_000);
+        if (level < 1) {
+          const wait = Math.ceil((1 - level) / perMs / 1_000);
+          return {
+            status: 429,
+            ms: 30,
+            headers: {
+              'retry-after': String(wait),
+              'anthropic-ratelimit-requests-limit': limit,
+              'anthropic-ratelimit-requests-remaining': '0',
+            },
+          };
+        }
+        level -= 1;
+        return {
+          status: 200,
+          headers: {
+            'anthropic-ratelimit-requests-limit': limit,
+            'anthropic-ratelimit-requests-remaining': String(Math.floor(level)),
+          },
+        };
+      },
+    );
+    await load(180, 60_000);
+    const refused = attempts.filter(({ status }) => status === 429);
+    // 180 a second for 0.4 s each, and what is sent until the first word of it is back.
+    expect(refused.length).toBeLessThanOrEqual(180 * 0.45);
+    const after = between(attempts, 25_000, 60_000);
+    const mean = after.length / 350;
+    const most = Math.max(
+      ...Array.from({ length: 350 }, (_, i) => between(after, 25_000 + i * 100, 25_100 + i * 100).length),
+    );
+    expect(most).toBeLessThanOrEqual(3 * mean);
+    expect(between(outcomes, 30_000, 58_000).some(({ status }) => status === 429)).toBe(false);
+    expect(after.length / 35).toBeGreaterThan(90);
+    await end();
+  }, 60_000);
+});
