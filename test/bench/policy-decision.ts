@@ -31,7 +31,7 @@ const config: ConfigInput = {
 const parsed = parseConfig(config);
 const policy = compilePolicy(parsed);
 const quotas = new Quotas(parsed.quotas, parsed.timeZone, systemClock);
-const amounts = { inputTokens: 100, outputTokens: 100, usd: 0.001 };
+const amounts = { requests: 1 as const, inputTokens: 100, outputTokens: 100, usd: 0.001 };
 const call: Call = {
   kind: 'messages',
   model: 'claude-sonnet-4-6',
@@ -54,7 +54,7 @@ function decide(user: number): number {
   })();
   if (ticket.arrive() === undefined && ticket.ready() === undefined) {
     ticket.commit();
-    ticket.settle(1, amounts);
+    ticket.settle(true, amounts);
   }
   return scopes;
 }

@@ -54,6 +54,7 @@ function gate(input: ConfigInput, clock: ManualClock = manualClock()) {
       deadlineAt: clock.now() + (more.deadlineMs ?? 600_000),
       signals,
       isRetry: false,
+      isCounted: false,
     });
   };
   const done = ({ lease, demand }: Granted, outputTokens = 10) =>

@@ -327,10 +327,10 @@ describe('memory', () => {
     const quotas = new Quotas(rules, timeZone, clock);
     const rule = rules[0]!;
     const use = (user: string) => {
-      const ticket = quotas.ticket([{ rule, key: user }], { inputTokens: 0, outputTokens: 0, usd: 0 });
+      const ticket = quotas.ticket([{ rule, key: user }], { requests: 1, inputTokens: 0, outputTokens: 0, usd: 0 });
       if (ticket.arrive() !== undefined) return false;
       ticket.commit();
-      ticket.settle(1, { inputTokens: 0, outputTokens: 0, usd: 0 });
+      ticket.settle(true, { inputTokens: 0, outputTokens: 0, usd: 0 });
       return true;
     };
     expect([use('victim'), use('victim'), use('victim')]).toEqual([true, true, false]);

@@ -69,7 +69,10 @@ const TABLE: [what: string, fault: Fault, attempts: number, error: unknown][] = 
 
 describe('what comes back, for ever', () => {
   it.each(TABLE)('%s', async (_, fault, attempts, errorClass) => {
-    const { claude, api, governor } = await startGoverned({ config: FAST, governor: { random: () => 0.5 } });
+    const { claude, api, governor } = await startGoverned({
+      config: { ...FAST, quotas: [{ name: 'q', requests: '1/day' }] },
+      governor: { random: () => 0.5 },
+    });
     api.inject({ ...fault, times: ALWAYS });
     const error = await rejection(claude.messages.create(ask()));
     expect(error).toBeInstanceOf(errorClass);
@@ -79,6 +82,15 @@ describe('what comes back, for ever', () => {
       Array.from({ length: attempts }, (__, i) => String(i)),
     );
     expect(isSettled(governor)).toBe(true);
+    // Never sooner than half the bound of the backoff (the dice say so), or than the API asks.
+    const gaps = api.received.slice(1).map(({ at }, index) => at - (api.received[index]?.at ?? 0));
+    for (const gap of gaps)
+      expect(gap).toBeGreaterThanOrEqual(fault.kind === 'status' && fault.status === 429 ? 18 : 8);
+    // What the API refused is not charged to the caller; what may have been answered is.
+    api.reset();
+    governor.reset();
+    const next = await claude.messages.create(ask()).catch((refusal: { code?: string }) => refusal.code);
+    expect(next === 'quota_exceeded').toBe(fault.kind === 'reset');
   });
 
   it('a body that breaks off after the headers of a JSON answer: the SDK’s error, and no second attempt', async () => {

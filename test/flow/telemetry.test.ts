@@ -414,6 +414,74 @@ describe('the metrics', () => {
   });
 });
 
+describe('trouble', () => {
+  it('is told with its reason: breaker, fallback, spend limit, and why nothing was tried again', async () => {
+    const { governor, claude, api, spans, metrics, collect } = await setUp({
+      account: [
+        { name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 6_000 },
+        { name: 'h', models: ['claude-haiku-*'], requestsPerMinute: 6_000 },
+      ],
+      retries: { maxAttempts: 1 },
+      fallbacks: { 'claude-sonnet-4-5': ['claude-haiku-4-5'] },
+    });
+    const end = api.inject({ kind: 'status', status: 529, times: Number.POSITIVE_INFINITY });
+    for (let i = 0; i < 20; i++) await rejection(claude.messages.create(ask()));
+    end();
+    spans.clear();
+    await rejection(claude.messages.create(ask()));
+    const refused = golden(spans.spans).find(({ name }) => name === 'headgate.admission');
+    expect(refused).toMatchObject({
+      isError: true,
+      attributes: {
+        'headgate.decision': 'refuse',
+        'headgate.reason': 'breaker_open',
+        'headgate.rule': MODEL,
+        'error.type': 'headgate.refused',
+      },
+    });
+    governor.reset();
+
+    api.inject({ kind: 'status', status: 529 });
+    spans.clear();
+    await claude.messages.create(ask('x', { model: 'claude-sonnet-4-5' }));
+    const sent = golden(spans.spans).filter(({ name }) => name === 'headgate.attempt');
+    expect(
+      sent.map(({ attributes }) => [
+        attributes['headgate.model.sent'],
+        attributes['http.response.status_code'],
+      ]),
+    ).toEqual([
+      ['claude-sonnet-4-5', 529],
+      ['claude-haiku-4-5', 200],
+    ]);
+    const rerouted = golden(spans.spans).filter(({ name }) => name === 'headgate.admission')[1];
+    expect(rerouted?.attributes['headgate.model.requested']).toBe('claude-sonnet-4-5');
+
+    api.inject({ kind: 'status', status: 429, errorCode: 'enforced_spend_limit_reached' });
+    await rejection(claude.messages.create(ask()));
+    spans.clear();
+    await rejection(claude.messages.create(ask()));
+    expect(golden(spans.spans).find(({ name }) => name === 'headgate.admission')?.attributes).toMatchObject({
+      'headgate.reason': 'spend_limit',
+    });
+
+    await collect();
+    const total = (name: string, attributes: Record<string, unknown>) =>
+      metrics
+        .points(name)
+        .filter((point) =>
+          Object.entries(attributes).every(([key, value]) => point.attributes[key] === value),
+        )
+        .reduce((sum, { value }) => sum + Number(value), 0);
+    expect(total('headgate.breaker.transitions', { 'headgate.breaker.state': 'open' })).toBe(1);
+    expect(total('headgate.breaker.transitions', { 'headgate.breaker.state': 'closed' })).toBe(1);
+    expect(total('headgate.fallbacks', { 'error.type': 'overloaded_error' })).toBe(1);
+    expect(total('headgate.retries.denied', { 'headgate.reason': 'attempts' })).toBe(21);
+    expect(total('headgate.retries.denied', { 'headgate.reason': 'final' })).toBe(1);
+    expect(total('headgate.decisions', { 'headgate.reason': 'spend_limit' })).toBe(1);
+  });
+});
+
 describe('without an OpenTelemetry SDK', () => {
   it('all works the same', async () => {
     const { governor, claude, api } = await startGoverned({

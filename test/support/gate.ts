@@ -66,6 +66,7 @@ export function gate(input: ConfigInput, options: { clock?: ManualClock; store?:
       deadlineAt: clock.now() + deadlineMs,
       signals,
       isRetry: false,
+      isCounted: false,
     });
   };
   const done = ({ lease, demand }: Granted, outputTokens = 10) =>

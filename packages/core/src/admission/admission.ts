@@ -20,6 +20,8 @@ export interface Ask {
   readonly deadlineAt: number;
   readonly signals: readonly AbortSignal[];
   readonly isRetry: boolean;
+  /** The caller's request quotas have counted the call already, with an attempt of which nobody knows what became. */
+  readonly isCounted: boolean;
 }
 
 /** A call that has been let in. */
@@ -64,7 +66,7 @@ export class Admission {
   }
 
   /** @throws HeadgateError when the call is refused; then nothing of any limit is taken. */
-  async admit({ plan, call, account, deadlineAt, signals, isRetry }: Ask): Promise<Granted> {
+  async admit({ plan, call, account, deadlineAt, signals, isRetry, isCounted }: Ask): Promise<Granted> {
     const estimate = this.#estimator.estimate(call, plan.model, plan.purpose, plan.maxTokens);
     const chargesTokens = call.kind === 'messages' && call.body !== undefined;
     const demand: Demand = {
@@ -78,6 +80,7 @@ export class Admission {
       outputTokens: estimate.outputTokens,
     };
     const ticket = this.#quotas.ticket(chargesTokens ? plan.quotas : [], {
+      requests: isCounted ? 0 : 1,
       inputTokens: estimate.inputTokens,
       outputTokens: estimate.outputTokens,
       usd: plan.price === undefined ? 0 : cost(plan.price, usage),

@@ -105,7 +105,7 @@ export class Lease {
       }
     }
     const usd = this.#price === undefined ? 0 : cost(this.#price, usage);
-    this.#close(1, 1, {
+    this.#close(1, true, {
       inputTokens: chargedInput(usage),
       outputTokens: usage.outputTokens,
       usd,
@@ -116,7 +116,7 @@ export class Lease {
   drop(reason: DropReason): void {
     if (!this.#isOpen) return;
     if (reason !== 'lost') {
-      this.#close(reason === 'unsent' ? 0 : 1, 0, {
+      this.#close(reason === 'unsent' ? 0 : 1, false, {
         inputTokens: 0,
         outputTokens: 0,
         usd: 0,
@@ -128,12 +128,12 @@ export class Lease {
     const outputTokens = Math.ceil(this.#flight.produced);
     const usage = { inputTokens, outputTokens };
     const usd = this.#price === undefined ? 0 : cost(this.#price, { ...NOTHING_CACHED, ...usage });
-    this.#close(1, 1, { ...usage, usd });
+    this.#close(1, true, { ...usage, usd });
   }
 
   #close(
     requests: 0 | 1,
-    quotaRequests: 0 | 1,
+    isCounted: boolean,
     truth: { inputTokens: number; outputTokens: number; usd: number },
   ): void {
     this.#isOpen = false;
@@ -144,10 +144,10 @@ export class Lease {
       ? upstream.cost(demand.estimate.inputTokens, demand.estimate.outputTokens)
       : upstream.cost(0, 0);
     upstream.settle(this.#flight, { requests, ...truth }, now);
-    this.#ticket.settle(quotaRequests, truth);
+    this.#ticket.settle(isCounted, truth);
     const actual = requests === 0 ? 0 : upstream.cost(truth.inputTokens, truth.outputTokens);
     this.#onClosed(this);
-    this.#scheduler.settled(this.#lane, this.#flowKey, actual - expected);
+    this.#scheduler.settled(this.#lane, this.#flowKey, actual - expected, this.#flight);
   }
 }
 

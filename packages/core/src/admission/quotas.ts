@@ -11,6 +11,8 @@ import { type Charge, createMeter, type Meter, meterKind, type SavedMeter } from
 
 /** What a call takes of the quotas that apply to it. */
 export interface Amounts {
+  /** 1, or 0 for a further attempt of a call that has been counted. */
+  readonly requests: 0 | 1;
   readonly inputTokens: number;
   readonly outputTokens: number;
   readonly usd: number;
@@ -229,12 +231,12 @@ export class QuotaTicket {
     }
   }
 
-  /** Puts the charges right. `requests: 0` gives back the request of a call that was never sent. */
-  settle(requests: 0 | 1, truth: Amounts): void {
+  /** Puts the charges right; without `isCounted` the request is given back. */
+  settle(isCounted: boolean, truth: Omit<Amounts, 'requests'>): void {
     for (const entry of this.#entries) {
       if (entry.charges === undefined) continue;
       for (const { name, meter, charge } of entry.charges) {
-        const actual = name === 'requests' ? requests : truth[name];
+        const actual = name !== 'requests' ? truth[name] : isCounted ? this.#amounts.requests : 0;
         meter.correct(charge, actual - this.#amount(name));
       }
       entry.charges = undefined;
@@ -257,7 +259,7 @@ export class QuotaTicket {
   }
 
   #amount(name: Metered): number {
-    return name === 'requests' ? 1 : this.#amounts[name];
+    return this.#amounts[name];
   }
 
   #binding({ rule, state }: Entry): Binding | undefined {
@@ -266,6 +268,7 @@ export class QuotaTicket {
     }
     let worst: Binding | undefined;
     for (const [name, meter] of state.meters) {
+      if (name === 'requests' && this.#amounts.requests === 0) continue;
       const waitMs = meter.waitMs(this.#amount(name));
       if (waitMs > 0 && waitMs > (worst?.waitMs ?? 0)) {
         worst = {

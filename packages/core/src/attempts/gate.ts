@@ -13,6 +13,7 @@ interface Arriving {
   readonly deadlineAt: number;
   readonly signals: readonly AbortSignal[];
   readonly attempt: number;
+  readonly isCounted: boolean;
   readonly story: CallStory;
 }
 

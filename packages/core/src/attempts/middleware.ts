@@ -83,6 +83,7 @@ async function governCall(
   };
   let attemptsOfModel = 0;
   let last: Failure | undefined;
+  let isCounted = false;
   let attempt = 1;
   for (;;) {
     const signals = signalsOf(request, options, plan);
@@ -90,7 +91,7 @@ async function governCall(
     let closed = door.look();
     let granted: Granted | undefined;
     if (closed === undefined) {
-      granted = await passGate(parts, { plan, call, account, deadlineAt, signals, attempt, story });
+      granted = await passGate(parts, { plan, call, account, deadlineAt, signals, attempt, isCounted, story });
       closed = door.enter();
     }
     if (closed !== undefined) {
@@ -99,6 +100,7 @@ async function governCall(
       if (other !== undefined) {
         switchTo(other, closed.reason);
         attemptsOfModel = 0;
+        if (granted !== undefined) story.admissionStarted(attempt);
         continue;
       }
       // Who has seen the API fail is told that; who comes after, what we know of it.
@@ -130,6 +132,7 @@ async function governCall(
     const { failure } = result;
     const { verdict } = failure;
     last = failure;
+    isCounted ||= failure.isCounted;
     door.told(verdict);
     // One cooldown for everybody: what is in the queue waits with this call, and nobody learns it the hard way.
     if (verdict.kind === 'rate_limited' || verdict.kind === 'ramp') {

@@ -28,6 +28,8 @@ export interface Sending {
 /** An attempt that gave no answer: the response to hand back, or the error to throw. */
 export interface Failure {
   readonly verdict: Verdict;
+  /** The caller's quotas have counted it: it may have been answered. */
+  readonly isCounted: boolean;
   readonly response?: Response;
   readonly error?: unknown;
 }
@@ -125,15 +127,17 @@ function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStor
     isOurs || options.signal?.aborted === true || plan.caller.signals.some((signal) => signal.aborted);
   const verdict = classifyThrown(isCallers ? 'caller' : link.signal.aborted ? 'timeout' : undefined);
   if (isCongestion(verdict)) granted?.lease.overloaded();
-  granted?.lease.drop(isUnsent(error) ? 'unsent' : 'lost');
+  const isCounted = !isUnsent(error);
+  granted?.lease.drop(isCounted ? 'lost' : 'unsent');
   telemetry.end({
     outcome: verdict.kind === 'aborted' ? 'aborted' : 'error',
     errorType: verdict.errorType,
   });
-  if (isOurs) return { verdict, error: reason };
+  if (isOurs) return { verdict, isCounted, error: reason };
   const isHangUp = isCallers && options.signal?.aborted !== true;
   return {
     verdict,
+    isCounted,
     error: isHangUp ? new AbortedError('the caller hung up', { reason: 'aborted' }) : error,
   };
 }
@@ -181,6 +185,7 @@ async function failResponse(
   const { status, statusText } = response;
   return {
     verdict,
+    isCounted: false,
     response: new Response(body === '' ? null : body, {
       status,
       statusText,

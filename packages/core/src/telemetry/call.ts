@@ -67,6 +67,7 @@ export class CallTelemetry implements CallStory {
         },
         this.#parent,
       );
+      if (this.#plan !== undefined) this.#describe(this.#plan);
     });
   }
 
@@ -84,21 +85,26 @@ export class CallTelemetry implements CallStory {
           [A.modelSent]: this.#telemetry.models.of(plan.modelId),
         });
       }
-      const span = this.#admission;
-      if (span === undefined || !span.isRecording()) return;
-      span.setAttributes(this.#telemetry.userAttributes(plan.caller));
-      span.setAttribute(A.lane, plan.lane);
-      setDefined(span, {
-        [A.tier]: plan.caller.tier,
-        [A.route]: plan.caller.route,
-        [A.maxTokensRequested]: plan.clampedFrom ?? plan.maxTokens,
-        [A.maxTokensGranted]: plan.maxTokens,
-        [A.modelRequested]: plan.reroutedFrom,
-      });
-      for (const [name, value] of Object.entries(plan.caller.labels ?? {})) {
-        span.setAttribute(`headgate.label.${name}`, value);
-      }
+      this.#describe(plan);
     });
+  }
+
+  /** Every admission span of the call tells by itself whose it is. */
+  #describe(plan: Plan): void {
+    const span = this.#admission;
+    if (span === undefined || !span.isRecording()) return;
+    span.setAttributes(this.#telemetry.userAttributes(plan.caller));
+    span.setAttribute(A.lane, plan.lane);
+    setDefined(span, {
+      [A.tier]: plan.caller.tier,
+      [A.route]: plan.caller.route,
+      [A.maxTokensRequested]: plan.clampedFrom ?? plan.maxTokens,
+      [A.maxTokensGranted]: plan.maxTokens,
+      [A.modelRequested]: plan.reroutedFrom,
+    });
+    for (const [name, value] of Object.entries(plan.caller.labels ?? {})) {
+      span.setAttribute(`headgate.label.${name}`, value);
+    }
   }
 
   passed(): void {
