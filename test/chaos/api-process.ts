@@ -39,7 +39,9 @@ for (const [probability, fault] of [
 process.send?.({ url: api.url });
 process.on('message', (question) => {
   if (question === 'totals') {
-    const unfinished = api.ledger.entries.filter(({ endedAt }) => endedAt === undefined).length;
+    const unfinished = api.ledger.entries.filter(
+      ({ outcome, endedAt }) => outcome === 'admitted' && endedAt === undefined,
+    ).length;
     process.send?.({ totals: api.ledger.totals(), unfinished });
   }
   if (question === 'close') void api.close().then(() => process.exit(0));

@@ -129,8 +129,9 @@ it(`${PER_SECOND} calls a second for ${SECONDS} s, through every fault`, async (
   // Idle connections stay in the runtime's own pool, as they do for the bare SDK; none of them is answering anybody.
   await pause(1_000);
   expect((await askTotals()).unfinished).toBe(0);
+  // What is left after a collection, which the lowest point of a while shows: flat, once all is warm.
   const third = Math.floor(memory.length / 3);
-  const mean = (values: number[]) => values.reduce((total, value) => total + value, 0) / values.length;
-  expect(mean(memory.slice(-third)) / mean(memory.slice(third, 2 * third))).toBeLessThan(1.5);
+  const floor = (values: number[]) => Math.min(...values);
+  expect(floor(memory.slice(-third)) / floor(memory.slice(third, 2 * third))).toBeLessThan(1.3);
   child.send('close');
 }, 400_000);
