@@ -22,7 +22,7 @@ const ORDER = [
   'attempts',
   'http',
 ];
-const TOP = new Set(['governor.ts', 'watch-config.ts', 'index.ts']);
+const TOP = new Set(['governor.ts', 'types.ts', 'watch-config.ts', 'index.ts']);
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
 const importsOf = (file: string) =>
@@ -92,7 +92,8 @@ describe('the sources of core', () => {
     const wrong: string[] = [];
     for (const file of files) {
       if (file === 'telemetry/names.ts' || file === 'errors.ts') continue;
-      const text = readFileSync(join(SRC, file), 'utf8');
+      // A symbol's key is no name that anybody is shown.
+      const text = readFileSync(join(SRC, file), 'utf8').replaceAll(/Symbol\.for\('[^']*'\)/g, '');
       for (const [, name] of text.matchAll(/'((?:headgate|gen_ai|http|server)\.[a-z_.]+)'/g)) {
         if (name !== 'headgate.refused') wrong.push(`${file}: ${name}`);
       }

@@ -1,6 +1,5 @@
 import cluster from 'node:cluster';
 import type { Middleware } from '@anthropic-ai/sdk';
-import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
 import { Accounts, DEFAULT_ACCOUNT } from './admission/accounts.ts';
 import { Admission } from './admission/admission.ts';
 import { Quotas } from './admission/quotas.ts';
@@ -9,87 +8,20 @@ import { Breakers } from './attempts/breaker.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import type { Parts } from './attempts/parts.ts';
 import { RetryBudget } from './attempts/retry.ts';
-import { type CallerSource, Scopes } from './caller/scope.ts';
-import { type Clock, type Random, systemClock } from './clock.ts';
-import { findWarnings } from './config/checks.ts';
+import { Scopes } from './caller/scope.ts';
+import { systemClock } from './clock.ts';
+import { findWarnings } from './config/doubts.ts';
 import { parseConfig } from './config/parse.ts';
-import type { Config, ConfigInput } from './config/schema.ts';
+import type { Config } from './config/schema.ts';
 import { AbortedError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
-import { type Logger, OnceLog } from './logger.ts';
+import { OnceLog } from './logger.ts';
 import { compilePolicy } from './policy/policy.ts';
-import type { CounterStore } from './stores/counters.ts';
 import { SafeCounters } from './stores/safe.ts';
 import { readGauges } from './telemetry/gauges.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
+import type { Governor, GovernorOptions } from './types.ts';
 import { VERSION } from './version.ts';
-
-export interface GovernorOptions {
-  /** Limits, lanes, quotas, caps. Left out: limits are learned from response headers, and there are no quotas. */
-  readonly config?: ConfigInput;
-  /** Keeps the counters of day and month quotas beyond the life of the process. Default: memory, with a warning. */
-  readonly store?: CounterStore;
-  /** Default: the process's own. */
-  readonly clock?: Clock;
-  /** Default: `Math.random`. */
-  readonly random?: Random;
-  /** Default: the one registered with the OpenTelemetry API; without one, spans are no-ops. */
-  readonly tracerProvider?: TracerProvider;
-  /** Default: the one registered with the OpenTelemetry API; without one, metrics are no-ops. */
-  readonly meterProvider?: MeterProvider;
-  /** Default: `console`. */
-  readonly logger?: Logger;
-}
-
-/** The parts of an SDK client that governing needs. Every client of the SDK has them: Anthropic, Bedrock, Vertex, Foundry. */
-export interface GovernableClient {
-  readonly apiKey?: string | null;
-  readonly authToken?: string | null;
-  readonly middleware?: readonly Middleware[];
-  // biome-ignore lint/suspicious/noExplicitAny: each client's own options type, of which two fields are set here.
-  withOptions(options: any): this;
-}
-
-export interface Governor {
-  /**
-   * The same client, governed: a copy whose calls pass this governor, with the SDK's own retries off.
-   * `account` names the entry of `accounts` whose limits it draws on. @throws TypeError for one that does not exist.
-   */
-  govern<T extends GovernableClient>(client: T, options?: { account?: string }): T;
-  /** For `new Anthropic({ maxRetries: 0, middleware: [governor.middleware] })`. */
-  readonly middleware: Middleware;
-  /** Runs `fn` as this caller: every governed call that starts in it, however deep, is the caller's. */
-  run<T>(caller: CallerSource, fn: () => T): T;
-  /** The client, governed, with an explicit caller for every call made through it. */
-  with<T extends GovernableClient>(caller: CallerSource, client: T): T;
-  /** `fn`, running in the scope that an adapter opened for `req`: for callbacks that have lost their context. */
-  bind<A extends unknown[], R>(req: object, fn: (...args: A) => R): (...args: A) => R;
-  /**
-   * Another configuration from now on, whole or not at all: counters, holds and queues live on, a call under way keeps
-   * to the rules it began with. @throws ConfigError, and everything stays as it was.
-   */
-  update(config: ConfigInput): void;
-  /**
-   * An operator's hand: closes every breaker and lifts spend limits (`breaker`), ends the pauses that 429s have set
-   * (`cooldown`). With nothing named, both.
-   */
-  reset(what?: { breaker?: boolean; cooldown?: boolean }): void;
-  /** Limits, levels, lanes and queues as plain JSON; cheap enough to poll. */
-  snapshot(): Snapshot;
-  /** Stops admitting, refuses what waits, and lets what runs finish for `drainMs` (default 30,000). Idempotent. */
-  close(options?: { drainMs?: number }): Promise<void>;
-}
-
-export type Snapshot = ReturnType<Admission['snapshot']> &
-  ReturnType<Breakers['snapshot']> & {
-    readonly version: string;
-    /** `generation` counts the configurations taken over; `problem` is why the last one was not. */
-    readonly config: { readonly generation: number; readonly problem: string | undefined };
-    readonly retryBudget: number;
-    /** Named checks that have something to say, each once. */
-    readonly warnings: OnceLog['warnings'];
-    readonly isClosed: boolean;
-  };
 
 const DRAIN_MS = 30_000;
 /** As many governors open at once as an app may need for accounts and tests; more are a mistake. */
@@ -213,10 +145,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       return governed.withOptions({ middleware: chain });
     },
     bind(req, fn) {
-      return (...args) => {
-        const scope = scopes.of(req);
-        return scope === undefined ? fn(...args) : scopes.run(scope, () => fn(...args));
-      };
+      return (...args) => scopes.rejoin(req, () => fn(...args));
     },
     update(input) {
       let next: Config;

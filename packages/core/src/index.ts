@@ -2,7 +2,13 @@ export { ANONYMOUS, type Caller } from './caller/caller.ts';
 export type { CallerSource } from './caller/scope.ts';
 export { type Clock, type Random, systemClock, type Timer } from './clock.ts';
 export { CHECKS, type CheckCode } from './config/codes.ts';
-export { describeLimits, type ExplainedCall, type Explanation, explainCall, understandConfig } from './config/explain.ts';
+export {
+  describeLimits,
+  type ExplainedCall,
+  type Explanation,
+  explainCall,
+  understandConfig,
+} from './config/explain.ts';
 export { loadConfig } from './config/load.ts';
 export { configJsonSchema } from './config/parse.ts';
 export type { ConfigInput } from './config/schema.ts';
@@ -24,15 +30,10 @@ export {
   UnknownCallerError,
   UpstreamUnavailableError,
 } from './errors.ts';
-export {
-  createGovernor,
-  type GovernableClient,
-  type Governor,
-  type GovernorOptions,
-  type Snapshot,
-} from './governor.ts';
+export { createGovernor } from './governor.ts';
 export type { Logger } from './logger.ts';
 export { MODEL_TABLE_DATE } from './policy/models.ts';
 export type { CounterStore, SavedCounter } from './stores/counters.ts';
 export { type SqliteStoreOptions, sqliteStore } from './stores/sqlite.ts';
+export type { GovernableClient, Governor, GovernorOptions, Snapshot } from './types.ts';
 export { type ConfigWatch, watchConfig } from './watch-config.ts';

@@ -6,7 +6,8 @@ import { systemClock, type Timer } from './clock.ts';
 import { readConfig } from './config/load.ts';
 import { parseConfig } from './config/parse.ts';
 import type { ConfigInput } from './config/schema.ts';
-import { type Governor, internalsOf } from './governor.ts';
+import { internalsOf } from './governor.ts';
+import type { Governor } from './types.ts';
 
 /** An editor writes in steps: a file is read when it has stood still for this long, in milliseconds. */
 const STILL_MS = 150;

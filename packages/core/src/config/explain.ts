@@ -3,7 +3,7 @@ import { type ConfigProblem, isHeadgateError } from '../errors.ts';
 import { compileGlobs } from '../policy/match.ts';
 import { compilePolicy } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
-import { findWarnings } from './checks.ts';
+import { findWarnings } from './doubts.ts';
 import { parseConfig } from './parse.ts';
 import type { Config, ConfigInput, QuotaConfig } from './schema.ts';
 

@@ -1,0 +1,163 @@
+import type { Standing } from '../caller/caller.ts';
+import type { QuotaConfig } from '../config/schema.ts';
+import type { Reason } from '../errors.ts';
+import type { Charge, Meter } from './meter.ts';
+import type { Metered, QuotaState } from './quota-state.ts';
+
+/** What a call takes of the quotas that apply to it. */
+export interface Amounts {
+  /** 1, or 0 for a further attempt of a call that has been counted. */
+  readonly requests: 0 | 1;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly usd: number;
+}
+
+/** The quota that stands in the way of a call. */
+export interface Binding {
+  readonly rule: QuotaConfig;
+  readonly reason: Reason;
+  /** Milliseconds until it fits: Infinity never, undefined when another call ends. */
+  readonly waitMs: number | undefined;
+}
+
+/** One quota that a call draws on. */
+export interface Entry {
+  readonly rule: QuotaConfig;
+  readonly state: QuotaState;
+  /** What is held of which meter: a reload may put others in their place meanwhile. */
+  held: { readonly meter: Meter; readonly amount: number }[] | undefined;
+  charges: { readonly name: Metered; readonly meter: Meter; readonly charge: Charge }[] | undefined;
+}
+
+/**
+ * One call's claim on all its quotas. Its life: `arrive` holds on every quota that refuses (nothing at all when one
+ * of them does), `ready` asks those that let wait, `commit` turns it all into charges, `settle` puts them right.
+ * `cancel` before `commit` leaves no trace.
+ */
+export class QuotaTicket {
+  readonly #entries: Entry[];
+  readonly #amounts: Amounts;
+  #shadowed: Binding[] = [];
+
+  constructor(entries: Entry[], amounts: Amounts) {
+    this.#entries = entries;
+    this.#amounts = amounts;
+  }
+
+  /** Rules in shadow that would have refused or held back this call. */
+  get shadowed(): readonly Binding[] {
+    return this.#shadowed;
+  }
+
+  /** The first quota that refuses, or nothing: then all are held. */
+  arrive(): Binding | undefined {
+    for (const entry of this.#entries) {
+      if (entry.rule.shadow) {
+        const binding = this.#binding(entry);
+        if (binding !== undefined) this.#shadowed.push(binding);
+      } else if (entry.rule.onExceed === 'refuse') {
+        const binding = this.#binding(entry);
+        if (binding !== undefined) return binding;
+      } else {
+        // What can never fit must not be parked until its time is up.
+        const binding = this.#binding(entry);
+        if (binding?.waitMs === Number.POSITIVE_INFINITY) return binding;
+      }
+    }
+    for (const entry of this.#entries)
+      if (entry.rule.onExceed === 'refuse' || entry.rule.shadow) this.#hold(entry);
+    return undefined;
+  }
+
+  /** The first quota that makes the call wait, with the state to wait at. */
+  ready(): { binding: Binding; state: QuotaState } | undefined {
+    for (const entry of this.#entries) {
+      if (entry.held !== undefined) continue;
+      const binding = this.#binding(entry);
+      if (binding !== undefined) return { binding, state: entry.state };
+    }
+    return undefined;
+  }
+
+  commit(): void {
+    for (const entry of this.#entries) {
+      if (entry.held !== undefined) this.#release(entry);
+      entry.charges = [];
+      for (const [name, meter] of entry.state.meters) {
+        entry.charges.push({ name, meter, charge: meter.charge(this.#amount(name)) });
+      }
+      entry.state.slots++;
+    }
+  }
+
+  cancel(): void {
+    for (const entry of this.#entries) {
+      if (entry.held !== undefined) this.#release(entry);
+      // Also where nothing was held: the room that woke this call is another's now.
+      entry.state.wake();
+    }
+  }
+
+  /** Puts the charges right; without `isCounted` the request is given back. */
+  settle(isCounted: boolean, truth: Omit<Amounts, 'requests'>): void {
+    for (const entry of this.#entries) {
+      if (entry.charges === undefined) continue;
+      for (const { name, meter, charge } of entry.charges) {
+        const actual = name !== 'requests' ? truth[name] : isCounted ? this.#amounts.requests : 0;
+        meter.correct(charge, actual - this.#amount(name));
+      }
+      entry.charges = undefined;
+      entry.state.slots--;
+      entry.state.wake();
+    }
+  }
+
+  /** How the caller's own quotas stand: what is left of each, and when all of it is back. */
+  standing(): Standing[] {
+    return this.#entries.flatMap(({ rule, state }) => {
+      if (rule.shadow || (rule.per !== 'user' && rule.per !== 'tenant')) return [];
+      return [...state.meters].flatMap(([name, meter]) => {
+        const window = rule[name]?.per;
+        if (name === 'usd' || window === undefined) return [];
+        const { quota, remaining, resetMs } = meter;
+        return [{ rule: rule.name, name, quota, window, remaining: Math.max(0, remaining), resetMs }];
+      });
+    });
+  }
+
+  #amount(name: Metered): number {
+    return this.#amounts[name];
+  }
+
+  #binding({ rule, state }: Entry): Binding | undefined {
+    if (rule.concurrency !== undefined && state.slots >= rule.concurrency) {
+      return { rule, reason: 'concurrency', waitMs: undefined };
+    }
+    let worst: Binding | undefined;
+    for (const [name, meter] of state.meters) {
+      if (name === 'requests' && this.#amounts.requests === 0) continue;
+      const waitMs = meter.waitMs(this.#amount(name));
+      if (waitMs > 0 && waitMs > (worst?.waitMs ?? 0)) {
+        worst = {
+          rule,
+          reason: name === 'usd' ? 'budget' : 'user_quota',
+          waitMs,
+        };
+      }
+    }
+    return worst;
+  }
+
+  #hold(entry: Entry): void {
+    entry.held = [...entry.state.meters].map(([name, meter]) => ({ meter, amount: this.#amount(name) }));
+    for (const { meter, amount } of entry.held) meter.hold(amount);
+    entry.state.slots++;
+  }
+
+  #release(entry: Entry): void {
+    for (const { meter, amount } of entry.held ?? []) meter.release(amount);
+    entry.held = undefined;
+    entry.state.slots--;
+  }
+}

@@ -1,0 +1,116 @@
+import type { ConfigProblem } from '../errors.ts';
+import { compileGlob } from '../policy/match.ts';
+import { MODELS } from '../policy/models.ts';
+import { patternsOf } from './checks.ts';
+import type { Config } from './schema.ts';
+
+type Problems = ConfigProblem[];
+
+/** The least thinking budget that the API takes. */
+const MIN_THINKING_BUDGET = 1_024;
+
+/** What is allowed and most likely not meant. */
+export function findWarnings(config: Config): Problems {
+  const warnings: Problems = [];
+  for (const [path, pattern] of modelPatterns(config)) {
+    if (knownModels(pattern).length > 0) continue;
+    warnings.push({
+      code: 'HG_UNKNOWN_MODEL',
+      path,
+      message: 'fits no model that this version knows',
+      expected: 'a model id, or a pattern such as claude-sonnet-4-*',
+      received: JSON.stringify(pattern),
+      hint: 'It is matched all the same; look for a typing error.',
+    });
+  }
+  for (const [index, cap] of config.caps.entries()) {
+    const path = `caps[${index}].maxTokens`;
+    const patterns = patternsOf(cap.when.model);
+    const models = patterns.length === 0 ? MODELS : patterns.flatMap(knownModels);
+    const ceiling = Math.max(0, ...models.map((model) => model.maxOutputTokens));
+    if (models.length > 0 && cap.maxTokens > ceiling) {
+      warnings.push({
+        code: 'HG_CAP_ABOVE_CEILING',
+        path,
+        message: 'the cap is above what the model can produce',
+        expected: `at most ${ceiling}`,
+        received: String(cap.maxTokens),
+      });
+    }
+    if (cap.maxTokens <= MIN_THINKING_BUDGET) {
+      warnings.push({
+        code: 'HG_CAP_UNDER_THINKING',
+        path,
+        message: 'a call with a thinking budget cannot be clamped under it and is refused',
+        expected: `more than ${MIN_THINKING_BUDGET}, where such calls are made`,
+        received: String(cap.maxTokens),
+      });
+    }
+  }
+  overshadowed(config, warnings);
+  return warnings;
+}
+
+/** Two rules that match the same calls, of which one always binds first. */
+function overshadowed(config: Config, warnings: Problems): void {
+  const quotas = new Map<string, { name: string; amount: number }>();
+  for (const [index, quota] of config.quotas.entries()) {
+    for (const kind of ['requests', 'inputTokens', 'outputTokens', 'usd'] as const) {
+      const rate = quota[kind];
+      if (rate === undefined || quota.shadow) continue;
+      const key = JSON.stringify([quota.when, quota.per, kind, rate.per]);
+      const other = quotas.get(key);
+      if (other !== undefined) {
+        const looser = rate.amount >= other.amount ? quota.name : other.name;
+        warnings.push(
+          shadowedBy(`quotas[${index}].${kind}`, `"${looser}" never binds`, other.name, quota.name),
+        );
+      }
+      quotas.set(key, { name: quota.name, amount: rate.amount });
+    }
+  }
+  const routes = new Map<string, number>();
+  for (const [index, route] of config.routes.entries()) {
+    const key = JSON.stringify(route.when);
+    const first = routes.get(key);
+    if (first === undefined) routes.set(key, index);
+    else
+      warnings.push(
+        shadowedBy(`routes[${index}]`, 'it is never reached', `routes[${first}]`, `routes[${index}]`),
+      );
+  }
+}
+
+function shadowedBy(path: string, what: string, first: string, second: string): ConfigProblem {
+  return {
+    code: 'HG_RULE_OVERSHADOWED',
+    path,
+    message: `matches the very calls that ${first} matches: ${what}`,
+    expected: 'one rule, or two that match different calls',
+    received: `${first} and ${second}`,
+  };
+}
+
+function knownModels(pattern: string) {
+  // A pattern and a table of patterns: either may be the wider one.
+  const matches = compileGlob(pattern);
+  const bare = pattern.replace(/\*+$/, '');
+  return MODELS.filter(
+    ({ match }) => matches(match.replace(/\*$/, '')) || compileGlob(match)(bare) || matches(match),
+  );
+}
+
+function modelPatterns(config: Config): [path: string, pattern: string][] {
+  const found: [string, string][] = [];
+  const add = (path: string, patterns: string | readonly string[] | undefined) => {
+    for (const pattern of patternsOf(patterns)) if (pattern !== '*') found.push([path, pattern]);
+  };
+  for (const [index, { models }] of config.account.entries()) add(`account[${index}].models`, models);
+  for (const kind of ['quotas', 'caps', 'routes'] as const) {
+    for (const [index, { when }] of config[kind].entries()) add(`${kind}[${index}].when.model`, when.model);
+  }
+  for (const [index, { model }] of config.routes.entries()) add(`routes[${index}].model`, model);
+  for (const [model, others] of Object.entries(config.fallbacks))
+    add(`fallbacks.${model}`, [model, ...others]);
+  return found;
+}
