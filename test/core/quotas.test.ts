@@ -327,7 +327,12 @@ describe('memory', () => {
     const quotas = new Quotas(rules, timeZone, clock);
     const rule = rules[0]!;
     const use = (user: string) => {
-      const ticket = quotas.ticket([{ rule, key: user }], { requests: 1, inputTokens: 0, outputTokens: 0, usd: 0 });
+      const ticket = quotas.ticket([{ rule, key: user }], {
+        requests: 1,
+        inputTokens: 0,
+        outputTokens: 0,
+        usd: 0,
+      });
       if (ticket.arrive() !== undefined) return false;
       ticket.commit();
       ticket.settle(true, { inputTokens: 0, outputTokens: 0, usd: 0 });
@@ -345,7 +350,12 @@ describe('memory', () => {
     const quotas = new Quotas(rules, timeZone, clock);
     for (let i = 0; i < 100_000; i++) {
       quotas
-        .ticket([{ rule: rules[0]!, key: `user ${i}` }], { inputTokens: 0, outputTokens: 0, usd: 0 })
+        .ticket([{ rule: rules[0]!, key: `user ${i}` }], {
+          requests: 1,
+          inputTokens: 0,
+          outputTokens: 0,
+          usd: 0,
+        })
         .arrive();
     }
     expect(quotas.snapshot()[0]?.keys).toBe(100_000);

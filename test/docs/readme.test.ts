@@ -13,6 +13,8 @@ const READMES = [
   'README.md',
   'packages/core/README.md',
   'packages/express/README.md',
+  'packages/koa/README.md',
+  'packages/fastify/README.md',
   'packages/testing/README.md',
 ];
 

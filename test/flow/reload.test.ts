@@ -133,3 +133,30 @@ describe('watchConfig', () => {
     expect(governor.snapshot().config.problem).toBeUndefined();
   });
 });
+
+describe('a route under pressure', () => {
+  it('is taken while the wait is long, and only then', async () => {
+    const { governor, claude, api } = await startGoverned({
+      config: {
+        account: [
+          { name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 60, burst: 1 / 60 },
+          { name: 'h', models: ['claude-haiku-*'], requestsPerMinute: 6_000 },
+        ],
+        lanes: { interactive: { maxWait: '8s' } },
+        routes: [{ when: { model: 'claude-sonnet-*' }, model: 'claude-haiku-4-5', if: 'pressure' }],
+      },
+    });
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, (_, i) =>
+        governor.run({ user: `user ${i}` }, () => claude.messages.create(ask())),
+      ),
+    );
+    const models = answers.map(({ model }) => (model.includes('haiku') ? 'haiku' : 'sonnet'));
+    expect(models.slice(0, 2)).toEqual(['sonnet', 'sonnet']);
+    expect(models.filter((model) => model === 'haiku').length).toBeGreaterThan(6);
+    // Who forbids it waits.
+    const faithful = governor.run({ user: 'x', fallback: false }, () => claude.messages.create(ask()));
+    expect((await faithful).model).toContain('sonnet');
+    expect(api.ledger.count({ status: 429 })).toBe(0);
+  });
+});

@@ -13,7 +13,7 @@ export interface Mix {
 }
 
 export function draw(world: World, mix: Mix, user: string, lane: string): Job {
-  const { random } = world;
+  const random = world.traffic;
   const { spread = 1, maxTokens = 4_096 } = mix;
   return {
     user,
@@ -36,7 +36,10 @@ export function poisson(
   const next = () => {
     if (world.clock.now() >= until) return;
     world.arrive(make());
-    world.clock.at(world.clock.now() + exponential(world.random, 1_000 / perSecond(world.clock.now())), next);
+    world.clock.at(
+      world.clock.now() + exponential(world.traffic, 1_000 / perSecond(world.clock.now())),
+      next,
+    );
   };
   world.clock.at(from, next);
 }
@@ -44,7 +47,9 @@ export function poisson(
 /** A user who always has `depth` calls waiting or running. */
 export function backlogged(world: World, user: string, depth: number, until: number, make: () => Job): void {
   world.onDone.push((job) => {
-    if (job.user === user && world.clock.now() < until) world.arrive(make());
+    // Somebody who was refused does not come back in the same instant.
+    if (job.user !== user || world.clock.now() >= until) return;
+    world.clock.at(world.clock.now() + 10, () => world.arrive(make()));
   });
   world.clock.at(0, () => {
     for (let i = 0; i < depth; i++) world.arrive(make());

@@ -1,7 +1,10 @@
-import { isHeadgateError, type HeadgateError } from '@headgate/core';
+import { type HeadgateError, isHeadgateError } from '@headgate/core';
 import { Accounts } from '../../packages/core/src/admission/accounts.ts';
 import { Admission, type Granted } from '../../packages/core/src/admission/admission.ts';
+import type { OutputRuleMaker } from '../../packages/core/src/admission/output-rule.ts';
 import { Quotas } from '../../packages/core/src/admission/quotas.ts';
+import { Scheduler } from '../../packages/core/src/admission/scheduler.ts';
+import { UpstreamBucket } from '../../packages/core/src/admission/upstream.ts';
 import { Alarms } from '../../packages/core/src/alarms.ts';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import type { Config, ConfigInput } from '../../packages/core/src/config/schema.ts';
@@ -47,8 +50,8 @@ export interface WorldOptions {
   readonly firstTokenMs?: number;
   readonly tokensPerSecond?: number;
   readonly networkMs?: number;
-  /** No governor: every call goes out as it comes. */
-  readonly ungoverned?: boolean;
+  /** Another rule for output than the one that is kept. */
+  readonly rule?: OutputRuleMaker;
 }
 
 interface Running {
@@ -70,6 +73,8 @@ const TEXT = 'lorem ipsum dolor sit amet, consectetur '.repeat(25_000);
 export class World {
   readonly clock = new EventClock();
   readonly random: () => number;
+  /** For who comes when with what: apart, so that two worlds of one seed are asked the same, whatever they make of it. */
+  readonly traffic: () => number;
   readonly upstream: ModelledUpstream;
   readonly admission: Admission;
   readonly accounts: Accounts;
@@ -83,6 +88,7 @@ export class World {
   constructor(options: WorldOptions) {
     this.#options = options;
     this.random = seeded(options.seed);
+    this.traffic = seeded(options.seed + 1_000_003);
     this.upstream = new ModelledUpstream(this.clock, options.upstream);
     const limits = options.upstream;
     const parsed = parseConfig({
@@ -105,6 +111,7 @@ export class World {
     this.alarms = new Alarms(clock);
     const estimator = new Estimator();
     this.accounts = new Accounts(config, { estimator, alarms: this.alarms, clock, random });
+    if (options.rule !== undefined) this.#replaceGate(config, estimator, options.rule);
     const quotas = new Quotas(config.quotas, config.timeZone, clock);
     this.admission = new Admission({ accounts: this.accounts, quotas, estimator, clock });
     this.#policy = compilePolicy(config);
@@ -113,6 +120,22 @@ export class World {
       clock.at(clock.now() + TICK_MS, tick, false);
     };
     clock.at(TICK_MS, tick, false);
+  }
+
+  /** One gate for everything, with another rule. */
+  #replaceGate(config: Config, estimator: Estimator, rule: OutputRuleMaker): void {
+    const { clock, random, alarms } = this;
+    const upstream = new UpstreamBucket(
+      'default',
+      's',
+      config.account[0] ?? {},
+      estimator,
+      clock.now(),
+      rule,
+    );
+    const scheduler = new Scheduler(upstream, config.lanes, alarms, clock, random);
+    this.accounts.gate = () => ({ scheduler, isKnown: true });
+    this.accounts.all = () => [scheduler].values();
   }
 
   /** Makes a call now. */
@@ -127,7 +150,7 @@ export class World {
       cost: this.costOf(job),
     };
     this.outcomes.push(outcome);
-    void this.#attempt(job, outcome, now + (job.deadlineMs ?? 600_000), 1);
+    void this.#attempt(job, outcome, now + (job.deadlineMs ?? 7_200_000), 1);
     return outcome;
   }
 
@@ -164,6 +187,7 @@ export class World {
         deadlineAt,
         signals: [],
         isRetry: attempt > 1,
+        isCounted: false,
       });
       if (attempt === 1) {
         outcome.admittedAt = this.clock.now();

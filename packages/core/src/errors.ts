@@ -48,6 +48,9 @@ const STATUS: Record<ErrorCode, number> = {
   aborted: 499,
 };
 
+/** A call that was ended: 499 tells somebody who is still there nothing, so who ended it counts. */
+const STATUS_OF_ABORT: Partial<Record<Reason, number>> = { deadline: 504, closed: 503 };
+
 export interface RefusalDetails {
   readonly reason: Reason;
   /** Name of the quota, cap or upstream bucket that bound. */
@@ -96,7 +99,8 @@ export abstract class HeadgateError extends AnthropicError {
 
   /** The HTTP status that an adapter answers with. */
   get status(): number {
-    return STATUS[this.code];
+    const ofAbort = this.code === 'aborted' ? STATUS_OF_ABORT[this.reason] : undefined;
+    return ofAbort ?? STATUS[this.code];
   }
 
   /** `retry-after` in whole seconds, rounded up, where waiting helps. */

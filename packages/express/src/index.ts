@@ -1,31 +1,49 @@
-import type { Caller, Governor } from '@headgate/core';
-import { openHttpScope, refusalOf } from '@headgate/core/http';
+import { pipeline } from 'node:stream/promises';
+import type { Governor } from '@headgate/core';
+import {
+  answerTo,
+  type ClaudeStream,
+  checkRoute,
+  createDoor,
+  type DoorOptions,
+  type EventStreamOptions,
+  openEventStream,
+  type RouteOptions,
+  withRoute,
+} from '@headgate/core/http';
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
 
-export interface HeadgateOptions {
-  /**
-   * Who makes this request. Asked once, at the first Claude call of the request, so it may rely on whatever ran
-   * before that. What it throws goes to the error handler, like any error of the route. Left out: everybody is
-   * `anonymous`, and shares what quotas give to that one user.
-   */
-  readonly caller?: (req: Request) => Caller | Promise<Caller>;
-}
+export type HeadgateOptions = DoorOptions<[req: Request, res: Response]>;
 
 /** Puts every Claude call of a request under the governor, in the name of the request's caller. */
-function middleware(governor: Governor, { caller }: HeadgateOptions = {}): RequestHandler {
-  return (req, res, next) => {
-    const scope = openHttpScope(governor, req, res, {
-      caller: caller === undefined ? undefined : () => caller(req),
-      route: () => routeOf(req),
-    });
-    scope.run(next);
-  };
+function middleware(governor: Governor, options: HeadgateOptions = {}): RequestHandler {
+  const door = createDoor(governor, options);
+  return (req, res, next) =>
+    door.run({ request: req, response: res, route: () => routeOf(req) }, [req, res], next);
 }
 
 /** The pattern of the matched route, as `/users/:id`: of bounded number, and without anybody's data. */
 function routeOf(req: Request): string | undefined {
   const path: unknown = req.route?.path;
   return typeof path === 'string' ? `${req.baseUrl}${path}` : undefined;
+}
+
+/** What a route says about its calls: `app.post('/summary', headgate.route({ lane: 'background' }), …)`. */
+function route(options: RouteOptions): RequestHandler {
+  const checked = checkRoute(options);
+  return (req, _res, next) => withRoute(req, checked, next);
+}
+
+/** Sends a Claude stream as server-sent events. Done when the response is, whether it was read to its end or not. */
+async function events(
+  res: Response,
+  stream: ClaudeStream | PromiseLike<ClaudeStream>,
+  options?: EventStreamOptions,
+): Promise<void> {
+  const { headers, body } = await openEventStream(stream, res, options);
+  if (!res.headersSent) res.set(headers);
+  // The stream itself tells what goes wrong; what fails here is the connection of a client that has left.
+  await pipeline(body, res).catch(() => {});
 }
 
 /** For Express 4, which does not look at a handler's promise: its rejection goes to the error handlers. */
@@ -43,12 +61,10 @@ function handler(fn: (req: Request, res: Response, next: () => void) => unknown)
  */
 export function headgateErrors(): ErrorRequestHandler {
   return (error, _req, res, next) => {
-    const refusal = refusalOf(error);
-    // After the headers there is no status to set any more; and who hung up gets no answer.
-    if (refusal === undefined || res.headersSent) return next(error);
-    if (res.closed) return;
-    res.status(refusal.status).set(refusal.headers).json(refusal.body);
+    const answer = answerTo(error, res);
+    if (answer === undefined) next(error);
+    else if (answer !== 'answered') res.status(answer.status).set(answer.headers).end(answer.text);
   };
 }
 
-export const headgate = Object.assign(middleware, { handler });
+export const headgate = Object.assign(middleware, { route, events, handler });

@@ -65,15 +65,24 @@ export class Admission {
     return this.#open.size;
   }
 
-  /** @throws HeadgateError when the call is refused; then nothing of any limit is taken. */
-  async admit({ plan, call, account, deadlineAt, signals, isRetry, isCounted }: Ask): Promise<Granted> {
-    const estimate = this.#estimator.estimate(call, plan.model, plan.purpose, plan.maxTokens);
-    const chargesTokens = call.kind === 'messages' && call.body !== undefined;
-    const demand: Demand = {
-      estimate,
-      chargesTokens,
+  #demand(plan: Plan, call: Call): Demand {
+    return {
+      estimate: this.#estimator.estimate(call, plan.model, plan.purpose, plan.maxTokens),
+      chargesTokens: call.kind === 'messages' && call.body !== undefined,
       isStreaming: call.isStreaming,
     };
+  }
+
+  /** Milliseconds that a call would wait for its bucket now, as far as can be foreseen. */
+  foresee(plan: Plan, call: Call, account: string): number {
+    const { scheduler } = this.#accounts.gate(account, call.kind, plan.modelId, plan.model);
+    return scheduler.foresee(this.#demand(plan, call), plan.lane, plan.flowKey);
+  }
+
+  /** @throws HeadgateError when the call is refused; then nothing of any limit is taken. */
+  async admit({ plan, call, account, deadlineAt, signals, isRetry, isCounted }: Ask): Promise<Granted> {
+    const demand = this.#demand(plan, call);
+    const { estimate, chargesTokens } = demand;
     const usage = {
       ...NO_USAGE,
       inputTokens: estimate.inputTokens,
@@ -97,6 +106,7 @@ export class Admission {
           lane,
           flowKey,
           ticket,
+          bytes: call.bytes,
           deadlineAt,
           isRetry,
           signals,

@@ -16,6 +16,8 @@ interface Flow<T> extends HeapEntry {
   start: number;
   /** Virtual time up to which the flow has been served. */
   finish: number;
+  /** What its calls have cost more than was thought, not yet put on its account. */
+  debt: number;
   /** In order of arrival. */
   readonly waiting: Set<T>;
   /** Calls taken back to the front: a retry keeps its turn. */
@@ -41,6 +43,7 @@ export class FairQueue<T extends Queued> {
   readonly #depths: number[] = [];
   #time = 0;
   #order = 0;
+  #epoch = 0;
   #size = 0;
   #cost = 0;
 
@@ -71,6 +74,32 @@ export class FairQueue<T extends Queued> {
     return Math.min(ahead, this.#size);
   }
 
+  /** Counts the times that the queue became empty: what was charged before is forgotten. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Users with calls waiting. */
+  get users(): number {
+    return this.#backlogged.size;
+  }
+
+  /**
+   * Where the next call of this user would stand: the calls before it, as `aheadOf`, and the rounds until its turn, of
+   * which each takes the lane's time as far as one call does. What the user was served ahead of the others counts
+   * like calls that it has waiting.
+   */
+  placeOf(flowKey: string): { ahead: number; rounds: number } {
+    const flow = this.#flows.get(flowKey);
+    if (flow === undefined || this.#size === 0) return { ahead: this.#depths[0] ?? 0, rounds: 0 };
+    const own = depthOf(flow);
+    const lead = Math.max(0, (own > 0 ? flow.start : flow.finish) - this.#time);
+    const rounds = own + lead / Math.max(1e-9, this.meanCost);
+    let ahead = 0;
+    for (let n = 0; n < this.#depths.length && n <= rounds; n++) ahead += this.#depths[n] ?? 0;
+    return { ahead: Math.min(ahead, this.#size), rounds };
+  }
+
   push(call: T, options: { front?: boolean } = {}): void {
     let flow = this.#flows.get(call.flowKey);
     if (flow === undefined) {
@@ -79,6 +108,7 @@ export class FairQueue<T extends Queued> {
         order: 0,
         start: 0,
         finish: this.#time,
+        debt: 0,
         waiting: new Set(),
         front: new Set(),
         heapIndex: NOT_IN_HEAP,
@@ -122,14 +152,17 @@ export class FairQueue<T extends Queued> {
     }
   }
 
-  /** Takes a call out because it is served: its user's time advances, and so does the lane's. */
-  serve(call: T): void {
+  /** Takes a call out because it is served: its user's time advances, and so does the lane's. `cost` as it is thought to be by now. */
+  serve(call: T, cost: number = call.cost): void {
     const flow = this.#flows.get(call.flowKey);
     if (flow === undefined || !this.#take(flow, call)) return;
     // The lane's time advances as far as everybody who waits would get of this service. With the start of the call
     // alone it would stand still while ever new users come, and whoever has been served once would wait for ever.
-    this.#time = Math.max(flow.start, this.#time + call.cost / Math.max(1, this.#backlogged.size));
-    flow.finish = flow.start + call.cost;
+    this.#time = Math.max(flow.start, this.#time + cost / Math.max(1, this.#backlogged.size));
+    const paid = Math.max(0, cost + flow.debt);
+    // What was charged too much and is more than this call is paid back with the next ones.
+    flow.debt += cost - paid;
+    flow.finish = flow.start + paid;
     flow.start = flow.finish;
     this.#settleFlow(flow);
   }
@@ -142,15 +175,16 @@ export class FairQueue<T extends Queued> {
     return true;
   }
 
-  /** A call has cost `delta` more than was thought. */
+  /**
+   * A call has cost `delta` more than was thought. The user's first waiting call keeps the place that it was given, and
+   * was told the wait for; those after it pay.
+   */
   correct(flowKey: string, delta: number): void {
     const flow = this.#flows.get(flowKey);
     if (flow === undefined) return;
-    flow.finish += delta;
-    if (depthOf(flow) > 0) {
-      flow.start = Math.max(this.#time, flow.start + delta);
-      this.#backlogged.update(flow);
-    } else {
+    if (depthOf(flow) > 0) flow.debt += delta;
+    else {
+      flow.finish += delta;
       this.#ahead.update(flow);
       this.#forgetCaughtUp();
     }
@@ -171,12 +205,16 @@ export class FairQueue<T extends Queued> {
     if (depthOf(flow) > 0) this.#backlogged.update(flow);
     else {
       this.#backlogged.remove(flow);
+      flow.finish += flow.debt;
+      flow.debt = 0;
       this.#ahead.push(flow);
     }
     // With nobody waiting there is nobody to be fair to: all start afresh.
     if (this.#size === 0) this.#time = Number.POSITIVE_INFINITY;
     this.#forgetCaughtUp();
-    if (this.#size === 0) this.#time = 0;
+    if (this.#size > 0) return;
+    this.#time = 0;
+    this.#epoch++;
   }
 
   #forgetCaughtUp(): void {

@@ -27,4 +27,14 @@ export interface Flight {
   /** Tokens that the stream has shown; a JSON answer shows none until its end. */
   produced: number;
   firstTokenAt: number | undefined;
+  /** What its turn was charged to, if it had to wait for one: to be put right at its end. */
+  turn: Turn | undefined;
+}
+
+export interface Turn {
+  /** Which busy time of the lane's queue it was: in the next one all start afresh. */
+  readonly epoch: number;
+  /** Whether the lane's guarantee paid, or its weight. */
+  readonly isOwed: boolean;
+  readonly cost: number;
 }

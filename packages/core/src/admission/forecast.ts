@@ -14,6 +14,10 @@ import type { RestCurve } from '../estimate/lengths.ts';
  * independent: it grows with the root of their number, and it is small where the path is lowest, which is soon. Taking
  * the rest's own variance instead, scaled to the time, kept a bucket of one second's depth a third unused.
  *
+ * Two more things are known. No call produces faster than its pace, so the path is never lower than with every answer going
+ * on for ever: where all of them together produce less than refills, nothing can go wrong, however little is known. And
+ * where the path meets the capacity, what came before is forgotten: only what is uncertain after that counts.
+ *
  * Sums are kept for each point from the last time they were made anew, so that adding a call, taking one out and asking
  * cost the same however many are in flight.
  */
@@ -33,6 +37,8 @@ export interface Production {
   /** Milliseconds until its next token, as of `at`. */
   readonly delayMs: number;
   readonly tokensPerMs: number;
+  /** Tokens that it can produce yet. */
+  readonly most: number;
   readonly at: number;
 }
 
@@ -40,6 +46,8 @@ export interface Production {
 export class Forecast {
   readonly #use = new Float64Array(POINTS);
   readonly #variance = new Float64Array(POINTS);
+  /** With every answer going on up to its ceiling. */
+  readonly #most = new Float64Array(POINTS);
   readonly #margin: number;
   #base = 0;
 
@@ -52,6 +60,7 @@ export class Forecast {
     this.#base = now;
     this.#use.fill(0);
     this.#variance.fill(0);
+    this.#most.fill(0);
   }
 
   add(production: Production): void {
@@ -62,27 +71,32 @@ export class Forecast {
     this.#sum(production, -1);
   }
 
-  #sum({ curve, delayMs, tokensPerMs, at }: Production, sign: 1 | -1): void {
+  #sum({ curve, delayMs, tokensPerMs, most, at }: Production, sign: 1 | -1): void {
     for (let k = 0; k < POINTS; k++) {
       const tokens = tokensPerMs * ((POINT_MS[k] ?? 0) - (at - this.#base) - delayMs);
       if (tokens <= 0) continue;
       const mean = curve.mean(tokens);
       const variance = Math.max(0, curve.square(tokens) - mean * mean);
       this.#use[k] = Math.max(0, (this.#use[k] ?? 0) + sign * mean);
+      this.#most[k] = Math.max(0, (this.#most[k] ?? 0) + sign * Math.min(most, tokens));
       this.#variance[k] = Math.max(0, (this.#variance[k] ?? 0) + sign * variance);
     }
   }
 
   /**
-   * The lowest level ahead, margin deducted, if `next` starts now. The level is run forward under its cap: what
+   * The lowest level ahead, margin deducted, if `next` starts now; `level` is as charged at the base. It is run forward under its cap: what
    * refill would add above the capacity while first tokens are awaited is not there later.
    */
   lowest(level: number, capacity: number, ratePerMs: number, next: Production): number {
     const since = next.at - this.#base;
-    let lowest = level;
-    let ahead = level;
     let lastMs = 0;
-    let lastUse = this.#useAt(since);
+    let lastUse = interpolate(this.#use, since);
+    let lastMost = interpolate(this.#most, since);
+    // What has been produced since the base is not off the level yet.
+    let ahead = level - lastUse;
+    let worst = level - lastMost;
+    let lowest = ahead;
+    let forgotten = 0;
     for (let k = 0; k < POINTS; k++) {
       const ms = (POINT_MS[k] ?? 0) - since;
       if (ms <= 0) continue;
@@ -90,30 +104,40 @@ export class Forecast {
       const mean = tokens <= 0 ? 0 : next.curve.mean(tokens);
       const own = tokens <= 0 ? 0 : Math.max(0, next.curve.square(tokens) - mean * mean);
       const use = (this.#use[k] ?? 0) + mean;
-      ahead = Math.min(capacity, ahead + ratePerMs * (ms - lastMs) - (use - lastUse));
-      lowest = Math.min(lowest, ahead - this.#margin * Math.sqrt((this.#variance[k] ?? 0) + own));
+      const most = (this.#most[k] ?? 0) + Math.max(0, Math.min(next.most, tokens));
+      const variance = (this.#variance[k] ?? 0) + own;
+      const refill = ratePerMs * (ms - lastMs);
+      ahead += refill - (use - lastUse);
+      worst = Math.min(capacity, worst + refill - (most - lastMost));
+      if (ahead >= capacity) {
+        ahead = capacity;
+        forgotten = variance;
+      }
+      const likely = ahead - this.#margin * Math.sqrt(Math.max(0, variance - forgotten));
+      lowest = Math.min(lowest, Math.max(worst, likely));
       lastMs = ms;
       lastUse = use;
+      lastMost = most;
     }
     return lowest;
-  }
-
-  /** Tokens produced by `ms` after the base, as the points have it. */
-  #useAt(ms: number): number {
-    let fromMs = 0;
-    let from = 0;
-    for (let k = 0; k < POINTS; k++) {
-      const toMs = POINT_MS[k] ?? 0;
-      const to = this.#use[k] ?? 0;
-      if (ms <= toMs) return from + ((to - from) * Math.max(0, ms - fromMs)) / (toMs - fromMs);
-      fromMs = toMs;
-      from = to;
-    }
-    return from;
   }
 
   /** Tokens that the calls in flight are expected to produce yet. */
   get pending(): number {
     return this.#use[POINTS - 1] ?? 0;
   }
+}
+
+/** A sum at `ms` after the base, in a straight line between its points. */
+function interpolate(sums: Float64Array, ms: number): number {
+  let fromMs = 0;
+  let from = 0;
+  for (let k = 0; k < POINTS; k++) {
+    const toMs = POINT_MS[k] ?? 0;
+    const to = sums[k] ?? 0;
+    if (ms <= toMs) return from + ((to - from) * Math.max(0, ms - fromMs)) / (toMs - fromMs);
+    fromMs = toMs;
+    from = to;
+  }
+  return from;
 }

@@ -11,6 +11,9 @@ export interface Lane<T extends Queued> {
   owedFrom: number;
   /** Virtual time up to which the lane has been served by weight. */
   finish: number;
+  /** Calls in its queue or parked, and their bytes. */
+  held: number;
+  bytes: number;
   /** No longer configured: it serves what waits in it and takes no newcomers. */
   isLeaving: boolean;
 }
@@ -52,6 +55,8 @@ export class Lanes<T extends Queued> {
           queue: new FairQueue(),
           owedFrom: Number.NEGATIVE_INFINITY,
           finish: this.#time,
+          held: 0,
+          bytes: 0,
           isLeaving: false,
         });
     }
@@ -60,11 +65,25 @@ export class Lanes<T extends Queued> {
 
   #forgetLeft(): void {
     for (const lane of this.#lanes.values())
-      if (lane.isLeaving && lane.queue.size === 0) this.#lanes.delete(lane.name);
+      if (lane.isLeaving && lane.held === 0) this.#lanes.delete(lane.name);
   }
 
   get(name: string): Lane<T> | undefined {
     return this.#lanes.get(name);
+  }
+
+  /** The lane for a call whose own is not configured any more: the least urgent. */
+  get last(): Lane<T> | undefined {
+    let last: Lane<T> | undefined;
+    for (const lane of this.#lanes.values()) if (!lane.isLeaving) last = lane;
+    return last;
+  }
+
+  /** A call has come to the lane, or has left it for good. */
+  count(lane: Lane<T>, calls: 1 | -1, bytes: number): void {
+    lane.held += calls;
+    lane.bytes = lane.held === 0 ? 0 : lane.bytes + calls * bytes;
+    if (lane.isLeaving) this.#forgetLeft();
   }
 
   all(): IterableIterator<Lane<T>> {
@@ -96,13 +115,21 @@ export class Lanes<T extends Queued> {
     });
   }
 
-  served(lane: Lane<T>, cost: number, now: number): void {
-    if (isOwed(lane, now))
+  /** Charges a lane for its turn; true where its guarantee paid. */
+  served(lane: Lane<T>, cost: number, now: number): boolean {
+    if (isOwed(lane, now)) {
       lane.owedFrom = Math.max(lane.owedFrom, now - PATIENCE_MS) + cost / lane.config.guarantee;
-    else {
-      this.#time = Math.max(this.#time, lane.finish);
-      lane.finish += cost / lane.config.weight;
+      return true;
     }
+    this.#time = Math.max(this.#time, lane.finish);
+    lane.finish += cost / lane.config.weight;
+    return false;
+  }
+
+  /** A call has cost `delta` more than its lane was charged. */
+  correct(lane: Lane<T>, delta: number, isOwed: boolean): void {
+    if (!isOwed) lane.finish += delta / lane.config.weight;
+    else if (lane.config.guarantee > 0) lane.owedFrom += delta / lane.config.guarantee;
   }
 
   /** The share of the bucket that a lane can count on while the lanes that wait now go on waiting. */

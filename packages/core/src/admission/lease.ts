@@ -3,9 +3,9 @@ import type { Estimator } from '../estimate/estimator.ts';
 import type { PriceTag } from '../policy/models.ts';
 import { cost } from '../settlement/cost.ts';
 import { chargedInput, totalInput, type Usage } from '../settlement/usage.ts';
-import type { QuotaTicket } from './quotas.ts';
 import type { RateHeaders } from './rate-headers.ts';
 import type { Scheduler } from './scheduler.ts';
+import type { QuotaTicket } from './ticket.ts';
 import type { Flight } from './upstream.ts';
 
 /** Why a call ended without a usage of its own. */

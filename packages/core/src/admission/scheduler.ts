@@ -1,79 +1,44 @@
 import type { Alarms } from '../alarms.ts';
 import type { Clock, Random, Timer } from '../clock.ts';
 import type { LaneConfig } from '../config/schema.ts';
-import {
-  AbortedError,
-  type HeadgateError,
-  QueueFullError,
-  QueueTimeoutError,
-  QuotaExceededError,
-  type Reason,
-  UpstreamUnavailableError,
-} from '../errors.ts';
+import { type HeadgateError, type Reason, UpstreamUnavailableError } from '../errors.ts';
+import { Backfill } from './backfill.ts';
+import type { Demand, Flight, Shortage } from './flight.ts';
 import { type Lane, Lanes } from './lanes.ts';
-import type { Binding, QuotaState, QuotaTicket } from './quotas.ts';
-import type { Demand, Flight, Shortage, UpstreamBucket } from './upstream.ts';
+import { Parking } from './parking.ts';
+import { type Prediction, Predictor } from './predict.ts';
+import * as refusals from './refusals.ts';
+import type { QuotaTicket } from './ticket.ts';
+import type { UpstreamBucket } from './upstream.ts';
+import type { Arrival, Passage, Waiter } from './waiter.ts';
 
-/** A call at the gate. */
-export interface Arrival {
-  readonly demand: Demand;
-  readonly lane: string;
-  readonly flowKey: string;
-  readonly ticket: QuotaTicket;
-  /** On the clock; the call must be done by then. */
-  readonly deadlineAt: number;
-  /** A call that was admitted before: it keeps its turn, and only its deadline bounds its wait. */
-  readonly isRetry: boolean;
-  readonly signals: readonly AbortSignal[];
-}
+export { quotaRefusal } from './refusals.ts';
+export type { Arrival, Passage } from './waiter.ts';
 
-/** What the gate answers. */
-export interface Passage {
-  readonly flight: Flight;
-  readonly waitedMs: number;
-  /** What the call waited for first, if it waited. */
-  readonly waitedFor: Reason | undefined;
-}
-
-interface Waiter {
-  readonly flowKey: string;
-  readonly cost: number;
-  readonly arrival: Arrival;
-  readonly lane: Lane<Waiter>;
-  readonly arrivedAt: number;
-  readonly expiresAt: number;
-  waitedFor: Reason | undefined;
-  /** Leaves the queue, or the place where it is parked, and takes its timer and listeners along. */
-  leave: () => void;
-  resolve: (passage: Passage) => void;
-  reject: (error: HeadgateError) => void;
-  parkedAt: QuotaState | undefined;
-  parkTimer: Timer | undefined;
-  unpark: () => void;
-}
-
-/** Users whose first call is tried when a large one stands first. */
-const BACKFILL = 32;
-/** Share of the input refill that is put by for a large call that stands first; the rest goes to those that pass it. */
-const SAVING = 0.5;
+/** Bodies that may wait in one lane of one bucket, in bytes. */
+const MAX_BYTES = 256 * 2 ** 20;
+/** A refusal tells a time so much later at most: those told to come back are not to come back together. */
+const SPREAD = 0.2;
 
 /**
  * The gate of one upstream bucket. Lanes take turns, inside a lane users do; the call whose turn it is goes as soon
- * as every dimension has room for it and nobody passes it, but for one case: a call that waits for much input is
- * put half of the refill by, and smaller calls may use the other half meanwhile. So it waits at most twice as
- * long as alone, and the other dimensions are not idle. A call held back by a quota of its own is parked outside the queue
- * and delays nobody. One timer stands for all that wait.
+ * as every dimension has room for it and nobody passes it, but for a large prompt that waits for input (backfill.ts). A
+ * call held back by a quota of its own is parked outside the queue and delays nobody (parking.ts). One that would wait
+ * too long is refused as it comes (predict.ts). One timer stands for all that wait.
  */
 export class Scheduler {
   readonly upstream: UpstreamBucket;
   readonly #lanes: Lanes<Waiter>;
+  readonly #parking: Parking;
+  readonly #predictor = new Predictor();
+  readonly #backfill = new Backfill();
   readonly #alarms: Alarms;
   readonly #clock: Clock;
   readonly #random: Random;
-  readonly #parked = new Set<Waiter>();
+  /** What the last call that could not go was short of. */
+  #heldUpBy: Reason | undefined;
   #timer: Timer | undefined;
   #isPumping = false;
-  #savings: { waiter: Waiter; since: number; base: number } | undefined;
   #closed: HeadgateError | undefined;
 
   constructor(
@@ -88,6 +53,14 @@ export class Scheduler {
     this.#alarms = alarms;
     this.#clock = clock;
     this.#random = random;
+    this.#parking = new Parking(
+      alarms,
+      () => clock.now(),
+      (waiter) => {
+        this.#enqueue(waiter, true);
+        this.#pump();
+      },
+    );
   }
 
   /** Other lanes from now on; what waits goes on waiting, with its turn. */
@@ -98,31 +71,30 @@ export class Scheduler {
 
   /** Calls waiting, parked ones included. */
   get size(): number {
-    return this.#lanes.size + this.#parked.size;
+    return this.#lanes.size + this.#parking.size;
   }
 
   /** Admits a call, at once or when its turn has come. @throws HeadgateError when it is refused; then nothing is taken. */
   enter(arrival: Arrival): Promise<Passage> {
     const now = this.#clock.now();
-    const lane = this.#lanes.get(arrival.lane);
-    // Lanes are checked where the plan is made; this is for the compiler and for a lane dropped since.
+    // A lane that is gone since the plan was made.
+    const lane = this.#lanes.get(arrival.lane) ?? this.#lanes.last;
     if (lane === undefined) throw new TypeError(`Headgate: no lane "${arrival.lane}"`);
-    const impossible = this.#impossible(arrival, lane);
-    if (impossible === undefined && this.#isFree(arrival, lane, now)) {
+    let refusal = this.#impossible(arrival, lane);
+    if (refusal === undefined && this.#isFree(arrival, lane, now)) {
       arrival.ticket.commit();
-      return Promise.resolve({
-        flight: this.upstream.admit(arrival.demand, now),
-        waitedMs: 0,
-        waitedFor: undefined,
-      });
+      const flight = this.upstream.admit(arrival.demand, now);
+      return Promise.resolve({ flight, waitedMs: 0, waitedFor: undefined });
     }
-    const refusal = impossible ?? this.#tooLong(arrival, lane, now);
+    const prediction = this.#predictor.predict(this.upstream, this.#lanes, lane, arrival, now);
+    if (!arrival.isRetry) refusal ??= this.#tooLong(arrival, lane, prediction, now);
     if (refusal !== undefined) {
       arrival.ticket.cancel();
       return Promise.reject(refusal);
     }
     return new Promise((resolve, reject) => {
-      const waiter = this.#waiter(arrival, lane, now, resolve, reject);
+      const waiter = this.#waiter({ arrival, lane, prediction, now, resolve, reject });
+      this.#predictor.joined(lane, waiter.cost, now);
       this.#enqueue(waiter, arrival.isRetry);
       this.#pump();
     });
@@ -133,11 +105,16 @@ export class Scheduler {
     const now = this.#clock.now();
     const shortage = this.upstream.shortage(demand, 0, 0, now);
     ticket.commit();
-    return {
-      flight: this.upstream.admit(demand, now),
-      waitedMs: 0,
-      waitedFor: shortage?.reason,
-    };
+    const flight = this.upstream.admit(demand, now);
+    return { flight, waitedMs: 0, waitedFor: shortage?.reason };
+  }
+
+  /** Milliseconds that a call of this lane and user would wait now, as far as can be foreseen. */
+  foresee(demand: Demand, laneName: string, flowKey: string): number {
+    const lane = this.#lanes.get(laneName) ?? this.#lanes.last;
+    if (lane === undefined) return 0;
+    return this.#predictor.predict(this.upstream, this.#lanes, lane, { demand, flowKey }, this.#clock.now())
+      .waitMs;
   }
 
   /** With nobody waiting there is no turn to wait for. */
@@ -150,95 +127,49 @@ export class Scheduler {
   }
 
   /** What no waiting would help. */
-  #impossible(arrival: Arrival, lane: Lane<Waiter>): HeadgateError | undefined {
+  #impossible({ demand, signals }: Arrival, lane: Lane<Waiter>): HeadgateError | undefined {
     if (this.#closed !== undefined) return this.#closed;
-    if (arrival.signals.some((signal) => signal.aborted)) {
-      return new AbortedError('the caller was gone before the call was admitted', {
-        reason: 'aborted',
-        lane: lane.name,
-      });
-    }
-    const large = this.upstream.tooLarge(arrival.demand);
-    if (large !== undefined) {
-      const { inputTokens } = arrival.demand.estimate;
-      return new QueueFullError(
-        `the prompt is about ${inputTokens} tokens and "${this.upstream.name}" allows ${large.limit} a minute: it can never be admitted`,
-        {
-          reason: 'input_tokens_per_minute',
-          rule: this.upstream.name,
-          lane: lane.name,
-        },
-      );
-    }
-    return undefined;
+    if (signals.some((signal) => signal.aborted)) return refusals.goneRefusal(lane.name);
+    const large = this.upstream.tooLarge(demand);
+    if (large === undefined) return undefined;
+    return refusals.tooLargeRefusal(demand.estimate.inputTokens, large.limit, this.upstream.name, lane.name);
   }
 
   /** A wait that is too long, or too many that wait. */
-  #tooLong(arrival: Arrival, lane: Lane<Waiter>, now: number): HeadgateError | undefined {
-    if (arrival.isRetry) return undefined;
-    const { queue, config } = lane;
-    if (
-      queue.size + this.#parked.size >= config.maxQueued ||
-      queue.backlogOf(arrival.flowKey) >= config.maxQueuedPerUser
-    ) {
-      const whose =
-        queue.size + this.#parked.size >= config.maxQueued ? `lane "${lane.name}" has` : 'this user has';
-      return new QueueFullError(`${whose} as many calls waiting as it may`, {
-        reason: 'queue_full',
-        rule: this.upstream.name,
-        lane: lane.name,
-        retryAfterMs: Math.max(1_000, this.#predict(arrival, lane, now)),
-      });
-    }
-    const predictedMs = this.#predict(arrival, lane, now);
-    const leftMs = arrival.deadlineAt - now;
-    if (predictedMs <= Math.min(config.maxWait, leftMs)) return undefined;
-    // Spread, so that those who are told to come back do not come back together.
-    const retryAfterMs = Math.max(1_000, predictedMs - config.maxWait / 2) * (1 + 0.2 * this.#random());
-    return new QueueFullError(
-      `the wait would be about ${Math.ceil(predictedMs / 1000)} s, longer than ${
-        predictedMs > config.maxWait ? `lane "${lane.name}" allows` : 'the call has left'
-      }`,
-      {
-        reason: predictedMs > config.maxWait ? 'queue_full' : 'deadline',
-        rule: this.upstream.name,
-        lane: lane.name,
-        retryAfterMs,
-      },
-    );
-  }
-
-  /**
-   * Milliseconds until a newcomer's turn: its own shortage, and what stands before it served at its lane's share.
-   * Others of its lane count with no more calls than it has itself, which is what fair queueing gives them.
-   */
-  #predict(arrival: Arrival, lane: Lane<Waiter>, now: number): number {
-    const shortage = this.upstream.shortage(arrival.demand, lane.config.reserve, 0, now);
-    const ahead = lane.queue.aheadOf(arrival.flowKey);
-    if (shortage === undefined && ahead === 0) return 0;
-    return (shortage?.waitMs ?? 0) + (ahead * lane.queue.meanCost) / this.#lanes.shareOf(lane);
-  }
-
-  #waiter(
+  #tooLong(
     arrival: Arrival,
     lane: Lane<Waiter>,
+    { waitMs, mostMs }: Prediction,
     now: number,
-    resolve: (passage: Passage) => void,
-    reject: (error: HeadgateError) => void,
-  ): Waiter {
-    const expiresAt = arrival.isRetry
-      ? arrival.deadlineAt
-      : Math.min(arrival.deadlineAt, now + lane.config.maxWait);
-    const onAbort = () =>
-      this.#refuse(
-        waiter,
-        new AbortedError('the caller hung up while the call was queued', {
-          reason: 'aborted',
-          lane: lane.name,
-        }),
-      );
-    const expiry = this.#alarms.set(expiresAt, () => this.#refuse(waiter, this.#expired(waiter)));
-    for (const signal of arrival.signals) signal.addEventListener('abort', onAbort, { once: true });
+  ): HeadgateError | undefined {
+    const { queue, config } = lane;
+    const { name } = this.upstream;
+    const isFull = lane.held >= config.maxQueued || lane.bytes + (arrival.bytes ?? 0) > MAX_BYTES;
+    if (isFull || queue.backlogOf(arrival.flowKey) >= config.maxQueuedPerUser) {
+      const whose = isFull ? `lane "${lane.name}" has` : 'this user has';
+      return refusals.fullRefusal(whose, name, lane.name, waitMs);
+    }
+    const left = arrival.deadlineAt - now;
+    if (mostMs <= Math.min(config.maxWait, left)) return undefined;
+    const retryAfterMs = Math.max(1_000, waitMs - config.maxWait / 2) * (1 + SPREAD * this.#random());
+    return refusals.tooLongRefusal(mostMs, left < config.maxWait, name, lane.name, retryAfterMs);
+  }
+
+  #waiter(parts: {
+    arrival: Arrival;
+    lane: Lane<Waiter>;
+    prediction: Prediction;
+    now: number;
+    resolve: (passage: Passage) => void;
+    reject: (error: HeadgateError) => void;
+  }): Waiter {
+    const { arrival, lane, prediction, now, resolve, reject } = parts;
+    const { deadlineAt, signals, bytes = 0 } = arrival;
+    const expiresAt = arrival.isRetry ? deadlineAt : Math.min(deadlineAt, now + lane.config.maxWait);
+    const expiry = this.#alarms.set(expiresAt, () => this.#expire(waiter));
+    const onAbort = () => this.#refuse(waiter, refusals.hungUpRefusal(lane.name));
+    for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
+    this.#lanes.count(lane, 1, bytes);
     const waiter: Waiter = {
       flowKey: arrival.flowKey,
       cost: costOf(this.upstream, arrival.demand),
@@ -246,37 +177,28 @@ export class Scheduler {
       lane,
       arrivedAt: now,
       expiresAt,
+      predictedMs: prediction.queueMs,
       waitedFor: undefined,
-      parkedAt: undefined,
-      parkTimer: undefined,
       leave: () => {
         expiry.cancel();
-        for (const signal of arrival.signals) signal.removeEventListener('abort', onAbort);
+        for (const signal of signals) signal.removeEventListener('abort', onAbort);
         lane.queue.remove(waiter);
-        this.#leaveParking(waiter);
-        if (this.#savings?.waiter === waiter) this.#savings = undefined;
+        this.#lanes.count(lane, -1, bytes);
+        this.#parking.leave(waiter);
+        this.#backfill.left(waiter);
       },
-      unpark: () => this.#unpark(waiter),
       resolve,
       reject,
     };
     return waiter;
   }
 
-  #expired(waiter: Waiter): HeadgateError {
+  #expire(waiter: Waiter): void {
+    const now = this.#clock.now();
     const { arrival, lane } = waiter;
-    const isDeadline = waiter.expiresAt >= arrival.deadlineAt;
-    const reason = isDeadline ? 'deadline' : 'queue_timeout';
-    const retryAfterMs = Math.max(1_000, this.#predict(arrival, lane, this.#clock.now()));
-    const text = isDeadline
-      ? 'the deadline passed while the call was queued'
-      : `the call was queued for ${lane.config.maxWait / 1000} s, the longest that lane "${lane.name}" allows`;
-    return new QueueTimeoutError(text, {
-      reason,
-      rule: this.upstream.name,
-      lane: lane.name,
-      retryAfterMs,
-    });
+    this.#predictor.learn(waiter, now - waiter.arrivedAt, true, now);
+    const { waitMs } = this.#predictor.predict(this.upstream, this.#lanes, lane, arrival, now);
+    this.#refuse(waiter, refusals.expiredRefusal(waiter, this.upstream.name, waitMs));
   }
 
   #refuse(waiter: Waiter, error: HeadgateError): void {
@@ -319,115 +241,84 @@ export class Scheduler {
     for (const lane of this.#lanes.turn(now)) {
       const head = lane.queue.peek();
       if (head === undefined) continue;
-      const shortage = this.#tryAdmit(head, 0, now);
+      const shortage = this.#tryAdmit(head, now);
       if (shortage === 'moved') return 0;
       head.waitedFor ??= shortage.reason;
+      this.#heldUpBy = shortage.reason;
       if (shortage.waitMs !== undefined)
         soonest = Math.min(soonest ?? Number.POSITIVE_INFINITY, shortage.waitMs);
       // Room that is kept for more urgent lanes is theirs: the next lane may have it.
       const isOwnReserve =
         lane.config.reserve > 0 && this.upstream.shortage(head.arrival.demand, 0, 0, now) === undefined;
       if (isOwnReserve) continue;
-      if (shortage.reason === 'input_tokens_per_minute' && this.#backfill(head, now)) return 0;
+      if (shortage.reason === 'input_tokens_per_minute') {
+        const other = this.#backfill.find(head, this.#lanes, this.upstream, now);
+        if (other !== undefined) {
+          this.#admit(other, now);
+          return 0;
+        }
+      }
       break;
     }
     return soonest === undefined ? undefined : Math.max(1, soonest);
   }
 
-  #tryAdmit(waiter: Waiter, saved: number, now: number): Shortage | 'moved' {
+  #tryAdmit(waiter: Waiter, now: number): Shortage | 'moved' {
     const own = waiter.arrival.ticket.ready();
     if (own !== undefined) {
-      this.#park(waiter, own.binding, own.state, now);
+      const { reason, waitMs } = own.binding;
+      const isFull = this.#parking.sizeOf(own.state) >= waiter.lane.config.maxQueuedPerUser;
+      // Waiting longer than it may would end in the same refusal, later.
+      if (isFull || now + (waitMs ?? 0) > waiter.expiresAt)
+        this.#refuse(waiter, refusals.quotaRefusal(own.binding, waiter.lane.name));
+      else {
+        waiter.waitedFor ??= reason;
+        waiter.lane.queue.remove(waiter);
+        this.#parking.park(waiter, own.state, waitMs);
+      }
       return 'moved';
     }
-    const shortage = this.upstream.shortage(waiter.arrival.demand, waiter.lane.config.reserve, saved, now);
+    const shortage = this.upstream.shortage(waiter.arrival.demand, waiter.lane.config.reserve, 0, now);
     if (shortage !== undefined) return shortage;
     this.#admit(waiter, now);
     return 'moved';
   }
 
   #admit(waiter: Waiter, now: number): void {
-    const { lane, arrival } = waiter;
-    lane.queue.serve(waiter);
-    this.#lanes.served(lane, waiter.cost, now);
-    waiter.leave();
+    const { lane, arrival, waitedFor } = waiter;
+    const waitedMs = now - waiter.arrivedAt;
+    this.#predictor.learn(waiter, waitedMs, false, now);
+    const { epoch } = lane.queue;
+    // What it was thought to cost when it came may be long out of date.
+    const cost = this.upstream.costOf(arrival.demand);
+    lane.queue.serve(waiter, cost);
+    const isOwed = this.#lanes.served(lane, cost, now);
+    // Before it leaves: whoever is parked behind it sees the room that is left.
     arrival.ticket.commit();
     const flight = this.upstream.admit(arrival.demand, now);
-    waiter.resolve({
-      flight,
-      waitedMs: now - waiter.arrivedAt,
-      waitedFor: waiter.waitedFor,
-    });
-  }
-
-  /** Lets a smaller call pass `head`, out of the half of the input refill that is not put by for it. */
-  #backfill(head: Waiter, now: number): boolean {
-    if (this.#savings?.waiter !== head)
-      this.#savings = {
-        waiter: head,
-        since: now,
-        base: this.upstream.inputLevel(now),
-      };
-    const { since, base } = this.#savings;
-    const saved = Math.max(0, base + SAVING * this.upstream.inputRefill(now - since));
-    let tried = 0;
-    for (const lane of this.#lanes.turn(now)) {
-      for (const candidate of lane.queue.peekFlows(BACKFILL - tried)) {
-        tried++;
-        if (candidate === head || candidate.arrival.ticket.ready() !== undefined) continue;
-        const shortage = this.upstream.shortage(candidate.arrival.demand, lane.config.reserve, saved, now);
-        if (shortage !== undefined) continue;
-        this.#admit(candidate, now);
-        return true;
-      }
-    }
-    return false;
-  }
-
-  #park(waiter: Waiter, binding: Binding, state: QuotaState, now: number): void {
-    const { reason, waitMs } = binding;
-    if (now + (waitMs ?? 0) > waiter.expiresAt || state.parked.size >= waiter.lane.config.maxQueuedPerUser) {
-      // Waiting longer than it may would end in the same refusal, later.
-      this.#refuse(waiter, quotaRefusal(binding, waiter.lane.name));
-      return;
-    }
-    waiter.waitedFor ??= reason;
-    waiter.lane.queue.remove(waiter);
-    waiter.parkedAt = state;
-    state.parked.add(waiter.unpark);
-    this.#parked.add(waiter);
-    if (waitMs !== undefined) {
-      waiter.parkTimer = this.#alarms.set(now + Math.max(1, waitMs), waiter.unpark);
-    }
-  }
-
-  #leaveParking(waiter: Waiter): void {
-    if (!this.#parked.delete(waiter)) return;
-    waiter.parkedAt?.parked.delete(waiter.unpark);
-    waiter.parkedAt = undefined;
-    waiter.parkTimer?.cancel();
-    waiter.parkTimer = undefined;
-  }
-
-  #unpark(waiter: Waiter): void {
-    if (!this.#parked.has(waiter)) return;
-    this.#leaveParking(waiter);
-    this.#enqueue(waiter, true);
-    this.#pump();
+    flight.turn = { epoch, isOwed, cost };
+    waiter.leave();
+    // Who waited behind others waited for what they waited for.
+    const behind = waitedMs >= 1 ? this.#heldUpBy : undefined;
+    waiter.resolve({ flight, waitedMs, waitedFor: waitedFor ?? behind });
   }
 
   /** A call ended: what it really cost is put on its user's account, and its room is given to others. */
-  settled(lane: string, flowKey: string, costDelta: number): void {
-    this.#lanes.get(lane)?.queue.correct(flowKey, costDelta);
+  settled(name: string, flowKey: string, costDelta: number, { turn, demand }: Flight): void {
+    const lane = this.#lanes.get(name);
+    // One that went at once took no turn, and was charged nothing that could be put right.
+    if (lane !== undefined && turn !== undefined) {
+      const delta = costDelta + costOf(this.upstream, demand) - turn.cost;
+      this.#lanes.correct(lane, delta, turn.isOwed);
+      if (turn.epoch === lane.queue.epoch) lane.queue.correct(flowKey, delta);
+    }
     this.wake();
   }
 
   /** Refuses all that wait and all that come. */
   close(): void {
-    this.#closed = new UpstreamUnavailableError('the governor is closed', {
-      reason: 'closed',
-    });
-    const waiting: Waiter[] = [...this.#parked];
+    this.#closed = new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
+    const waiting = this.#parking.all();
     for (const { queue } of this.#lanes.all()) {
       for (let head = queue.peek(); head !== undefined; head = queue.peek()) {
         queue.remove(head);
@@ -446,29 +337,11 @@ export class Scheduler {
     return {
       ...this.upstream.snapshot(now),
       lanes: Object.fromEntries(lanes),
-      parked: this.#parked.size,
+      parked: this.#parking.size,
     };
   }
 }
 
 function costOf(upstream: UpstreamBucket, { chargesTokens, estimate }: Demand): number {
   return chargesTokens ? upstream.cost(estimate.inputTokens, estimate.outputTokens) : upstream.cost(0, 0);
-}
-
-/** The refusal that a quota's answer becomes. */
-export function quotaRefusal({ rule, reason, waitMs }: Binding, lane: string): QuotaExceededError {
-  const never = waitMs === Number.POSITIVE_INFINITY;
-  const text = never
-    ? `the call asks for more than quota "${rule.name}" ever allows`
-    : reason === 'concurrency'
-      ? `quota "${rule.name}" allows ${rule.concurrency} calls at once`
-      : `quota "${rule.name}" is used up`;
-  // With no time known, a slot is likely to be free soon: a second is what a client should at least wait.
-  const retryAfterMs = never ? undefined : (waitMs ?? 1_000);
-  return new QuotaExceededError(text, {
-    reason,
-    rule: rule.name,
-    lane,
-    retryAfterMs,
-  });
 }

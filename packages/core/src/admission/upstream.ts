@@ -1,23 +1,30 @@
 import type { BucketConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
-import type { Estimate, Estimator } from '../estimate/estimator.ts';
-import { type Bucket, boundAbove, fullBucket, levelAt, resize, take, waitFor } from './bucket.ts';
-import { Forecast, type Production } from './forecast.ts';
+import type { Estimator } from '../estimate/estimator.ts';
+import { Concurrency } from './concurrency.ts';
+import type { Demand, Flight, Shortage } from './flight.ts';
+import { Limit, type LimitSource } from './limit.ts';
+import { type OutputRule, type OutputRuleMaker, Projection } from './output-rule.ts';
 import { DIMENSIONS, type Dimension, type RateHeaders } from './rate-headers.ts';
 
-/**
- * Requests may reach the API closer together than they left: each bucket is kept this many milliseconds of
- * refill behind what has been sent. It is an offset of the level, paid once, not a loss of rate.
- */
-const ARRIVAL_JITTER_MS = 100;
-/** Token counts in headers are rounded to the nearest thousand. */
-const ROUNDING = 500;
-/** How often the forecast of running calls is made anew. */
-const REFORECAST_MS = 100;
+export type { Demand, Flight, Shortage } from './flight.ts';
+
+/** How often running calls are looked at again: what they have produced is charged, and the rest of each thought over. */
+const REFRESH_MS = 200;
+/** The shortest pause that is taken for a word on how fast usage grows. */
+const LEAST_RAMP_MS = 500;
 /** With no limit known, one request a second goes out until a response tells the limits. */
 const PROBE = { limit: 60, burst: 1 / 60 };
 /** Calls are looked at again at least this much later: a forecast that moves would spin the timer. */
 const RECHECK_MS = 15;
+/** An API that has not told by then what it charges a call for input has charged what it estimates, which we can no better. */
+const HOLD_MS = 3_000;
+/** Standard deviation of the guess of what a JSON answer has produced, as a share of it: paces differ by about as much. */
+const GUESS = 0.2;
+/** Of its pooled standard deviation: what is kept free for it. */
+const GUESS_MARGIN = 1.5;
+/** A bucket that shows no more than this in a refusal is the one that refused. */
+const EMPTY: Record<Dimension, number> = { requests: 0, inputTokens: 1_000, outputTokens: 500 };
 
 const REASON: Record<Dimension, Reason> = {
   requests: 'requests_per_minute',
@@ -25,40 +32,7 @@ const REASON: Record<Dimension, Reason> = {
   outputTokens: 'output_tokens_per_minute',
 };
 
-/** What a call asks of an upstream bucket. */
-export interface Demand {
-  readonly estimate: Estimate;
-  /** Whether the call charges tokens at all: counting tokens takes a request and nothing else. */
-  readonly chargesTokens: boolean;
-  readonly isStreaming: boolean;
-}
-
-/** What stands in the way of a call, and for how long. */
-export interface Shortage {
-  readonly reason: Reason;
-  /** Milliseconds until it is worth another look; absent where an event must come first. */
-  readonly waitMs: number | undefined;
-}
-
-/** A call that has been admitted and is not settled. Owned by its lease; changed by the bucket alone. */
-export interface Flight {
-  readonly demand: Demand;
-  readonly startedAt: number;
-  inputCharged: number;
-  outputCharged: number;
-  /** Tokens that the stream has shown; a JSON answer shows none until its end. */
-  produced: number;
-  firstTokenAt: number | undefined;
-  production: Production;
-}
-
-interface Limit {
-  bucket: Bucket;
-  perMinute: number;
-  source: 'configured' | 'learned' | 'probe';
-}
-
-/** One bucket of an account, as the API is believed to keep it. */
+/** One bucket of an account, as the API is believed to keep it: three limits that admit together or not at all. */
 export class UpstreamBucket {
   readonly name: string;
   readonly account: string;
@@ -66,9 +40,18 @@ export class UpstreamBucket {
   readonly #estimator: Estimator;
   readonly #limits = new Map<Dimension, Limit>();
   readonly #flights = new Set<Flight>();
-  readonly #forecast = new Forecast();
-  #forecastAt = Number.NEGATIVE_INFINITY;
+  readonly #output: OutputRule;
+  readonly #concurrency: Concurrency;
+  /** Of the level of output, for what JSON answers may have produced more or less than was guessed. */
+  #guessVariance = 0;
+  #refreshedAt = Number.NEGATIVE_INFINITY;
   #pausedUntil = Number.NEGATIVE_INFINITY;
+  /** Dimensions that were empty in the last refusal. */
+  #culprits: readonly Dimension[] = [];
+  #refusedAt = Number.NEGATIVE_INFINITY;
+  /** The last refusal came with plenty left of everything. */
+  #isRamp = false;
+  #slowedAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     account: string,
@@ -76,16 +59,19 @@ export class UpstreamBucket {
     config: Partial<BucketConfig>,
     estimator: Estimator,
     now: number,
+    makeRule: OutputRuleMaker = (of) => new Projection(of),
   ) {
     this.account = account;
     this.name = name;
     this.#config = config;
     this.#estimator = estimator;
+    this.#output = makeRule(estimator);
+    this.#concurrency = new Concurrency(config.concurrency);
     for (const dimension of DIMENSIONS) {
       const perMinute = this.#configured(dimension);
-      if (perMinute !== undefined) this.#set(dimension, perMinute, 'configured', this.#burst, now);
+      if (perMinute !== undefined) this.#open(dimension, perMinute, 'configured', config.burst, now);
     }
-    if (this.#limits.size === 0) this.#set('requests', PROBE.limit, 'probe', PROBE.burst, now);
+    if (this.#limits.size === 0) this.#open('requests', PROBE.limit, 'probe', PROBE.burst, now);
   }
 
   get active(): number {
@@ -96,8 +82,15 @@ export class UpstreamBucket {
     return this.#pausedUntil;
   }
 
-  get #burst(): number {
-    return this.#config.burst ?? 0.1;
+  /** Share of the scarcest limit that is ours to use: others may take the rest. */
+  get share(): number {
+    let share = 1;
+    for (const limit of this.#limits.values()) share = Math.min(share, limit.refillPerMs / limit.ratePerMs);
+    return Math.max(0.05, share);
+  }
+
+  get #isRealtime(): boolean {
+    return this.#config.outputCharging !== 'reserve-max';
   }
 
   /**
@@ -106,30 +99,31 @@ export class UpstreamBucket {
    * on as a learned one until a response says otherwise.
    */
   configure(config: Partial<BucketConfig>, now: number): void {
-    this.#reforecast(now);
-    const wasRealtime = this.#config.outputCharging !== 'reserve-max';
+    this.#refresh(now);
+    const wasRealtime = this.#isRealtime;
     this.#config = config;
+    this.#concurrency.configure(config.concurrency);
     for (const dimension of DIMENSIONS) {
       const known = this.#limits.get(dimension);
-      const perMinute = this.#configured(dimension);
-      if (perMinute !== undefined) {
-        if (known?.source === 'probe') this.#limits.delete(dimension);
-        this.#set(dimension, perMinute, 'configured', this.#burst, now);
-      } else if (known !== undefined && known.source !== 'probe')
-        this.#set(dimension, known.perMinute, 'learned', this.#burst, now);
+      const perMinute = this.#configured(dimension) ?? known?.perMinute;
+      if (perMinute === undefined) continue;
+      if (known !== undefined && known.source !== 'probe') known.resize(perMinute, config.burst, now);
+      else if (this.#configured(dimension) !== undefined)
+        this.#open(dimension, perMinute, 'configured', config.burst, now);
     }
-    if (this.#limits.size > 1 && this.#limits.get('requests')?.source === 'probe') this.#limits.delete('requests');
-    if (wasRealtime && config.outputCharging === 'reserve-max') this.#chargeInAdvance(now);
-    this.#forecastAt = Number.NEGATIVE_INFINITY;
+    if (this.#limits.size > 1 && this.#limits.get('requests')?.source === 'probe')
+      this.#limits.delete('requests');
+    if (wasRealtime && !this.#isRealtime) this.#chargeInAdvance(now);
+    this.#refreshedAt = Number.NEGATIVE_INFINITY;
   }
 
   /** The switch to charging in advance: what runs is charged its ceiling, as if it had started so. */
   #chargeInAdvance(now: number): void {
-    this.#forecast.clear();
     for (const flight of this.#flights) {
       if (!flight.demand.chargesTokens) continue;
+      this.#output.ended(flight, now);
       const ceiling = flight.demand.estimate.maxOutputTokens;
-      this.#take('outputTokens', ceiling - flight.outputCharged, now);
+      this.#limits.get('outputTokens')?.take(ceiling - flight.outputCharged, now);
       flight.outputCharged = ceiling;
     }
   }
@@ -141,31 +135,39 @@ export class UpstreamBucket {
       : this.#config.outputTokensPerMinute;
   }
 
-  #set(dimension: Dimension, perMinute: number, source: Limit['source'], burst: number, now: number): void {
-    const rate = perMinute / 60_000;
-    const capacity = perMinute * burst + rate * ARRIVAL_JITTER_MS;
-    const known = this.#limits.get(dimension);
-    const bucket = known ? resize(known.bucket, capacity, rate, now) : fullBucket(capacity, rate, now);
-    this.#limits.set(dimension, { bucket, perMinute, source });
+  #open(
+    dimension: Dimension,
+    perMinute: number,
+    source: LimitSource,
+    burst: number | undefined,
+    now: number,
+  ): Limit {
+    const limit = new Limit(dimension, perMinute, source, burst, now);
+    this.#limits.set(dimension, limit);
+    return limit;
   }
 
   /** Milliseconds of the scarcest dimension that one request with these tokens takes: the measure of fair sharing. */
   cost(inputTokens: number, outputTokens: number): number {
     const amounts = { requests: 1, inputTokens, outputTokens };
     let cost = 0;
-    for (const [dimension, { bucket }] of this.#limits)
-      cost = Math.max(cost, amounts[dimension] / bucket.ratePerMs);
+    for (const limit of this.#limits.values())
+      cost = Math.max(cost, amounts[limit.dimension] / limit.ratePerMs);
     // With nothing limited, calls still share by count.
     return cost > 0 ? cost : 1;
   }
 
+  /** The same for a call, with its output as it would be estimated now. */
+  costOf({ chargesTokens, estimate }: Demand): number {
+    if (!chargesTokens) return this.cost(0, 0);
+    return this.cost(estimate.inputTokens, this.#estimator.rest(estimate.key, 0).mean);
+  }
+
   /** The dimension and limit that a demand is above of, whatever the wait: such a call can never be admitted. */
   tooLarge(demand: Demand): { dimension: Dimension; limit: number } | undefined {
-    for (const [dimension, { perMinute }] of this.#limits) {
-      if (dimension === 'inputTokens' && amountOf(demand, dimension) > perMinute)
-        return { dimension, limit: perMinute };
-    }
-    return undefined;
+    const limit = this.#limits.get('inputTokens');
+    if (limit === undefined || amountOf(demand, 'inputTokens') <= limit.perMinute) return undefined;
+    return { dimension: 'inputTokens', limit: limit.perMinute };
   }
 
   /**
@@ -174,52 +176,36 @@ export class UpstreamBucket {
    */
   shortage(demand: Demand, reserve: number, saved: number, now: number): Shortage | undefined {
     if (now < this.#pausedUntil) return { reason: 'upstream_paused', waitMs: this.#pausedUntil - now };
-    const { concurrency } = this.#config;
-    if (concurrency !== undefined && this.#flights.size >= concurrency)
-      return { reason: 'concurrency', waitMs: undefined };
+    if (!this.#concurrency.hasRoom(this.#flights.size)) return { reason: 'concurrency', waitMs: undefined };
     let worst: Shortage | undefined;
-    for (const [dimension, limit] of this.#limits) {
-      const held = limit.bucket.capacity * reserve + (dimension === 'inputTokens' ? saved : 0);
-      const found =
-        dimension === 'outputTokens' && this.#config.outputCharging !== 'reserve-max'
-          ? this.#outputShortage(limit, demand, held, now)
-          : this.#limitShortage(
-              dimension,
-              amountOf(demand, dimension, this.#config.outputCharging),
-              held,
-              now,
-            );
-      if (found !== undefined && (worst?.waitMs ?? -1) < (found.waitMs ?? Number.POSITIVE_INFINITY))
-        worst = found;
+    for (const limit of this.#limits.values()) {
+      const { dimension } = limit;
+      const reserved = limit.capacity * reserve + (dimension === 'inputTokens' ? saved : 0);
+      const waitMs =
+        dimension === 'outputTokens' && this.#isRealtime
+          ? this.#outputWait(limit, demand, reserved, now)
+          : this.#amountWait(limit, amountOf(demand, dimension), reserved, now);
+      if (waitMs > 0 && waitMs > (worst?.waitMs ?? 0)) worst = { reason: REASON[dimension], waitMs };
     }
     return worst;
   }
 
-  #limitShortage(dimension: Dimension, amount: number, held: number, now: number): Shortage | undefined {
-    const limit = this.#limits.get(dimension);
-    if (limit === undefined || amount <= 0) return undefined;
-    const behind = limit.bucket.ratePerMs * ARRIVAL_JITTER_MS;
-    // A call deeper than what its lane may draw on waits until all of that is there.
-    const needed = Math.min(amount + behind, limit.bucket.capacity - held);
-    const waitMs = waitFor(limit.bucket, needed, held, now);
-    return waitMs <= 0 ? undefined : { reason: REASON[dimension], waitMs };
+  #amountWait(limit: Limit, amount: number, reserved: number, now: number): number {
+    return amount <= 0 ? 0 : limit.waitMs(amount, reserved, now);
   }
 
-  #outputShortage(limit: Limit, demand: Demand, held: number, now: number): Shortage | undefined {
-    if (!demand.chargesTokens) return undefined;
-    this.#reforecast(now);
-    const { bucket } = limit;
-    const behind = bucket.ratePerMs * ARRIVAL_JITTER_MS;
-    const level = levelAt(bucket, now) - held;
-    const next = this.#produce(demand, 0);
-    const missing = behind - this.#forecast.lowest(level, bucket.capacity - held, bucket.ratePerMs, next);
+  #outputWait(limit: Limit, demand: Demand, reserved: number, now: number): number {
+    if (!demand.chargesTokens) return 0;
+    this.#refresh(now);
+    const unsure = GUESS_MARGIN * Math.sqrt(this.#guessVariance);
+    const level = limit.available(now) - reserved - limit.behind - limit.visible - unsure;
+    const capacity = limit.capacity - reserved - limit.visible - unsure;
+    const missing = this.#output.missing(demand, level, capacity, limit.refillPerMs, now);
     // An idle bucket takes any call: one that is longer than the bucket is deep goes into debt.
-    const isIdle = this.#flights.size === 0 && level >= bucket.capacity - held - 1;
-    if (missing <= 0 || isIdle) return undefined;
-    return {
-      reason: 'output_tokens_per_minute',
-      waitMs: Math.max(RECHECK_MS, missing / bucket.ratePerMs),
-    };
+    const isIdle = this.#flights.size === 0 && level >= capacity - 1;
+    if (missing <= 0 || isIdle) return 0;
+    limit.grow(now);
+    return Math.max(RECHECK_MS, missing / limit.refillPerMs);
   }
 
   /** Takes what a call asks for. The caller has seen that nothing is short. */
@@ -227,20 +213,25 @@ export class UpstreamBucket {
     const flight: Flight = {
       demand,
       startedAt: now,
+      inputHeld: 0,
       inputCharged: 0,
       outputCharged: 0,
       produced: 0,
       firstTokenAt: undefined,
-      production: this.#produce(demand, 0),
+      turn: undefined,
     };
-    this.#take('requests', 1, now);
+    this.#limits.get('requests')?.send(1, 0, now);
     if (demand.chargesTokens) {
-      flight.inputCharged = demand.estimate.inputTokens;
-      this.#take('inputTokens', flight.inputCharged, now);
-      if (this.#config.outputCharging === 'reserve-max') {
+      const { inputTokens, leastInputTokens } = demand.estimate;
+      // What is as good as certain is charged, as the API charges it; what is not is held.
+      flight.inputCharged = Math.min(leastInputTokens, inputTokens);
+      flight.inputHeld = inputTokens - flight.inputCharged;
+      this.#limits.get('inputTokens')?.send(flight.inputCharged, flight.inputHeld, now);
+      if (this.#isRealtime) this.#output.started(flight, now);
+      else {
         flight.outputCharged = demand.estimate.maxOutputTokens;
-        this.#take('outputTokens', flight.outputCharged, now);
-      } else this.#forecast.add(flight.production);
+        this.#limits.get('outputTokens')?.send(flight.outputCharged, 0, now);
+      }
     }
     this.#flights.add(flight);
     return flight;
@@ -248,8 +239,11 @@ export class UpstreamBucket {
 
   /** The API has told the input that it charges. */
   inputKnown(flight: Flight, tokens: number, now: number): void {
-    this.#take('inputTokens', tokens - flight.inputCharged, now);
+    const limit = this.#limits.get('inputTokens');
+    limit?.take(tokens - flight.inputCharged, now);
+    limit?.release(flight.inputHeld, now);
     flight.inputCharged = tokens;
+    flight.inputHeld = 0;
   }
 
   /** The stream has shown `produced` tokens in all. */
@@ -265,28 +259,42 @@ export class UpstreamBucket {
     now: number,
   ): void {
     if (!this.#flights.delete(flight)) return;
-    if (truth.requests === 0) this.#take('requests', -1, now);
+    this.#concurrency.ended(flight.startedAt, this.#flights.size, now);
+    if (truth.requests === 0) this.#limits.get('requests')?.take(-1, now);
     if (!flight.demand.chargesTokens) return;
     this.inputKnown(flight, truth.inputTokens, now);
-    this.#take('outputTokens', truth.outputTokens - flight.outputCharged, now);
-    if (this.#config.outputCharging !== 'reserve-max') this.#forecast.remove(flight.production);
-  }
-
-  #take(dimension: Dimension, amount: number, now: number): void {
-    const limit = this.#limits.get(dimension);
-    if (limit !== undefined && amount !== 0) limit.bucket = take(limit.bucket, amount, now);
+    this.#limits.get('outputTokens')?.take(truth.outputTokens - flight.outputCharged, now);
+    if (this.#isRealtime) this.#output.ended(flight, now);
   }
 
   /** Everybody waits until `until`. A later word never shortens an earlier one. */
   pause(until: number): void {
     this.#pausedUntil = Math.max(this.#pausedUntil, until);
+    // What waits then goes at the pace of the refill, and not all at once.
+    for (const dimension of this.#culprits) this.#limits.get(dimension)?.emptyUntil(until, this.#refusedAt);
+    this.#culprits = [];
+    // A pause too short to be meant for a rate of growth slows nothing down.
+    const isRamp = this.#isRamp && until - this.#refusedAt >= LEAST_RAMP_MS;
+    this.#isRamp = false;
+    if (!isRamp) return;
+    this.#slowedAt = until;
+    this.#limits.get('requests')?.slow(until, this.#refusedAt);
   }
 
-  /**
-   * What a response says of the bucket; `isAnswer` where it is no error. Its `remaining` is an upper bound of the level as it was when the response
-   * left, and we may be behind: so the level is lowered to it and never raised.
-   */
+  /** An operator knows better than the last refusal. */
+  endPause(): void {
+    this.#pausedUntil = Number.NEGATIVE_INFINITY;
+  }
+
+  /** The API was overloaded, or did not answer in time: fewer calls at once for a while. */
+  overloaded(startedAt: number, now: number): void {
+    this.#concurrency.overloaded(startedAt, this.#flights.size, now);
+  }
+
+  /** What a response says of the bucket; `isAnswer` where it is no error. See limit.ts for how it is taken. */
   merge(headers: RateHeaders, isAnswer: boolean, sentAt: number, now: number): void {
+    this.#refresh(now);
+    if (!isAnswer) this.#refused(headers, sentAt, now);
     for (const dimension of DIMENSIONS) {
       const headroom = headers[dimension];
       const known = this.#limits.get(dimension);
@@ -295,107 +303,117 @@ export class UpstreamBucket {
         if (isAnswer && known?.source === 'probe') this.#limits.delete(dimension);
         continue;
       }
-      const perMinute = Math.min(headroom.limit, this.#configured(dimension) ?? Number.POSITIVE_INFINITY);
-      if (known?.perMinute !== perMinute || known.source === 'probe') {
-        if (known?.source === 'probe') this.#limits.delete(dimension);
-        this.#set(
-          dimension,
-          perMinute,
-          this.#configured(dimension) === undefined ? 'learned' : 'configured',
-          this.#burst,
-          now,
-        );
-      }
-      const limit = this.#limits.get(dimension);
-      if (limit === undefined) continue;
-      const rounding = dimension === 'requests' ? 0 : ROUNDING;
-      const sinceSent = limit.bucket.ratePerMs * (now - sentAt + ARRIVAL_JITTER_MS);
-      const bound = headroom.remaining + rounding + sinceSent + this.#unsettled(dimension, now);
-      limit.bucket = boundAbove(limit.bucket, bound, now);
+      const limit = this.#learnLimit(dimension, headroom.limit, known, now);
+      limit.observe(headroom.remaining, sentAt, this.#unsure(dimension), now);
     }
   }
 
-  /** What running calls may have been charged upstream and not here. */
-  #unsettled(dimension: Dimension, now: number): number {
+  #learnLimit(dimension: Dimension, told: number, known: Limit | undefined, now: number): Limit {
+    const configured = this.#configured(dimension);
+    const perMinute = Math.min(told, configured ?? Number.POSITIVE_INFINITY);
+    if (known === undefined || known.source === 'probe') {
+      const limit = this.#open(dimension, perMinute, 'learned', this.#config.burst, now);
+      for (const flight of this.#flights) {
+        if (dimension === 'requests') limit.send(1, 0, now);
+        else if (dimension === 'inputTokens') limit.send(flight.inputCharged, flight.inputHeld, now);
+      }
+      return limit;
+    }
+    if (known.perMinute !== perMinute) known.resize(perMinute, this.#config.burst, now);
+    return known;
+  }
+
+  #refused(headers: RateHeaders, sentAt: number, now: number): void {
+    const culprits = DIMENSIONS.filter((dimension) => {
+      const headroom = headers[dimension];
+      return headroom !== undefined && headroom.remaining <= EMPTY[dimension];
+    });
+    // An error that says nothing of limits is none of them.
+    if (culprits.length === 0 && Object.keys(headers).length === 0) return;
+    this.#culprits = culprits;
+    this.#refusedAt = now;
+    for (const dimension of culprits) this.#limits.get(dimension)?.refused(sentAt, now);
+    // One of a volley that was sent before the first was known slows nothing down again.
+    this.#isRamp =
+      sentAt > this.#slowedAt &&
+      [...this.#limits.values()].every(({ dimension, capacity }) => {
+        const remaining = headers[dimension]?.remaining;
+        return remaining !== undefined && remaining > capacity / 2;
+      });
+  }
+
+  /** Tokens that may have been charged upstream and not here, or the other way round. */
+  #unsure(dimension: Dimension): number {
     if (dimension !== 'outputTokens') return 0;
-    this.#reforecast(now);
-    let sum = 0;
-    // A JSON answer may have come on twice as fast as we think.
-    for (const flight of this.#flights) if (!flight.demand.isStreaming) sum += flight.outputCharged;
-    return sum;
+    return 2 * Math.sqrt(this.#guessVariance);
   }
 
-  #produce(demand: Demand, produced: number, delayMs?: number): Production {
-    const { key } = demand.estimate;
-    const pace = this.#estimator.pace(key.modelClass);
-    return {
-      ...this.#estimator.rest(key, produced),
-      delayMs: delayMs ?? pace.firstTokenMs,
-      tokensPerMs: pace.tokensPerSecond / 1000,
-    };
-  }
-
-  /** Charges what running calls have produced since the last look, and forecasts the rest of each. */
-  #reforecast(now: number): void {
-    if (now - this.#forecastAt < REFORECAST_MS || this.#config.outputCharging === 'reserve-max') return;
-    this.#forecastAt = now;
-    this.#forecast.clear();
+  /** Charges what running calls have produced since the last look, and has the rest of each thought over. */
+  #refresh(now: number): void {
+    if (now - this.#refreshedAt < REFRESH_MS) return;
+    this.#refreshedAt = now;
+    const output = this.#limits.get('outputTokens');
+    const input = this.#limits.get('inputTokens');
+    let produced = 0;
+    this.#guessVariance = 0;
     for (const flight of this.#flights) {
       if (!flight.demand.chargesTokens) continue;
-      const pace = this.#estimator.pace(flight.demand.estimate.key.modelClass);
-      const firstTokenIn = flight.startedAt + pace.firstTokenMs - now;
-      if (!flight.demand.isStreaming) {
-        const soFar = Math.max(0, -firstTokenIn) * (pace.tokensPerSecond / 1000);
-        flight.produced = Math.max(flight.produced, Math.min(soFar, flight.demand.estimate.maxOutputTokens));
+      if (flight.inputHeld > 0 && now - flight.startedAt > HOLD_MS) {
+        input?.take(flight.inputHeld, now);
+        input?.release(flight.inputHeld, now);
+        flight.inputCharged += flight.inputHeld;
+        flight.inputHeld = 0;
       }
-      this.#take('outputTokens', flight.produced - flight.outputCharged, now);
-      flight.outputCharged = flight.produced;
-      const delay = flight.produced > 0 ? 0 : Math.max(0, firstTokenIn);
-      flight.production = this.#produce(flight.demand, flight.produced, delay);
-      this.#forecast.add(flight.production);
+      if (!this.#isRealtime) continue;
+      if (!flight.demand.isStreaming) this.#guess(flight, now);
+      if (flight.produced > flight.outputCharged) {
+        produced += flight.produced - flight.outputCharged;
+        flight.outputCharged = flight.produced;
+        this.#estimator.running(flight.demand.estimate.key, flight.produced);
+      }
     }
+    if (!this.#isRealtime) return;
+    output?.take(produced, now);
+    this.#output.refresh(this.#flights, now);
+  }
+
+  /** A JSON answer shows nothing until its end: it is taken to come on at the usual pace. */
+  #guess(flight: Flight, now: number): void {
+    const pace = this.#estimator.pace(flight.demand.estimate.key.modelClass);
+    const ms = now - flight.startedAt - pace.firstTokenMs;
+    const soFar = Math.max(0, ms) * (pace.tokensPerSecond / 1000);
+    flight.produced = Math.max(flight.produced, Math.min(soFar, flight.demand.estimate.maxOutputTokens));
+    this.#guessVariance += (GUESS * flight.produced) ** 2;
   }
 
   /** Input tokens that can be taken now. */
   inputLevel(now: number): number {
-    const limit = this.#limits.get('inputTokens');
-    return limit === undefined ? 0 : levelAt(limit.bucket, now);
+    return this.#limits.get('inputTokens')?.available(now) ?? 0;
   }
 
   /** Input tokens that come back in `ms`. */
   inputRefill(ms: number): number {
-    return (this.#limits.get('inputTokens')?.bucket.ratePerMs ?? 0) * ms;
+    return (this.#limits.get('inputTokens')?.refillPerMs ?? 0) * ms;
   }
 
   /** Levels and limits as plain JSON. */
   snapshot(now: number) {
-    this.#reforecast(now);
-    const limits = [...this.#limits].map(([dimension, { bucket, perMinute, source }]) => {
-      const behind = bucket.ratePerMs * ARRIVAL_JITTER_MS;
-      return [
-        dimension,
-        {
-          perMinute,
-          source,
-          capacity: Math.round(bucket.capacity - behind),
-          level: Math.round(levelAt(bucket, now) - behind),
-        },
-      ] as const;
-    });
+    this.#refresh(now);
+    const limits = [...this.#limits].map(([dimension, limit]) => [dimension, limit.snapshot(now)] as const);
     return {
       account: this.account,
       name: this.name,
       limits: Object.fromEntries(limits),
       active: this.#flights.size,
-      expectedOutputTokens: Math.round(this.#forecast.pending),
+      concurrency: this.#concurrency.limit,
+      expectedOutputTokens: Math.round(this.#output.pending),
       pausedForMs: Math.max(0, Math.round(this.#pausedUntil - now)),
     };
   }
 }
 
-function amountOf(demand: Demand, dimension: Dimension, charging?: BucketConfig['outputCharging']): number {
+function amountOf(demand: Demand, dimension: Dimension): number {
   if (dimension === 'requests') return 1;
   if (!demand.chargesTokens) return 0;
-  if (dimension === 'inputTokens') return demand.estimate.inputTokens;
-  return charging === 'reserve-max' ? demand.estimate.maxOutputTokens : demand.estimate.outputTokens;
+  return dimension === 'inputTokens' ? demand.estimate.inputTokens : demand.estimate.maxOutputTokens;
 }

@@ -11,6 +11,7 @@ import { doorFor } from './door.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import { passGate, refuse } from './gate.ts';
 import type { Parts } from './parts.ts';
+import { relieve } from './pressure.ts';
 import { nextAttempt } from './retry.ts';
 import { type Failure, send } from './send.ts';
 import { sleep } from './signals.ts';
@@ -62,7 +63,7 @@ async function governCall(
   story.admissionStarted(1);
   let plan: Plan;
   try {
-    plan = await decide(parts, rules, call, request, startedAt);
+    plan = relieve(parts, account, call, await decide(parts, rules, call, request, startedAt));
     story.planned(plan);
   } catch (error) {
     refuse(parts, story, error, startedAt);
@@ -91,7 +92,16 @@ async function governCall(
     let closed = door.look();
     let granted: Granted | undefined;
     if (closed === undefined) {
-      granted = await passGate(parts, { plan, call, account, deadlineAt, signals, attempt, isCounted, story });
+      granted = await passGate(parts, {
+        plan,
+        call,
+        account,
+        deadlineAt,
+        signals,
+        attempt,
+        isCounted,
+        story,
+      });
       closed = door.enter();
     }
     if (closed !== undefined) {

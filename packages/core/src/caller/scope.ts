@@ -17,28 +17,58 @@ export interface ResolvedCaller extends Caller {
 }
 
 export interface ScopeOptions {
-  /** Ends the scope's calls. */
-  readonly signal?: AbortSignal;
+  /** Ends the scope's calls; asked for with the first of them. */
+  readonly signal?: () => AbortSignal;
   /** What the scope can be found by again, where its context was lost. */
   readonly keys?: readonly object[];
   readonly onStanding?: ResolvedCaller['onStanding'];
+}
+
+/**
+ * Where an object keeps the last scope that was opened for it. A property and no WeakMap: the entries of one survive
+ * every scavenge, and cost a request more than all the rest of its scope.
+ */
+const SCOPE = Symbol('headgate.scope');
+
+interface Keyed {
+  [SCOPE]?: Scope;
+}
+
+/** The last scope opened for `key`, of whichever governor; those before it follow by `before`. */
+export function lastScopeOf(key: object): Scope | undefined {
+  return (key as Keyed)[SCOPE];
 }
 
 /** One `run`, or one HTTP request. */
 export class Scope {
   /** The trace in which the scope was opened: a lost context has lost that too. */
   readonly context: Context = context.active();
+  readonly owner: Scopes;
+  /** The one that its keys led to before, of whichever governor. */
+  readonly before: Scope | undefined;
   readonly #source: CallerSource;
   readonly #parent: Scope | undefined;
   readonly #enteredAt: number;
   readonly #options: ScopeOptions;
   #resolved: ResolvedCaller | Promise<ResolvedCaller> | undefined;
 
-  constructor(source: CallerSource, enteredAt: number, parent: Scope | undefined, options: ScopeOptions) {
+  constructor(
+    owner: Scopes,
+    source: CallerSource,
+    enteredAt: number,
+    parent: Scope | undefined,
+    options: ScopeOptions,
+  ) {
+    this.owner = owner;
+    this.before = options.keys?.[0] === undefined ? undefined : lastScopeOf(options.keys[0]);
     this.#source = source;
     this.#parent = parent;
     this.#enteredAt = enteredAt;
     this.#options = options;
+  }
+
+  get keys(): readonly object[] {
+    return this.#options.keys ?? [];
   }
 
   /**
@@ -72,7 +102,7 @@ export class Scope {
       outer?.deadlineAt,
       own.deadlineMs === undefined ? undefined : this.#enteredAt + own.deadlineMs,
     ].filter((at) => at !== undefined);
-    const signals = [...(outer?.signals ?? []), this.#options.signal, own.signal].filter(
+    const signals = [...(outer?.signals ?? []), this.#options.signal?.(), own.signal].filter(
       (signal) => signal !== undefined,
     );
     const ceilings = [outer?.maxTokens, own.maxTokens].filter((ceiling) => ceiling !== undefined);
@@ -93,7 +123,6 @@ export class Scope {
 export class Scopes {
   readonly #clock: Clock;
   readonly #storage = new AsyncLocalStorage<Scope>();
-  readonly #byKey = new WeakMap<object, Scope>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -104,8 +133,8 @@ export class Scopes {
   }
 
   open(source: CallerSource, options: ScopeOptions = {}): Scope {
-    const scope = new Scope(source, this.#clock.now(), this.current(), options);
-    for (const key of options.keys ?? []) this.#byKey.set(key, scope);
+    const scope = new Scope(this, source, this.#clock.now(), this.current(), options);
+    for (const key of scope.keys) (key as Keyed)[SCOPE] = scope;
     return scope;
   }
 
@@ -115,7 +144,9 @@ export class Scopes {
 
   /** The scope opened for `key`, as for a framework's request object. */
   of(key: object): Scope | undefined {
-    return this.#byKey.get(key);
+    let scope = lastScopeOf(key);
+    while (scope !== undefined && scope.owner !== this) scope = scope.before;
+    return scope;
   }
 
   /** Runs `fn` in the scope opened for `key`, and in its trace where none is active; as it is where there is no such scope. */

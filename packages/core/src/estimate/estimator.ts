@@ -2,7 +2,7 @@ import type { Model } from '../policy/models.ts';
 import type { Call } from '../request/read.ts';
 import { countTokens, readFeatures } from './input.ts';
 import { Lengths, type Rest, type RestCurve } from './lengths.ts';
-import { cover, learnRatio, type Ratio, UNKNOWN_RATIO } from './ratio.ts';
+import { cover, learnRatio, least, type Ratio, UNKNOWN_RATIO } from './ratio.ts';
 
 /** Before and after: what is learned from, and for whom. */
 export interface EstimateKey {
@@ -18,6 +18,8 @@ export interface Estimate {
   readonly rawInputTokens: number;
   /** Input tokens to ask for: corrected, and enough for about nine calls in ten. */
   readonly inputTokens: number;
+  /** Input tokens that it takes at the least, in about nine calls of ten. */
+  readonly leastInputTokens: number;
   /** Output tokens expected. */
   readonly outputTokens: number;
   /** The ceiling of output, `max_tokens`. */
@@ -44,6 +46,10 @@ export class Estimator {
   readonly #ratios = new Map<string, Ratio>();
   readonly #lengths = new Map<string, Lengths>();
   readonly #paces = new Map<string, Pace>();
+  /** How far each running answer has been counted. */
+  readonly #counted = new WeakMap<EstimateKey, number>();
+  /** Running calls are looked up several times a second. */
+  readonly #names = new WeakMap<EstimateKey, string>();
 
   estimate(call: Call, model: Model | undefined, purpose: string, maxTokens: number | undefined): Estimate {
     const modelClass = model?.class ?? 'unknown';
@@ -58,6 +64,7 @@ export class Estimator {
     return {
       rawInputTokens: raw,
       inputTokens: Math.ceil(raw * cover(ratio)),
+      leastInputTokens: Math.floor(raw * least(ratio)),
       outputTokens: Math.ceil(this.rest(key, 0).mean),
       maxOutputTokens: key.maxTokens,
       key,
@@ -80,10 +87,19 @@ export class Estimator {
   }
 
   #lengthsOf(key: EstimateKey): Lengths {
-    const own = this.#lengths.get(lengthKey(key));
+    const own = this.#lengths.get(this.#nameOf(key));
     if (own !== undefined && own.samples >= 8) return own;
     // A purpose not seen yet is taken to answer like the others of its models.
     return this.#lengths.get(classKey(key)) ?? EMPTY;
+  }
+
+  #nameOf(key: EstimateKey): string {
+    let name = this.#names.get(key);
+    if (name === undefined) {
+      name = lengthKey(key);
+      this.#names.set(key, name);
+    }
+    return name;
   }
 
   pace(modelClass: string): Pace {
@@ -97,11 +113,26 @@ export class Estimator {
   }
 
   learnOutput(key: EstimateKey, tokens: number): void {
-    for (const name of [lengthKey(key), classKey(key)]) {
+    const counted = this.#counted.get(key) ?? 0;
+    this.#counted.delete(key);
+    for (const lengths of this.#learning(key)) lengths.learn(tokens, counted);
+  }
+
+  /** A running answer has come to `tokens`. */
+  running(key: EstimateKey, tokens: number): void {
+    const counted = this.#counted.get(key) ?? 0;
+    // Bins are a quarter wider each: there is nothing to tell for every few tokens.
+    if (tokens < counted * 1.1 + 1) return;
+    this.#counted.set(key, tokens);
+    for (const lengths of this.#learning(key)) lengths.running(counted, tokens);
+  }
+
+  #learning(key: EstimateKey): Lengths[] {
+    return [this.#nameOf(key), classKey(key)].map((name) => {
       const lengths = this.#lengths.get(name) ?? new Lengths();
-      lengths.learn(tokens);
       remember(this.#lengths, name, lengths);
-    }
+      return lengths;
+    });
   }
 
   learnFirstToken(modelClass: string, ms: number): void {
@@ -117,7 +148,8 @@ export class Estimator {
     const pace = this.pace(modelClass);
     remember(this.#paces, modelClass, {
       ...pace,
-      tokensPerSecond: blend(pace.tokensPerSecond, tokensPerSecond),
+      // Times add up and speeds do not: the mean of times is not carried off by a short answer that came in one piece.
+      tokensPerSecond: 1 / blend(1 / pace.tokensPerSecond, 1 / tokensPerSecond),
     });
   }
 }

@@ -8,6 +8,10 @@
  * 2∫(y−p)S(y) over S(p). Both follow from two running integrals of S, so that a look costs the same whatever was
  * learned. They matter more than the rest alone: how much a call takes in the next second is nearly certain, even where
  * nobody knows when it will end.
+ *
+ * S is estimated as survival is (Kaplan and Meier): for each bin, the share of those that left it which left it by ending
+ * there. A running call counts each time that it leaves a bin for the next, as it happens. Without that the first minute of a
+ * process, and every time that answers grow longer, would be judged by the short answers alone, which end first.
  */
 const BINS = 48;
 /** Bin i holds lengths up to 2^((i+1)/3): 48 bins reach 65,536 tokens. */
@@ -28,6 +32,10 @@ const EDGES = Float64Array.from({ length: BINS + 1 }, (_, bin) => lower(bin));
 const binOf = (tokens: number) =>
   tokens <= 1 ? 0 : Math.min(BINS - 1, Math.max(0, Math.ceil(Math.log2(tokens) * PER_OCTAVE) - 1));
 
+/** Number of bins that lie wholly below a length. */
+const passed = (tokens: number) =>
+  tokens <= 1 ? 0 : Math.min(BINS, Math.floor(Math.log2(tokens) * PER_OCTAVE));
+
 /** What is left of an answer: its mean and variance, in tokens. */
 export interface Rest {
   readonly mean: number;
@@ -43,7 +51,9 @@ export interface RestCurve {
 }
 
 export class Lengths {
-  readonly #weights = new Float64Array(BINS);
+  /** Answers that ended in each bin, and all that left it, the old ones fading. */
+  readonly #ended = new Float64Array(BINS);
+  readonly #left = new Float64Array(BINS);
   #weight = 1;
   #samples = 0;
   /** At each edge: weight of longer answers, and the integrals of that and of that times the length. */
@@ -56,17 +66,37 @@ export class Lengths {
     return this.#samples;
   }
 
-  learn(tokens: number): void {
+  /** An answer has ended, that was counted up to `counted` while it ran. */
+  learn(tokens: number, counted = 0): void {
     if (!(tokens >= 0)) return;
     const bin = binOf(tokens);
-    this.#weights[bin] = (this.#weights[bin] ?? 0) + this.#weight;
+    this.#leave(passed(counted), bin);
+    this.#left[bin] = (this.#left[bin] ?? 0) + this.#weight;
+    this.#ended[bin] = (this.#ended[bin] ?? 0) + this.#weight;
     this.#samples++;
     this.#weight *= GROWTH;
     this.#isStale = true;
     if (this.#weight > RESCALE_AT) {
-      for (let i = 0; i < BINS; i++) this.#weights[i] = (this.#weights[i] ?? 0) / this.#weight;
+      for (let i = 0; i < BINS; i++) {
+        this.#ended[i] = (this.#ended[i] ?? 0) / this.#weight;
+        this.#left[i] = (this.#left[i] ?? 0) / this.#weight;
+      }
       this.#weight = 1;
     }
+  }
+
+  /** A running answer that was counted up to `from` has come to `to`. */
+  running(from: number, to: number): void {
+    this.#leave(passed(from), passed(to));
+  }
+
+  /** One that was thought to have come farther than it had comes back. */
+  #leave(from: number, to: number): void {
+    if (from === to) return;
+    this.#isStale = true;
+    for (let bin = from; bin < to; bin++) this.#left[bin] = (this.#left[bin] ?? 0) + this.#weight;
+    for (let bin = to; bin < from; bin++)
+      this.#left[bin] = Math.max(this.#ended[bin] ?? 0, (this.#left[bin] ?? 0) - this.#weight);
   }
 
   /** What is still to come of an answer that has produced `produced` tokens and ends at `ceiling` at the latest. */
@@ -102,9 +132,13 @@ export class Lengths {
     if (!this.#isStale) return;
     this.#isStale = false;
     const ghost = GHOST * this.#weight;
-    this.#longer[BINS] = 0;
-    for (let bin = BINS - 1; bin >= 0; bin--)
-      this.#longer[bin] = (this.#longer[bin + 1] ?? 0) + (this.#weights[bin] ?? 0) + ghost;
+    this.#longer[0] = 1;
+    for (let bin = 0; bin < BINS; bin++) {
+      // The ghosts that are left are spread evenly over the bins that are left.
+      const ended = (this.#ended[bin] ?? 0) + ghost;
+      const left = (this.#left[bin] ?? 0) + ghost * (BINS - bin);
+      this.#longer[bin + 1] = (this.#longer[bin] ?? 0) * Math.max(0, 1 - ended / left);
+    }
     for (let bin = 0; bin < BINS; bin++) {
       const edge = upper(bin);
       this.#area[bin + 1] = this.#areaIn(bin, edge);
@@ -166,7 +200,8 @@ class LearnedCurve implements RestCurve {
     const most = Math.min(tokens, this.#left, LONGEST - this.#produced);
     if (most <= 0) return 0;
     const from = this.#produced;
-    const mean = (this.#lengths.areaTo(from + most) - this.#lengths.areaTo(from)) / this.#lengths.longerThan(from);
+    const mean =
+      (this.#lengths.areaTo(from + most) - this.#lengths.areaTo(from)) / this.#lengths.longerThan(from);
     return Math.min(most, Math.max(0, mean));
   }
 

@@ -31,3 +31,8 @@ export function learnRatio(ratio: Ratio, estimate: number, actual: number): Rati
 export function cover(ratio: Ratio): number {
   return Math.min(MAX, ratio.mean + 1.6 * ratio.spread);
 }
+
+/** The factor that about nine calls in ten exceed. */
+export function least(ratio: Ratio): number {
+  return Math.max(0, ratio.mean - 1.6 * ratio.spread);
+}

@@ -1,3 +1,19 @@
+export { answerTo } from './answer.ts';
+export {
+  checkRoute,
+  createDoor,
+  type Door,
+  type DoorOptions,
+  type Exchange,
+  type RouteOptions,
+  withRoute,
+} from './door.ts';
+export {
+  type ClaudeStream,
+  type EventStream,
+  type EventStreamOptions,
+  openEventStream,
+} from './event-stream.ts';
 export {
   type AddressOptions,
   type IdentifiableRequest,
@@ -9,8 +25,3 @@ export {
 } from './identity.ts';
 export { rateLimitHeaders } from './rate-limit-headers.ts';
 export { type Refusal, refusalOf } from './refusal.ts';
-export {
-  type HttpScope,
-  type HttpScopeOptions,
-  openHttpScope,
-} from './scope.ts';

@@ -1,4 +1,4 @@
-import { type ErrorCode, findHeadgateError } from '../errors.ts';
+import { type ErrorCode, findHeadgateError, type Reason } from '../errors.ts';
 
 /** An HTTP answer to a call that Headgate refused, shaped like the API's own errors. */
 export interface Refusal {
@@ -7,7 +7,12 @@ export interface Refusal {
   readonly body: {
     readonly type: 'error';
     readonly error: {
-      readonly type: 'rate_limit_error' | 'overloaded_error' | 'invalid_request_error' | 'api_error';
+      readonly type:
+        | 'rate_limit_error'
+        | 'overloaded_error'
+        | 'invalid_request_error'
+        | 'timeout_error'
+        | 'api_error';
       readonly message: string;
       readonly details: {
         readonly error_code: string;
@@ -18,6 +23,8 @@ export interface Refusal {
     };
     readonly request_id: string | null;
   };
+  /** The body as it is sent: the same bytes whatever the framework. */
+  readonly text: string;
 }
 
 const TYPE: Record<ErrorCode, Refusal['body']['error']['type']> = {
@@ -28,6 +35,11 @@ const TYPE: Record<ErrorCode, Refusal['body']['error']['type']> = {
   upstream_unavailable: 'overloaded_error',
   unknown_caller: 'api_error',
   aborted: 'api_error',
+};
+/** Of a call that was ended, why counts: with the type that the API has for the status. */
+const TYPE_OF_ABORT: Partial<Record<Reason, Refusal['body']['error']['type']>> = {
+  deadline: 'timeout_error',
+  closed: 'overloaded_error',
 };
 
 /** Every 429 and 503 says when to come back, also where nobody knows: then soon. */
@@ -40,29 +52,33 @@ export function refusalOf(error: unknown, requestId?: string): Refusal | undefin
   const { code, status, reason, lane, message } = refusal;
   const isTemporary = status === 429 || status === 503;
   const retryAfterMs = refusal.retryAfterMs ?? (isTemporary ? UNKNOWN_RETRY_AFTER_MS : undefined);
+  const body: Refusal['body'] = {
+    type: 'error',
+    error: {
+      type: (code === 'aborted' ? TYPE_OF_ABORT[reason] : undefined) ?? TYPE[code],
+      message,
+      details: {
+        error_code: `headgate_${code}`,
+        reason,
+        ...(lane === undefined ? {} : { lane }),
+        ...(retryAfterMs === undefined ? {} : { retry_after_ms: Math.ceil(retryAfterMs) }),
+      },
+    },
+    request_id: requestId ?? null,
+  };
+  const text = JSON.stringify(body);
   return {
     status,
     headers: {
-      'content-type': 'application/json',
+      'content-type': 'application/json; charset=utf-8',
+      'content-length': String(Buffer.byteLength(text)),
       ...(retryAfterMs === undefined
         ? {}
         : {
             'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))),
           }),
     },
-    body: {
-      type: 'error',
-      error: {
-        type: TYPE[code],
-        message,
-        details: {
-          error_code: `headgate_${code}`,
-          reason,
-          ...(lane === undefined ? {} : { lane }),
-          ...(retryAfterMs === undefined ? {} : { retry_after_ms: Math.ceil(retryAfterMs) }),
-        },
-      },
-      request_id: requestId ?? null,
-    },
+    body,
+    text,
   };
 }

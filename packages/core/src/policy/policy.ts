@@ -49,7 +49,7 @@ export function compilePolicy(config: Config): Policy {
       const subject = modelId === call.model ? asked : { ...asked, model: modelId };
       const { model, price } = models(modelId);
       const ceiling = modelId === call.model ? undefined : model?.maxOutputTokens;
-      const maxTokens = limitOutput(call, subject, capsOf, ceiling, config.shadow);
+      const maxTokens = limitOutput(call, subject, capsOf, least(ceiling, caller.maxTokens), config.shadow);
       return {
         caller,
         isAnonymous: scoped === undefined,
@@ -70,6 +70,8 @@ export function compilePolicy(config: Config): Policy {
     },
   };
 }
+
+const least = (a: number | undefined, b: number | undefined) => (a === undefined ? b : Math.min(a, b ?? a));
 
 /** Whose share of a quota a call draws on. Users of two tenants are two users, though they have one name. */
 function keyOf(per: QuotaConfig['per'], { user, tenant, route, model }: Subject): string {

@@ -172,6 +172,8 @@ export class CallTelemetry implements CallStory {
         ...(ours?.rule === undefined ? {} : { [A.rule]: ours.rule }),
       };
       this.#telemetry.metrics.add('decisions', 1, labels);
+      // Refused for want of a scope: then there was no plan that could have been counted.
+      if (ours?.code === 'unknown_caller') this.#telemetry.metrics.add('unknownCaller', 1, this.#laneLabel());
       if (ours?.retryAfterMs !== undefined) {
         this.#telemetry.metrics.record('retryAfter', ours.retryAfterMs / 1000, labels);
       }

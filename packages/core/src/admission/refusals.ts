@@ -1,0 +1,91 @@
+import {
+  AbortedError,
+  type HeadgateError,
+  QueueFullError,
+  QueueTimeoutError,
+  QuotaExceededError,
+} from '../errors.ts';
+import type { Binding } from './ticket.ts';
+import type { Waiter } from './waiter.ts';
+
+/** The least that a client is told to wait, in milliseconds. */
+const LEAST_MS = 1_000;
+
+/** The refusal that a quota's answer becomes. */
+export function quotaRefusal({ rule, reason, waitMs }: Binding, lane: string): QuotaExceededError {
+  const never = waitMs === Number.POSITIVE_INFINITY;
+  const text = never
+    ? `the call asks for more than quota "${rule.name}" ever allows`
+    : reason === 'concurrency'
+      ? `quota "${rule.name}" allows ${rule.concurrency} calls at once`
+      : `quota "${rule.name}" is used up`;
+  // With no time known, a slot is likely to be free soon: a second is what a client should at least wait.
+  const retryAfterMs = never ? undefined : (waitMs ?? LEAST_MS);
+  return new QuotaExceededError(text, {
+    reason,
+    rule: rule.name,
+    lane,
+    retryAfterMs,
+  });
+}
+
+export function goneRefusal(lane: string): HeadgateError {
+  return new AbortedError('the caller was gone before the call was admitted', { reason: 'aborted', lane });
+}
+
+export function hungUpRefusal(lane: string): HeadgateError {
+  return new AbortedError('the caller hung up while the call was queued', { reason: 'aborted', lane });
+}
+
+/** A prompt that no wait would help. */
+export function tooLargeRefusal(tokens: number, limit: number, bucket: string, lane: string): HeadgateError {
+  return new QueueFullError(
+    `the prompt is about ${tokens} tokens and "${bucket}" allows ${limit} a minute: it can never be admitted`,
+    { reason: 'input_tokens_per_minute', rule: bucket, lane },
+  );
+}
+
+/** Too much waits already: `whose` says of whom. */
+export function fullRefusal(whose: string, bucket: string, lane: string, waitMs: number): HeadgateError {
+  return new QueueFullError(`${whose} as many calls waiting as it may`, {
+    reason: 'queue_full',
+    rule: bucket,
+    lane,
+    retryAfterMs: Math.max(LEAST_MS, waitMs),
+  });
+}
+
+/** A wait that would be too long; `retryAfterMs` says when it would not be. */
+export function tooLongRefusal(
+  waitMs: number,
+  isDeadline: boolean,
+  bucket: string,
+  lane: string,
+  retryAfterMs: number,
+): HeadgateError {
+  const bound = isDeadline ? 'the call has left' : `lane "${lane}" allows`;
+  return new QueueFullError(`the wait would be about ${Math.ceil(waitMs / 1000)} s, longer than ${bound}`, {
+    reason: isDeadline ? 'deadline' : 'queue_full',
+    rule: bucket,
+    lane,
+    retryAfterMs: Math.max(LEAST_MS, retryAfterMs),
+  });
+}
+
+/** A call whose time in the queue is over. */
+export function expiredRefusal(
+  { arrival, lane, expiresAt }: Waiter,
+  bucket: string,
+  waitMs: number,
+): HeadgateError {
+  const isDeadline = expiresAt >= arrival.deadlineAt;
+  const text = isDeadline
+    ? 'the deadline passed while the call was queued'
+    : `the call was queued for ${lane.config.maxWait / 1000} s, the longest that lane "${lane.name}" allows`;
+  return new QueueTimeoutError(text, {
+    reason: isDeadline ? 'deadline' : 'queue_timeout',
+    rule: bucket,
+    lane: lane.name,
+    retryAfterMs: Math.max(LEAST_MS, waitMs),
+  });
+}

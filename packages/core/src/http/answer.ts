@@ -1,0 +1,24 @@
+import type { ServerResponse } from 'node:http';
+import { errorEvent, isEventStream } from './event-stream.ts';
+import { type Refusal, refusalOf } from './refusal.ts';
+
+/**
+ * What an adapter is to do about an error of a request: send this refusal, send nothing any more (`answered`), or leave
+ * it to the framework. Who hung up gets no answer; in a stream of events that has begun, a refusal is its last event.
+ */
+export function answerTo(error: unknown, response: ServerResponse): Refusal | 'answered' | undefined {
+  const refusal = refusalOf(error);
+  if (refusal === undefined) return undefined;
+  if (isClosed(response) || response.writableEnded) return 'answered';
+  if (!response.headersSent) return refusal;
+  if (!isEventStream(response)) return undefined;
+  response.end(errorEvent(error));
+  return 'answered';
+}
+
+/** Closed, whether it was sent whole or not. */
+export function isClosed(response: ServerResponse): boolean {
+  // A response of HTTP/2 has its own stream, and says nothing itself.
+  const { stream } = response as { stream?: { destroyed?: boolean } };
+  return response.destroyed === true || stream?.destroyed === true;
+}

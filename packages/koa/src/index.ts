@@ -1,0 +1,62 @@
+import type { Governor } from '@headgate/core';
+import {
+  answerTo,
+  type ClaudeStream,
+  checkRoute,
+  createDoor,
+  type DoorOptions,
+  type EventStreamOptions,
+  openEventStream,
+  type RouteOptions,
+  withRoute,
+} from '@headgate/core/http';
+import type { Context, Middleware } from 'koa';
+
+export type HeadgateOptions = DoorOptions<[ctx: Context]>;
+
+/**
+ * Puts every Claude call of a request under the governor, in the name of the request's caller, and answers for the calls
+ * that were refused, with the status, `Retry-After` and an error body like the API's own. Every other error goes on.
+ */
+function middleware(governor: Governor, options: HeadgateOptions = {}): Middleware {
+  const door = createDoor(governor, options);
+  return async (ctx, next) => {
+    try {
+      const { req: request, res: response } = ctx;
+      await door.run({ request, response, context: ctx, route: () => routeOf(ctx) }, [ctx], next);
+    } catch (error) {
+      const answer = answerTo(error, ctx.res);
+      if (answer === undefined) throw error;
+      ctx.respond = answer !== 'answered';
+      if (answer === 'answered') return;
+      ctx.status = answer.status;
+      ctx.set(answer.headers);
+      ctx.body = answer.text;
+    }
+  };
+}
+
+/** The pattern that `@koa/router` has matched, as `/users/:id`: of bounded number, and without anybody's data. */
+function routeOf(ctx: Context): string | undefined {
+  const path: unknown = ctx._matchedRoute;
+  return typeof path === 'string' ? path : undefined;
+}
+
+/** What a route says about its calls: `router.post('/summary', headgate.route({ lane: 'background' }), …)`. */
+function route(options: RouteOptions): Middleware {
+  const checked = checkRoute(options);
+  return (ctx, next) => withRoute(ctx, checked, next);
+}
+
+/** Makes a Claude stream the body of the response, as server-sent events. */
+async function events(
+  ctx: Context,
+  stream: ClaudeStream | PromiseLike<ClaudeStream>,
+  options?: EventStreamOptions,
+): Promise<void> {
+  const { headers, body } = await openEventStream(stream, ctx.res, options);
+  ctx.set(headers);
+  ctx.body = body;
+}
+
+export const headgate = Object.assign(middleware, { route, events });

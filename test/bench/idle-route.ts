@@ -1,0 +1,160 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { type AddressInfo, connect, type Server } from 'node:net';
+import { createGovernor } from '@headgate/core';
+
+/**
+ * CPU of a request that makes no Claude call, with the adapter and without, each app in a process of its own. Rounds of
+ * both take turns, so that whatever else the machine does falls on both alike; of the pairs' ratios, the median with
+ * its 95 % interval by order statistics. New processes now and then, since the layout of one lasts its whole life.
+ * `node --conditions=source test/bench/idle-route.ts [pairs] [requests] [express,koa,fastify]`
+ */
+const PAIRS = Number(process.argv[2] ?? 60);
+const REQUESTS = Number(process.argv[3] ?? 2_000);
+const FRAMEWORKS = (process.argv[4] ?? 'express,koa,fastify').split(',');
+const PAIRS_PER_PROCESS = 10;
+const WARM_UP = 10_000;
+const CONNECTIONS = 32;
+const BATCH = 1;
+const ANSWER = '{"ok":true}';
+const BOUND = 1.05;
+
+type Kind = 'bare' | 'governed';
+
+async function start(framework: string, kind: Kind): Promise<Server> {
+  const governor = createGovernor({ config: { quotas: [{ name: 'q', requests: '30/minute' }] } });
+  const isGoverned = kind === 'governed';
+  const caller = () => ({ user: 'ada' });
+  if (framework === 'express') {
+    const { default: express } = await import('express');
+    const { headgate, headgateErrors } = await import('@headgate/express');
+    const app = express();
+    if (isGoverned) app.use(headgate(governor, { caller }));
+    app.get('/idle', (_req, res) => void res.json({ ok: true }));
+    if (isGoverned) app.use(headgateErrors());
+    return app.listen(0, '127.0.0.1');
+  }
+  if (framework === 'koa') {
+    const { default: Koa } = await import('koa');
+    const { default: Router } = await import('@koa/router');
+    const { headgate } = await import('@headgate/koa');
+    const app = new Koa();
+    if (isGoverned) app.use(headgate(governor, { caller }));
+    const router = new Router();
+    router.get('/idle', (ctx) => {
+      ctx.body = { ok: true };
+    });
+    return app.use(router.routes()).listen(0, '127.0.0.1');
+  }
+  const { default: Fastify } = await import('fastify');
+  const { default: headgate } = await import('@headgate/fastify');
+  const app = Fastify();
+  if (isGoverned) await app.register(headgate, { governor, caller });
+  app.get('/idle', async () => ({ ok: true }));
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  return app.server;
+}
+
+/** A server that tells, when asked, how much CPU it has used. */
+async function serve(framework: string, kind: Kind): Promise<void> {
+  const server = await start(framework, kind);
+  if (!server.listening) await once(server, 'listening');
+  process.on('message', () => {
+    const { user, system } = process.cpuUsage();
+    process.send?.({ cpu: user + system });
+  });
+  process.send?.({ port: (server.address() as AddressInfo).port });
+}
+
+interface Peer {
+  readonly child: ChildProcess;
+  readonly port: number;
+}
+
+async function open(framework: string, kind: Kind): Promise<Peer> {
+  const child = fork(import.meta.filename, ['serve', framework, kind], {
+    execArgv: ['--conditions=source'],
+  });
+  // A server that cannot start would be waited for in vain.
+  child.once('exit', (code) => process.exitCode ?? (code !== null && code !== 0 && process.exit(1)));
+  const [{ port }] = (await once(child, 'message')) as [{ port: number }];
+  const peer = { child, port };
+  await drive(peer, WARM_UP);
+  return peer;
+}
+
+/**
+ * Requests are sent in batches, one behind the other on each connection, so that the server is never waiting: a server
+ * with time to spare spends more on each request, for going to sleep and waking up.
+ */
+async function drive({ port }: Peer, count: number): Promise<void> {
+  const batch = Buffer.from('GET /idle HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(BATCH));
+  let left = count / BATCH;
+  const connection = async () => {
+    const socket = connect(port, '127.0.0.1');
+    while (left-- > 0) {
+      socket.write(batch);
+      let text = '';
+      while (text.split(ANSWER).length <= BATCH) {
+        const [chunk] = (await once(socket, 'data')) as [Buffer];
+        text += chunk.toString('latin1');
+      }
+    }
+    socket.destroy();
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, connection));
+}
+
+async function cpuOf({ child }: Peer): Promise<number> {
+  child.send('cpu');
+  const [{ cpu }] = (await once(child, 'message')) as [{ cpu: number }];
+  return cpu;
+}
+
+/** Microseconds of CPU of one request. */
+async function round(peer: Peer): Promise<number> {
+  const before = await cpuOf(peer);
+  await drive(peer, REQUESTS);
+  return ((await cpuOf(peer)) - before) / REQUESTS;
+}
+
+/** The median, and the order statistics between which the true one lies with 95 % probability. */
+function medianOf(values: readonly number[]): { median: number; low: number; high: number } {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (index: number) => sorted[Math.min(Math.max(0, index), sorted.length - 1)] ?? Number.NaN;
+  const spread = (1.96 * Math.sqrt(sorted.length)) / 2;
+  const middle = (sorted.length - 1) / 2;
+  return {
+    median: (at(Math.floor(middle)) + at(Math.ceil(middle))) / 2,
+    low: at(Math.floor(middle - spread)),
+    high: at(Math.ceil(middle + spread)),
+  };
+}
+
+async function measure(framework: string): Promise<void> {
+  const ratios: number[] = [];
+  const times: Record<Kind, number[]> = { bare: [], governed: [] };
+  while (ratios.length < PAIRS) {
+    const peers = { bare: await open(framework, 'bare'), governed: await open(framework, 'governed') };
+    for (let pair = 0; pair < PAIRS_PER_PROCESS; pair++) {
+      const order: Kind[] = pair % 2 === 0 ? ['bare', 'governed'] : ['governed', 'bare'];
+      for (const kind of order) times[kind].push(await round(peers[kind]));
+      ratios.push((times.governed.at(-1) ?? 0) / (times.bare.at(-1) ?? 1));
+    }
+    for (const { child } of Object.values(peers)) child.kill();
+  }
+  const { median, low, high } = medianOf(ratios);
+  const micros = (kind: Kind) => medianOf(times[kind]).median.toFixed(1).padStart(6);
+  console.log(
+    `${framework.padEnd(8)} bare ${micros('bare')}   governed ${micros('governed')}   ratio ${median.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})${median <= BOUND ? '' : '   over the bound'}`,
+  );
+}
+
+const [mode, framework = '', kind = ''] = process.argv.slice(2);
+if (mode === 'serve') await serve(framework, kind as Kind);
+else {
+  console.log(
+    `CPU in µs of a request that makes no Claude call, ${PAIRS} pairs of ${REQUESTS} requests; Node ${process.version}`,
+  );
+  for (const each of FRAMEWORKS) await measure(each);
+}

@@ -1,0 +1,910 @@
+import { once } from 'node:events';
+import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { connect as connectHttp2, constants } from 'node:http2';
+import { connect } from 'node:net';
+import { type ConfigInput, findHeadgateError, type Governor } from '@headgate/core';
+import type { ClaudeApiOptions } from '@headgate/testing';
+import { context, trace } from '@opentelemetry/api';
+import { describe, expect, it } from 'vitest';
+import { ask, type Governed, isSettled, pause, startGoverned, until } from '../../support/governed.ts';
+import { startTelemetry } from '../../support/telemetry.ts';
+import type { Adapter, Io, TestDoor, TestRoute } from './adapter.ts';
+import { REFUSALS } from './refusals.ts';
+
+const caller = (user: string | undefined) => {
+  if (user === 'boom') throw new Error('no session');
+  return { user };
+};
+
+const SLOW: ClaudeApiOptions = {
+  latency: { timeToFirstTokenMs: 10, tokensPerSecond: 100, flushMs: 10 },
+  output: () => 2_000,
+};
+const ONE_AT_A_TIME: ConfigInput = {
+  account: [{ name: 's', models: ['claude-sonnet-*'], concurrency: 1 }],
+};
+/** What a framework, or Node, adds to every answer of its own accord. */
+const OF_THE_FRAMEWORK = ['date', 'connection', 'keep-alive', 'x-powered-by'];
+const ownHeaders = (headers: Headers) =>
+  Object.fromEntries([...headers].filter(([name]) => !OF_THE_FRAMEWORK.includes(name)));
+
+/** One answer as server-sent events. */
+const eventsOf = (text: string) =>
+  text
+    .split('\n\n')
+    .filter((each) => each !== '')
+    .map((each) => {
+      const [, event, data] = /^event: (.+)\ndata: (.+)$/.exec(each) ?? [];
+      return { event, data: JSON.parse(data ?? 'null') };
+    });
+
+/** What every adapter must do, over real HTTP. */
+export function testAdapter(adapter: Adapter): void {
+  describe(adapter.name, () => {
+    interface SetUp {
+      config?: ConfigInput;
+      api?: ClaudeApiOptions;
+      door?: TestDoor;
+      routes?: (governed: Governed) => readonly TestRoute[];
+      nested?: (governed: Governed) => readonly TestRoute[];
+      http2?: boolean;
+    }
+
+    async function setUp({
+      config = {},
+      api = {},
+      door = { caller },
+      routes,
+      nested,
+      http2 = false,
+    }: SetUp = {}) {
+      const telemetry = startTelemetry({ register: true });
+      const governed = await startGoverned({
+        config: { telemetry: { user: 'raw' }, ...config },
+        api,
+        governor: { tracerProvider: telemetry.tracerProvider, meterProvider: telemetry.meterProvider },
+      });
+      const { governor, claude } = governed;
+      const chat: TestRoute = {
+        path: '/chat',
+        handle: async ({ json }) => json(await claude.messages.create(ask())),
+      };
+      const url = await adapter.serve({
+        doors: [{ governor, options: door }],
+        routes: [chat, ...(routes?.(governed) ?? [])],
+        ...(nested === undefined ? {} : { nested: nested(governed) }),
+        tracer: telemetry.tracerProvider.getTracer('app'),
+        http2,
+      });
+      const post = (path = '/chat', { user, body, ...init }: RequestInit & { user?: string } = {}) =>
+        fetch(`${url}${path}`, {
+          method: 'POST',
+          ...init,
+          headers: { ...init.headers, ...(user === undefined ? {} : { 'x-user': user }) },
+          ...(body === undefined ? {} : { body }),
+        });
+      /** Of each admission, as its span tells. */
+      const admissions = () =>
+        telemetry.spans.spans
+          .filter(({ name }) => name === 'headgate.admission')
+          .map((span) => span.attributes);
+      /** User and lane of each call, and whether it belongs to the trace of its request. */
+      const callers = () =>
+        telemetry.spans.spans
+          .filter(({ name }) => name === 'headgate.admission')
+          .map(({ attributes, traceId }) => [
+            attributes['user.id'],
+            attributes['headgate.lane'],
+            telemetry.spans.spans.find((span) => span.traceId === traceId && span.kind === 'server')?.name,
+          ]);
+      const queued = () => governor.snapshot().buckets[0]?.lanes.interactive?.queued ?? 0;
+      return { ...governed, telemetry, url, post, admissions, callers, queued };
+    }
+
+    /** A client that sends a request and leaves when told. */
+    function hangingClient(url: string, path: string, method = 'POST') {
+      const socket = connect(Number(new URL(url).port), '127.0.0.1');
+      socket.on('error', () => {});
+      socket.write(`${method} ${path} HTTP/1.1\r\nhost: x\r\nx-user: gone\r\ncontent-length: 0\r\n\r\n`);
+      return socket;
+    }
+
+    describe('answers', () => {
+      it('JSON, and knows the caller that an auth hook finds after the adapter', async () => {
+        const { post, governor, callers } = await setUp({
+          config: { quotas: [{ name: 'q', requests: '1/day' }] },
+          routes: ({ claude }) => [
+            {
+              path: '/echo',
+              handle: async ({ json, body }) => {
+                const { content } = await claude.messages.create(ask());
+                return json({ body, content });
+              },
+            },
+          ],
+        });
+        const echo = (user: string) =>
+          post('/echo', { user, body: '{"a":1}', headers: { 'content-type': 'application/json' } });
+        const first = await echo('ada');
+        expect([first.status, await first.json()]).toEqual([
+          200,
+          { body: { a: 1 }, content: expect.any(Array) },
+        ]);
+        expect((await echo('ada')).status).toBe(429);
+        expect((await echo('ben')).status).toBe(200);
+        expect(callers().map(([user, , server]) => [user, server])).toEqual([
+          ['ada', '/echo'],
+          ['ada', '/echo'],
+          ['ben', '/echo'],
+        ]);
+        expect(isSettled(governor)).toBe(true);
+      });
+
+      it('a handler that never calls Claude, and asks nobody who it is', async () => {
+        let asked = 0;
+        const { url, governor } = await setUp({
+          door: { caller: () => ({ user: String(asked++) }) },
+          routes: () => [{ method: 'GET', path: '/idle', handle: ({ json }) => json({ ok: true }) }],
+        });
+        const response = await fetch(`${url}/idle`);
+        expect([response.status, await response.json()]).toEqual([200, { ok: true }]);
+        expect(response.headers.get('ratelimit')).toBeNull();
+        expect(asked).toBe(0);
+        expect(isSettled(governor)).toBe(true);
+      });
+
+      it('in nested routers, with the pattern of the route, which no client can multiply', async () => {
+        const { post, admissions } = await setUp({
+          nested: ({ claude }) => [
+            { path: '/rooms/:id', handle: async ({ json }) => json(await claude.messages.create(ask())) },
+          ],
+        });
+        for (const id of ['a', 'b']) expect((await post(`/nested/rooms/${id}`)).status).toBe(200);
+        await post();
+        expect(admissions().map((attributes) => attributes['headgate.route'])).toEqual([
+          '/nested/rooms/:id',
+          '/nested/rooms/:id',
+          '/chat',
+        ]);
+      });
+
+      it('one request after another on one connection, and keeps them apart', async () => {
+        const { url, governor } = await setUp({ config: { quotas: [{ name: 'q', requests: '1/day' }] } });
+        const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+        const ports = new Set<number | undefined>();
+        const post = async (user: string) => {
+          const sent = httpRequest(`${url}/chat`, {
+            method: 'POST',
+            agent,
+            headers: { 'x-user': user },
+          }).end();
+          const [response] = (await once(sent, 'response')) as [import('node:http').IncomingMessage];
+          ports.add(response.socket.localPort);
+          response.resume();
+          await once(response, 'end');
+          return response.statusCode;
+        };
+        const statuses: unknown[] = [];
+        for (const user of ['a', 'b', 'a', 'c', 'b']) statuses.push(await post(user));
+        agent.destroy();
+        expect(statuses).toEqual([200, 200, 429, 200, 429]);
+        expect(ports.size).toBe(1);
+        expect(isSettled(governor)).toBe(true);
+      });
+
+      it('for two governors in one app, each with its own limits', async () => {
+        const one = await startGoverned({ config: { quotas: [{ name: 'q', requests: '1/day' }] } });
+        const two = await startGoverned();
+        const { tracerProvider } = startTelemetry();
+        const routeOf = ({ claude }: Governed, path: string): TestRoute => ({
+          path,
+          options: { maxTokens: 500 },
+          handle: async ({ json }) => json(await claude.messages.create(ask())),
+        });
+        const url = await adapter.serve({
+          doors: [one, two].map(({ governor }) => ({ governor, options: { caller } })),
+          routes: [routeOf(one, '/one'), routeOf(two, '/two')],
+          tracer: tracerProvider.getTracer('app'),
+        });
+        const statuses: number[] = [];
+        for (const path of ['one', 'two', 'one', 'two']) {
+          statuses.push(
+            (await fetch(`${url}/${path}`, { method: 'POST', headers: { 'x-user': 'ada' } })).status,
+          );
+        }
+        expect(statuses).toEqual([200, 200, 429, 200]);
+        expect([one, two].map(({ governor }) => isSettled(governor))).toEqual([true, true]);
+      });
+
+      it('and leaves alone what goes on after a finished response', async () => {
+        const { url, api } = await setUp({
+          routes: ({ claude }) => [
+            {
+              method: 'GET',
+              path: '/after',
+              handle: ({ json }) => {
+                void claude.messages.create(ask());
+                void pause(30).then(() => claude.messages.create(ask()));
+                return json({ ok: true });
+              },
+            },
+          ],
+        });
+        const response = await fetch(`${url}/after`, { headers: { connection: 'close' } });
+        expect(await response.json()).toEqual({ ok: true });
+        await until(() => api.ledger.count({ outcome: 'admitted' }) === 2);
+        await until(() => api.ledger.entries.every(({ endedAt }) => endedAt !== undefined));
+        expect(api.ledger.count({ disconnected: true })).toBe(0);
+      });
+    });
+
+    describe('refuses', () => {
+      for (const { name, error, status, retryAfter, body } of REFUSALS) {
+        it(`${name}, the same to the byte as every framework`, async () => {
+          const { post } = await setUp({
+            routes: () => [
+              { path: '/refused', handle: () => Promise.reject(error) },
+              { path: '/wrapped', handle: () => Promise.reject(new Error('wrapped', { cause: error })) },
+            ],
+          });
+          for (const path of ['/refused', '/wrapped']) {
+            const response = await post(path);
+            expect(response.status).toBe(status);
+            expect(ownHeaders(response.headers)).toEqual({
+              'content-type': 'application/json; charset=utf-8',
+              'content-length': String(Buffer.byteLength(body)),
+              ...(retryAfter === undefined ? {} : { 'retry-after': retryAfter }),
+            });
+            expect(await response.text()).toBe(body);
+          }
+        });
+      }
+
+      it('a call over its quota like the API, with Retry-After', async () => {
+        const { post } = await setUp({
+          config: { quotas: [{ name: 'q', requests: '2/minute', burst: 0.5 }] },
+        });
+        await post('/chat', { user: 'ada' });
+        const refused = await post('/chat', { user: 'ada' });
+        expect(refused.status).toBe(429);
+        expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(25);
+        expect(await refused.json()).toEqual({
+          type: 'error',
+          error: {
+            type: 'rate_limit_error',
+            message: 'quota "q" is used up',
+            details: {
+              error_code: 'headgate_quota_exceeded',
+              reason: 'user_quota',
+              lane: 'interactive',
+              retry_after_ms: expect.any(Number),
+            },
+          },
+          request_id: null,
+        });
+      });
+
+      it('calls by the bounds of their queue', async () => {
+        const { post, api, queued } = await setUp({
+          config: { ...ONE_AT_A_TIME, lanes: { interactive: { maxWait: '100ms', maxQueued: 1 } } },
+        });
+        api.inject({ kind: 'stall', at: 'before-headers', ms: 600 });
+        const first = post();
+        await until(() => api.ledger.count({}) === 1);
+        const second = post();
+        await until(() => queued() === 1);
+        const third = await post();
+        const statuses = [(await first).status, (await second).status, third.status];
+        expect(statuses).toEqual([200, 503, 503]);
+        for (const refused of [await second, third]) {
+          expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+          expect(await refused.json()).toMatchObject({ error: { type: 'overloaded_error' } });
+        }
+      });
+
+      it('but tells a caller how their own quotas stand, and nobody else’s', async () => {
+        const { post } = await setUp({
+          config: {
+            quotas: [
+              { name: 'mine', requests: '10/minute', outputTokens: '1k/day' },
+              { name: 'ours', per: 'all', requests: '99/day' },
+              { name: 'hidden', requests: '5/day', shadow: true },
+            ],
+          },
+        });
+        const first = await post('/chat', { user: 'ada' });
+        expect(first.headers.get('ratelimit-policy')).toBe(
+          '"mine";q=10;w=60, "mine-output-tokens";q=1000;w=86400;qu="output-tokens"',
+        );
+        expect(first.headers.get('ratelimit')).toMatch(/^"mine";r=9;t=6, "mine-output-tokens";r=\d+;t=\d+$/);
+        const second = await post('/chat', { user: 'ada' });
+        expect(second.headers.get('ratelimit')).toMatch(/^"mine";r=8;t=12, /);
+      });
+
+      it('nothing else: what `caller` throws, what the API answers and what breaks is the app’s own to answer', async () => {
+        const { post, api } = await setUp({
+          routes: () => [
+            { path: '/broken', handle: () => Promise.reject(new Error('broken')) },
+            {
+              path: '/thrown',
+              handle: () => {
+                throw new Error('thrown');
+              },
+            },
+          ],
+        });
+        for (const [path, user, message] of [
+          ['/chat', 'boom', 'no session'],
+          ['/broken', 'ada', 'broken'],
+          ['/thrown', 'ada', 'thrown'],
+        ] as const) {
+          const response = await post(path, { user });
+          expect([response.status, await response.json()]).toEqual([500, { message }]);
+        }
+        api.inject({ kind: 'status', status: 400, message: 'bad' });
+        expect((await post()).status).toBe(500);
+      });
+    });
+
+    describe('streams', () => {
+      const streams = ({ claude }: Governed): TestRoute[] => [
+        {
+          path: '/raw',
+          handle: ({ events }) => events(claude.messages.create({ ...ask(), stream: true })),
+        },
+        { path: '/helper', handle: ({ events }) => events(claude.messages.stream(ask())) },
+      ];
+
+      it('as the API does, event for event', async () => {
+        const { post, governor } = await setUp({
+          routes: streams,
+          config: { quotas: [{ name: 'q', requests: '9/day' }] },
+        });
+        for (const path of ['/raw', '/helper']) {
+          const response = await post(path);
+          expect(response.status).toBe(200);
+          expect(ownHeaders(response.headers)).toMatchObject({
+            'content-type': 'text/event-stream; charset=utf-8',
+            'cache-control': 'no-cache, no-transform',
+            'x-accel-buffering': 'no',
+            ratelimit: expect.stringContaining('"q"'),
+          });
+          const events = eventsOf(await response.text());
+          expect(events[0]?.event).toBe('message_start');
+          expect(events.at(-1)).toEqual({ event: 'message_stop', data: { type: 'message_stop' } });
+          expect(events.every(({ event, data }) => event === data.type)).toBe(true);
+        }
+        await until(() => isSettled(governor));
+      });
+
+      it('in pieces, as they come', async () => {
+        const { post } = await setUp({
+          routes: streams,
+          api: { latency: { timeToFirstTokenMs: 10, tokensPerSecond: 100, flushMs: 20 }, output: () => 30 },
+        });
+        for (const path of ['/raw', '/helper']) {
+          const response = await post(path);
+          const times: number[] = [];
+          for await (const _ of response.body ?? []) times.push(performance.now());
+          expect(times.length).toBeGreaterThan(4);
+          expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeGreaterThan(100);
+        }
+      });
+
+      it('and refuses with a status what is refused before the first event', async () => {
+        const { post, governor } = await setUp({
+          routes: streams,
+          config: { quotas: [{ name: 'q', requests: '1/day' }] },
+        });
+        for (const path of ['/raw', '/helper']) {
+          expect((await post(path, { user: path })).status).toBe(200);
+          const refused = await post(path, { user: path });
+          expect([refused.status, refused.headers.get('content-type')]).toEqual([
+            429,
+            'application/json; charset=utf-8',
+          ]);
+          expect(await refused.json()).toMatchObject({ error: { type: 'rate_limit_error' } });
+        }
+        await until(() => isSettled(governor));
+      });
+
+      it('and ends with an error event what is refused after the headers were sent', async () => {
+        const told: unknown[] = [];
+        const { post } = await setUp({
+          config: { quotas: [{ name: 'q', requests: '1/day' }] },
+          routes: ({ claude }) => [
+            {
+              path: '/early',
+              handle: ({ events, response }) => {
+                response.setHeader('content-type', 'text/event-stream');
+                response.writeHead(200);
+                response.flushHeaders();
+                return events(claude.messages.create({ ...ask(), stream: true }), {
+                  onError: (error) => told.push(error),
+                });
+              },
+            },
+          ],
+        });
+        await (await post('/early', { user: 'ada' })).text();
+        const refused = await post('/early', { user: 'ada' });
+        expect(refused.status).toBe(200);
+        const events = eventsOf(await refused.text());
+        expect(events).toEqual([
+          {
+            event: 'error',
+            data: {
+              type: 'error',
+              error: expect.objectContaining({ type: 'rate_limit_error' }),
+              request_id: null,
+            },
+          },
+        ]);
+        expect(told.map((error) => findHeadgateError(error)?.code)).toEqual(['quota_exceeded']);
+      });
+
+      it('and ends with an error event also where a route writes events itself', async () => {
+        const { post } = await setUp({
+          config: { quotas: [{ name: 'q', requests: '1/day' }] },
+          routes: ({ claude }) => [
+            {
+              path: '/own',
+              handle: async ({ response, takeOver }) => {
+                response.setHeader('content-type', 'text/event-stream');
+                response.write(': hello\n\n');
+                await claude.messages.create(ask());
+                takeOver();
+                response.end('event: done\ndata: {}\n\n');
+              },
+            },
+          ],
+        });
+        expect(await (await post('/own', { user: 'ada' })).text()).toContain('event: done');
+        const text = await (await post('/own', { user: 'ada' })).text();
+        expect(eventsOf(text.replace(': hello\n\n', ''))).toMatchObject([
+          { event: 'error', data: { error: { type: 'rate_limit_error' } } },
+        ]);
+      });
+
+      it('and hands on what breaks off upstream, as the API’s error or without a word about us', async () => {
+        const { post, api, governor } = await setUp({ routes: streams });
+        for (const path of ['/raw', '/helper']) {
+          api.inject({
+            kind: 'stream-error',
+            type: 'overloaded_error',
+            message: 'Overloaded',
+            afterEvents: 3,
+          });
+          const overloaded = eventsOf(await (await post(path)).text());
+          expect(overloaded[0]?.event).toBe('message_start');
+          expect(overloaded.at(-1)).toMatchObject({
+            event: 'error',
+            data: { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } },
+          });
+          api.inject({ kind: 'reset', at: 'mid-stream', afterEvents: 3 });
+          const broken = eventsOf(await (await post(path)).text());
+          expect(broken.at(-1)?.data).toEqual({
+            type: 'error',
+            error: { type: 'api_error', message: 'the stream broke off' },
+            request_id: null,
+          });
+        }
+        await until(() => isSettled(governor));
+      });
+
+      it('no faster than they are read, and lets go of the source when the reader leaves', async () => {
+        let made = 0;
+        let isClosed = false;
+        async function* source() {
+          try {
+            for (;;) {
+              made++;
+              yield { type: 'content_block_delta', text: 'x'.repeat(10_000) };
+            }
+          } finally {
+            isClosed = true;
+          }
+        }
+        const { url } = await setUp({
+          routes: () => [{ path: '/flood', handle: ({ events }) => events(source()) }],
+        });
+        const socket = hangingClient(url, '/flood');
+        socket.pause();
+        let before = -1;
+        while (made !== before) {
+          before = made;
+          await pause(150);
+        }
+        expect(made).toBeGreaterThan(1);
+        // What the buffers of the kernel take, and not more.
+        expect(made).toBeLessThan(2_000);
+        socket.destroy();
+        await until(() => isClosed);
+      });
+    });
+
+    describe('ends the calls of a client that hangs up', () => {
+      it('in the queue', async () => {
+        const { post, url, api, governor, queued } = await setUp({ config: ONE_AT_A_TIME });
+        api.inject({ kind: 'stall', at: 'before-headers', ms: 500 });
+        const first = post();
+        await until(() => governor.snapshot().inFlight === 1);
+        const socket = hangingClient(url, '/chat');
+        await until(() => queued() === 1);
+        socket.destroy();
+        await until(() => queued() === 0);
+        expect((await first).status).toBe(200);
+        expect(api.ledger.count({})).toBe(1);
+      });
+
+      it('while they wait for headers', async () => {
+        const { url, api, governor } = await setUp();
+        api.inject({ kind: 'stall', at: 'before-headers', ms: 10_000 });
+        const socket = hangingClient(url, '/chat');
+        await until(() => api.ledger.count({}) === 1);
+        socket.destroy();
+        await until(() => isSettled(governor), 1_000);
+        await until(() => api.ledger.count({ disconnected: true }) === 1);
+      });
+
+      it('in mid-stream', async () => {
+        const { url, api, governor } = await setUp({
+          api: SLOW,
+          routes: ({ claude }) => [
+            {
+              path: '/raw',
+              handle: ({ events }) =>
+                events(claude.messages.create({ ...ask('x', { max_tokens: 4_000 }), stream: true })),
+            },
+            {
+              path: '/helper',
+              handle: ({ events }) => events(claude.messages.stream(ask('x', { max_tokens: 4_000 }))),
+            },
+            {
+              path: '/own',
+              handle: async ({ response, takeOver }) => {
+                takeOver();
+                for await (const event of claude.messages.stream(ask('x', { max_tokens: 4_000 })))
+                  response.write(`${event.type}\n`);
+                response.end();
+              },
+            },
+          ],
+        });
+        for (const [index, path] of ['/raw', '/helper', '/own'].entries()) {
+          const socket = hangingClient(url, path);
+          await once(socket, 'data');
+          socket.destroy();
+          await until(() => api.ledger.count({ disconnected: true }) === index + 1, 1_000);
+          await until(() => isSettled(governor));
+        }
+      });
+    });
+
+    describe('keeps deadlines', () => {
+      const stalled = (api: Governed['api']) =>
+        api.inject({ kind: 'stall', at: 'before-headers', ms: 3_000, times: Number.POSITIVE_INFINITY });
+      const timed = async (response: Promise<Response>) => {
+        const startedAt = performance.now();
+        const { status } = await response;
+        return { status, ms: performance.now() - startedAt };
+      };
+
+      it('of the app, which a client’s header cannot lengthen', async () => {
+        const { post, api } = await setUp({ door: { caller, deadlineMs: 100, timeoutHeader: true } });
+        stalled(api);
+        for (const seconds of ['60', '1e9', '-1', 'soon', '']) {
+          const { status, ms } = await timed(post('/chat', { headers: { 'x-request-timeout': seconds } }));
+          expect(status).toBe(504);
+          expect(ms).toBeLessThan(1_500);
+        }
+      });
+
+      it('of a client’s header, in seconds, only where the app takes them', async () => {
+        const { post, api } = await setUp({ door: { caller, timeoutHeader: 'X-Patience' } });
+        stalled(api);
+        const refused = await post('/chat', { headers: { 'x-patience': '0.1' } });
+        expect(refused.status).toBe(504);
+        expect(await refused.json()).toMatchObject({
+          error: { type: 'timeout_error', details: { reason: 'deadline' } },
+        });
+        const deaf = await setUp({ door: { caller, deadlineMs: 300 } });
+        stalled(deaf.api);
+        const { ms } = await timed(deaf.post('/chat', { headers: { 'x-request-timeout': '0.01' } }));
+        expect(ms).toBeGreaterThan(250);
+      });
+
+      it('of a caller and of a route, the shortest of all', async () => {
+        const { post, api } = await setUp({
+          door: { caller: (user) => ({ user, deadlineMs: 400 }), deadlineMs: 5_000 },
+          routes: ({ claude }) => [
+            {
+              path: '/hurry',
+              options: { deadlineMs: 50 },
+              handle: async ({ json }) => json(await claude.messages.create(ask())),
+            },
+          ],
+        });
+        stalled(api);
+        const [caller, route] = await Promise.all([timed(post()), timed(post('/hurry'))]);
+        expect([caller.status, route.status]).toEqual([504, 504]);
+        expect(caller.ms).toBeGreaterThan(350);
+        expect(route.ms).toBeLessThan(350);
+      });
+
+      it('in mid-stream, with an error event', async () => {
+        const { post } = await setUp({
+          api: SLOW,
+          door: { caller, deadlineMs: 250 },
+          routes: ({ claude }) => [
+            {
+              path: '/raw',
+              handle: ({ events }) =>
+                events(claude.messages.create({ ...ask('x', { max_tokens: 4_000 }), stream: true })),
+            },
+            {
+              path: '/helper',
+              handle: ({ events }) => events(claude.messages.stream(ask('x', { max_tokens: 4_000 }))),
+            },
+          ],
+        });
+        for (const path of ['/raw', '/helper']) {
+          const events = eventsOf(await (await post(path)).text());
+          expect(events[0]?.event).toBe('message_start');
+          expect(events.at(-1)).toMatchObject({ event: 'error', data: { error: { type: 'timeout_error' } } });
+        }
+      });
+
+      it('that are numbers: others are refused when the app starts', async () => {
+        await expect(setUp({ door: { caller, deadlineMs: -1 } })).rejects.toThrow('caller.deadlineMs');
+      });
+    });
+
+    describe('lets a route say', () => {
+      const routes =
+        (...routes: Omit<TestRoute, 'handle'>[]) =>
+        ({ claude }: Governed) =>
+          routes.map((route) => ({
+            ...route,
+            handle: async ({ json }: Io) => json(await claude.messages.create(ask())),
+          }));
+
+      it('its lane, before what the caller says', async () => {
+        const { post, admissions } = await setUp({
+          door: { caller: (user) => ({ user, lane: 'interactive' }) },
+          routes: routes({ path: '/jobs', options: { lane: 'background' } }),
+        });
+        for (const path of ['/jobs', '/chat']) expect((await post(path, { user: 'ada' })).status).toBe(200);
+        expect(
+          admissions().map((attributes) => [
+            attributes['user.id'],
+            attributes['headgate.route'],
+            attributes['headgate.lane'],
+          ]),
+        ).toEqual([
+          ['ada', '/jobs', 'background'],
+          ['ada', '/chat', 'interactive'],
+        ]);
+      });
+
+      it('its ceiling on max_tokens, which can only lower the caller’s', async () => {
+        const { post, api } = await setUp({
+          door: { caller: (user) => ({ user, maxTokens: 150 }) },
+          routes: routes(
+            { path: '/low', options: { maxTokens: 60 } },
+            { path: '/high', options: { maxTokens: 1_000 } },
+          ),
+        });
+        for (const path of ['/low', '/high', '/chat']) expect((await post(path)).status).toBe(200);
+        const asked = api.received.map(({ body }) => (body as { max_tokens: number }).max_tokens);
+        expect(asked).toEqual([60, 150, 150]);
+      });
+    });
+
+    describe('keeps the context', () => {
+      it('after awaits, timers and body parsing, and in every turn of the tool runner', async () => {
+        const { post, callers } = await setUp({
+          door: { caller: (user) => ({ user, lane: 'background' }) },
+          routes: ({ claude }) => [
+            {
+              path: '/awaits',
+              handle: async ({ json }) => {
+                await pause(2);
+                await new Promise((resolve) => setImmediate(resolve));
+                await claude.messages.create(ask());
+                await Promise.all([claude.messages.create(ask()), claude.messages.create(ask())]);
+                return json({});
+              },
+            },
+            {
+              path: '/tools',
+              handle: async ({ json }) => {
+                await claude.beta.messages.toolRunner({
+                  ...ask('[use:weather] now'),
+                  tools: [
+                    {
+                      name: 'weather',
+                      description: 'weather',
+                      input_schema: { type: 'object', properties: {} },
+                      parse: (input: unknown) => input as Record<string, never>,
+                      run: () => 'sunny',
+                    },
+                  ],
+                });
+                return json({});
+              },
+            },
+          ],
+        });
+        const send = (path: string, user: string) =>
+          post(path, {
+            user,
+            body: JSON.stringify({ text: 'x'.repeat(200_000) })
+              .slice(0, 90_000)
+              .concat('"}'),
+            headers: { 'content-type': 'application/json' },
+          });
+        const responses = await Promise.all([
+          send('/awaits', 'ada'),
+          send('/tools', 'ben'),
+          send('/awaits', 'cy'),
+          send('/tools', 'dot'),
+        ]);
+        expect(responses.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+        const of = (user: string, path: string, times: number) =>
+          Array.from({ length: times }, () => [user, 'background', path]);
+        expect(callers().sort()).toEqual([
+          ...of('ada', '/awaits', 3),
+          ...of('ben', '/tools', 2),
+          ...of('cy', '/awaits', 3),
+          ...of('dot', '/tools', 2),
+        ]);
+      });
+
+      it('in the callbacks of an upload, by governor.bind, with the trace', async () => {
+        const { post, callers } = await setUp({
+          routes: ({ claude, governor }) => [
+            {
+              path: '/upload',
+              options: { lane: 'background' },
+              handle: ({ request, key, json }) =>
+                new Promise<void>((resolve, reject) => {
+                  let bytes = 0;
+                  request.on('data', (chunk: Buffer) => {
+                    bytes += chunk.length;
+                  });
+                  request.on(
+                    'end',
+                    governor.bind(key, () => {
+                      claude.messages.create(ask()).then(() => resolve(json({ bytes }) as never), reject);
+                    }),
+                  );
+                }),
+            },
+          ],
+        });
+        const upload = (user: string) =>
+          post('/upload', {
+            user,
+            body: new Uint8Array(300_000),
+            headers: { 'content-type': 'application/octet-stream' },
+          });
+        const responses = await Promise.all(['ada', 'ben', 'cy'].map(upload));
+        for (const response of responses) expect(await response.json()).toEqual({ bytes: 300_000 });
+        expect(callers().sort()).toEqual(['ada', 'ben', 'cy'].map((user) => [user, 'background', '/upload']));
+      });
+
+      for (const unknownCaller of ['allow', 'refuse'] as const) {
+        it(`or is seen to have lost it: unknownCaller: ${unknownCaller}`, async () => {
+          // A queue of the app's own, worked off by a loop that no request has started.
+          const jobs: (() => void)[] = [];
+          const { post, telemetry } = await setUp({
+            config: { unknownCaller },
+            routes: ({ claude, governor }) => {
+              const later = (key: object | undefined, { json }: Io) =>
+                new Promise<void>((resolve, reject) => {
+                  const job = () =>
+                    void claude.messages
+                      .create(ask())
+                      .then(() => resolve(json({ ok: true }) as never), reject);
+                  jobs.push(key === undefined ? job : governor.bind(key, job));
+                });
+              return [
+                { path: '/lost', handle: (io) => later(undefined, io) },
+                { path: '/bound', handle: (io) => later(io.key, io) },
+              ];
+            },
+          });
+          const loop = setInterval(() => jobs.shift()?.(), 2);
+          try {
+            expect((await post('/bound', { user: 'ada' })).status).toBe(200);
+            await telemetry.collect();
+            expect(telemetry.metrics.value('headgate.caller.unknown', {}) ?? 0).toBe(0);
+            const lost = await post('/lost', { user: 'ada' });
+            expect(lost.status).toBe(unknownCaller === 'allow' ? 200 : 500);
+            await telemetry.collect();
+            expect(telemetry.metrics.value('headgate.caller.unknown', {})).toBe(1);
+          } finally {
+            clearInterval(loop);
+          }
+        });
+      }
+
+      it('of the trace for the app too', async () => {
+        const active: (string | undefined)[] = [];
+        const { post, telemetry } = await setUp({
+          routes: () => [
+            {
+              path: '/trace',
+              handle: ({ json }) => {
+                active.push(trace.getSpan(context.active())?.spanContext().traceId);
+                return json({});
+              },
+            },
+          ],
+        });
+        const response = await post('/trace', {
+          body: '{}',
+          headers: { 'content-type': 'application/json' },
+        });
+        await response.text();
+        await until(() => telemetry.spans.spans.length === 1);
+        expect(active).toEqual([telemetry.spans.spans[0]?.traceId]);
+      });
+    });
+
+    if (adapter.hasHttp2) {
+      it('does all of it over HTTP/2', async () => {
+        const { url, api, governor } = await setUp({
+          http2: true,
+          api: SLOW,
+          config: { quotas: [{ name: 'q', requests: '2/day' }] },
+          routes: ({ claude }) => [
+            {
+              path: '/raw',
+              handle: ({ events }) =>
+                events(claude.messages.create({ ...ask('x', { max_tokens: 4_000 }), stream: true })),
+            },
+            {
+              path: '/short',
+              handle: async ({ json }) => {
+                const answer = claude.messages.stream(ask('x', { max_tokens: 4_000 }));
+                answer.on('text', () => answer.abort());
+                await answer.done().catch(() => {});
+                return json({ ok: true });
+              },
+            },
+          ],
+        });
+        const session = connectHttp2(url);
+        const send = async (path: string) => {
+          const stream = session.request({ ':path': path, ':method': 'POST', 'x-user': 'ada' }).end();
+          const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders & { ':status': number }];
+          return { stream, headers, status: headers[':status'] };
+        };
+        const short = await send('/short');
+        short.stream.resume();
+        await once(short.stream, 'end');
+        expect(short.status).toBe(200);
+        expect(short.headers.ratelimit).toContain('"q";r=1');
+        const streamed = await send('/raw');
+        await once(streamed.stream, 'data');
+        const before = api.ledger.count({ disconnected: true });
+        streamed.stream.close(constants.NGHTTP2_CANCEL);
+        await until(() => api.ledger.count({ disconnected: true }) === before + 1, 1_000);
+        await until(() => isSettled(governor));
+        const refused = await send('/raw');
+        let text = '';
+        for await (const chunk of refused.stream) text += String(chunk);
+        expect([refused.status, JSON.parse(text).error.type]).toEqual([429, 'rate_limit_error']);
+        session.close();
+      });
+    }
+
+    it('says at the start what it means to have no `caller` function', async () => {
+      const { governor, warnings } = await setUp({ door: {} });
+      expect((governor as Governor).snapshot().warnings.map(({ code }) => code)).toContain('HG_NO_CALLER');
+      expect(warnings.join()).toContain('everybody is `anonymous`');
+    });
+  });
+}
