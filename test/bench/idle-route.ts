@@ -9,11 +9,11 @@ import { createGovernor } from '@headgate/core';
  * its 95 % interval by order statistics. New processes now and then, since the layout of one lasts its whole life.
  * `node --conditions=source test/bench/idle-route.ts [pairs] [requests] [express,koa,fastify]`
  */
-const PAIRS = Number(process.argv[2] ?? 60);
-const REQUESTS = Number(process.argv[3] ?? 2_000);
+const PAIRS = Number(process.argv[2] ?? 200);
+const REQUESTS = Number(process.argv[3] ?? 1_000);
 const FRAMEWORKS = (process.argv[4] ?? 'express,koa,fastify').split(',');
-const PAIRS_PER_PROCESS = 10;
-const WARM_UP = 10_000;
+const PAIRS_PER_PROCESS = 25;
+const WARM_UP = 20_000;
 const CONNECTIONS = 32;
 const BATCH = 1;
 const ANSWER = '{"ok":true}';

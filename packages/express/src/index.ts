@@ -19,7 +19,7 @@ export type HeadgateOptions = DoorOptions<[req: Request, res: Response]>;
 function middleware(governor: Governor, options: HeadgateOptions = {}): RequestHandler {
   const door = createDoor(governor, options);
   return (req, res, next) =>
-    door.run({ request: req, response: res, route: () => routeOf(req) }, [req, res], next);
+    door({ request: req, response: res, route: () => routeOf(req) }, [req, res], next);
 }
 
 /** The pattern of the matched route, as `/users/:id`: of bounded number, and without anybody's data. */

@@ -8,7 +8,6 @@ import {
   type EventStreamOptions,
   openEventStream,
   type RouteOptions,
-  withRoute,
 } from '@headgate/core/http';
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
@@ -37,18 +36,15 @@ declare module 'fastify' {
 const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, errors = true, ...options }) => {
   const door = createDoor(governor, options);
   app.addHook('onRequest', (request, reply, next) => {
-    const { raw, routeOptions } = request;
-    const { url, config } = routeOptions;
-    const exchange = { request: raw, response: reply.raw, context: request, route: () => url };
-    const { headgate: settings } = config;
-    door.run(
-      exchange,
-      [request, reply],
-      settings === undefined ? next : () => withRoute(request, settings, next),
-    );
+    const exchange = {
+      request: request.raw,
+      response: reply.raw,
+      context: request,
+      route: () => request.routeOptions.url,
+      options: () => request.routeOptions.config.headgate,
+    };
+    door(exchange, [request, reply], next);
   });
-  // A body may have been read by callbacks that know of no scope.
-  app.addHook('preValidation', (request, _reply, next) => door.rejoin(request, next));
   if (!app.hasReplyDecorator('claudeEvents')) {
     app.decorateReply('claudeEvents', async function (stream, options) {
       const { headers, body } = await openEventStream(stream, this.raw, options);

@@ -20,20 +20,20 @@ export type HeadgateOptions = DoorOptions<[ctx: Context]>;
  */
 function middleware(governor: Governor, options: HeadgateOptions = {}): Middleware {
   const door = createDoor(governor, options);
-  return async (ctx, next) => {
-    try {
-      const { req: request, res: response } = ctx;
-      await door.run({ request, response, context: ctx, route: () => routeOf(ctx) }, [ctx], next);
-    } catch (error) {
-      const answer = answerTo(error, ctx.res);
-      if (answer === undefined) throw error;
-      ctx.respond = answer !== 'answered';
-      if (answer === 'answered') return;
-      ctx.status = answer.status;
-      ctx.set(answer.headers);
-      ctx.body = answer.text;
-    }
+  return (ctx, next) => {
+    const exchange = { request: ctx.req, response: ctx.res, context: ctx, route: () => routeOf(ctx) };
+    return door(exchange, [ctx], next).catch((error: unknown) => refuse(ctx, error));
   };
+}
+
+function refuse(ctx: Context, error: unknown): void {
+  const answer = answerTo(error, ctx.res);
+  if (answer === undefined) throw error;
+  ctx.respond = answer !== 'answered';
+  if (answer === 'answered') return;
+  ctx.status = answer.status;
+  ctx.set(answer.headers);
+  ctx.body = answer.text;
 }
 
 /** The pattern that `@koa/router` has matched, as `/users/:id`: of bounded number, and without anybody's data. */

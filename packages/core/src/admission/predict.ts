@@ -17,7 +17,7 @@ import type { Arrival, Waiter } from './waiter.ts';
  */
 const FADE = 0.02;
 const LEAST = 0.3;
-const MOST = 4;
+const MOST = 2;
 /** Time in which a ratio that nobody renews goes half of the way back. */
 const HALF_LIFE_MS = 120_000;
 /** Shorter waits are noise. */
@@ -28,7 +28,7 @@ const ARRIVALS_MS = 5_000;
 const MISSED = 0.02;
 /** Step of the ratio that is not passed but by that share. */
 const STEP = 0.08;
-const HIGH_MOST = 2;
+const HIGH_MOST = 1.3;
 const START_HIGH = 1.15;
 
 export interface Prediction {

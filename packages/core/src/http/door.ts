@@ -35,14 +35,12 @@ export interface Exchange {
   readonly context?: object;
   /** The pattern of the route, as `/chat/:id`: of bounded number. Asked when the caller is. */
   readonly route: () => string | undefined;
+  /** What the route says about its calls, where the framework knows it in advance. Asked when the caller is. */
+  readonly options?: () => RouteOptions | undefined;
 }
 
-export interface Door<A extends unknown[]> {
-  /** Opens the scope of a request and runs the rest of the request in it. */
-  run<T>(exchange: Exchange, request: A, fn: () => T): T;
-  /** Runs `fn` in the request's scope where the context has been lost on the way; as it is where some scope is current. */
-  rejoin<T>(key: object, fn: () => T): T;
-}
+/** Opens the scope of a request and runs the rest of the request in it. */
+export type Door<A extends unknown[]> = <T>(exchange: Exchange, request: A, fn: () => T) => T;
 
 const DEFAULT_TIMEOUT_HEADER = 'x-request-timeout';
 
@@ -65,12 +63,18 @@ export function createDoor<A extends unknown[]>(
       'the adapter was given no `caller` function: everybody is `anonymous` and shares what quotas give to one user',
     );
   }
-  const open = <T>({ request, response, context, route }: Exchange, args: A, fn: () => T): T => {
-    const complete = (found: Caller | undefined): Caller => ({
-      route: route(),
-      ...found,
-      deadlineMs: shortest([deadlineMs, secondsOf(request.headers[header]), found?.deadlineMs]),
-    });
+  return ({ request, response, context, route, options }, args, fn) => {
+    const complete = (found: Caller | undefined): Caller => {
+      const ofRoute = options?.();
+      const patienceMs = millisecondsOf(request.headers[header]);
+      return {
+        route: route(),
+        ...found,
+        ...ofRoute,
+        maxTokens: lowest([found?.maxTokens, ofRoute?.maxTokens]),
+        deadlineMs: lowest([deadlineMs, patienceMs, found?.deadlineMs, ofRoute?.deadlineMs]),
+      };
+    };
     const keys = context === undefined ? [request] : [request, context];
     const scope = scopes.open(
       () => {
@@ -88,10 +92,6 @@ export function createDoor<A extends unknown[]>(
       },
     );
     return scopes.run(scope, fn);
-  };
-  return {
-    run: open,
-    rejoin: (key, fn) => (scopes.current() === undefined ? scopes.rejoin(key, fn) : fn()),
   };
 }
 
@@ -133,12 +133,12 @@ function hangUpOf(response: ServerResponse): AbortSignal {
 }
 
 /** Milliseconds of a number of seconds; what is none says nothing. */
-function secondsOf(value: string | string[] | undefined): number | undefined {
+function millisecondsOf(value: string | string[] | undefined): number | undefined {
   if (typeof value !== 'string' || !/^\d{1,9}(\.\d{1,9})?$/.test(value)) return undefined;
   return Math.max(1, Number(value) * 1000);
 }
 
-function shortest(deadlines: readonly (number | undefined)[]): number | undefined {
-  const named = deadlines.filter((deadline) => deadline !== undefined);
+function lowest(bounds: readonly (number | undefined)[]): number | undefined {
+  const named = bounds.filter((bound) => bound !== undefined);
   return named.length === 0 ? undefined : Math.min(...named);
 }
