@@ -15,8 +15,18 @@ const FRAMEWORKS = (process.argv[4] ?? 'express,koa,fastify').split(',');
 const PAIRS_PER_PROCESS = 25;
 const WARM_UP = 20_000;
 const CONNECTIONS = 32;
-const BATCH = 1;
-const ANSWER = '{"ok":true}';
+const ANSWER = '"ok":true}';
+const BODY = JSON.stringify({
+  title: 'a question',
+  text: 'with a body as of a form, '.repeat(20),
+  tags: ['a', 'b'],
+});
+/** The least that an app can do, and what one does that reads a body and answers with one. */
+const ROUTES = {
+  'GET, nothing': 'GET /idle HTTP/1.1\r\nhost: x\r\n\r\n',
+  'POST, JSON': `POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(BODY)}\r\n\r\n${BODY}`,
+} as const;
+type Route = keyof typeof ROUTES;
 const BOUND = 1.05;
 
 type Kind = 'bare' | 'governed';
@@ -30,7 +40,9 @@ async function start(framework: string, kind: Kind): Promise<Server> {
     const { headgate, headgateErrors } = await import('@headgate/express');
     const app = express();
     if (isGoverned) app.use(headgate(governor, { caller }));
+    app.use(express.json());
     app.get('/idle', (_req, res) => void res.json({ ok: true }));
+    app.post('/echo', (req, res) => void res.json({ got: req.body, ok: true }));
     if (isGoverned) app.use(headgateErrors());
     return app.listen(0, '127.0.0.1');
   }
@@ -44,6 +56,11 @@ async function start(framework: string, kind: Kind): Promise<Server> {
     router.get('/idle', (ctx) => {
       ctx.body = { ok: true };
     });
+    router.post('/echo', async (ctx) => {
+      let text = '';
+      for await (const chunk of ctx.req) text += String(chunk);
+      ctx.body = { got: JSON.parse(text), ok: true };
+    });
     return app.use(router.routes()).listen(0, '127.0.0.1');
   }
   const { default: Fastify } = await import('fastify');
@@ -51,6 +68,7 @@ async function start(framework: string, kind: Kind): Promise<Server> {
   const app = Fastify();
   if (isGoverned) await app.register(headgate, { governor, caller });
   app.get('/idle', async () => ({ ok: true }));
+  app.post('/echo', async (request) => ({ got: request.body, ok: true }));
   await app.listen({ port: 0, host: '127.0.0.1' });
   return app.server;
 }
@@ -71,7 +89,7 @@ interface Peer {
   readonly port: number;
 }
 
-async function open(framework: string, kind: Kind): Promise<Peer> {
+async function open(framework: string, kind: Kind, route: Route): Promise<Peer> {
   const child = fork(import.meta.filename, ['serve', framework, kind], {
     execArgv: ['--conditions=source'],
   });
@@ -79,23 +97,23 @@ async function open(framework: string, kind: Kind): Promise<Peer> {
   child.once('exit', (code) => process.exitCode ?? (code !== null && code !== 0 && process.exit(1)));
   const [{ port }] = (await once(child, 'message')) as [{ port: number }];
   const peer = { child, port };
-  await drive(peer, WARM_UP);
+  await drive(peer, route, WARM_UP);
   return peer;
 }
 
 /**
- * Requests are sent in batches, one behind the other on each connection, so that the server is never waiting: a server
- * with time to spare spends more on each request, for going to sleep and waking up.
+ * One request at a time on each connection, of which there are enough to keep the server busy: one with time to spare
+ * spends more on each request, for going to sleep and waking up. Raw sockets, since the client shares the machine.
  */
-async function drive({ port }: Peer, count: number): Promise<void> {
-  const batch = Buffer.from('GET /idle HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(BATCH));
-  let left = count / BATCH;
+async function drive({ port }: Peer, route: Route, count: number): Promise<void> {
+  const bytes = ROUTES[route];
+  let left = count;
   const connection = async () => {
     const socket = connect(port, '127.0.0.1');
     while (left-- > 0) {
-      socket.write(batch);
+      socket.write(bytes);
       let text = '';
-      while (text.split(ANSWER).length <= BATCH) {
+      while (!text.includes(ANSWER)) {
         const [chunk] = (await once(socket, 'data')) as [Buffer];
         text += chunk.toString('latin1');
       }
@@ -112,9 +130,9 @@ async function cpuOf({ child }: Peer): Promise<number> {
 }
 
 /** Microseconds of CPU of one request. */
-async function round(peer: Peer): Promise<number> {
+async function round(peer: Peer, route: Route): Promise<number> {
   const before = await cpuOf(peer);
-  await drive(peer, REQUESTS);
+  await drive(peer, route, REQUESTS);
   return ((await cpuOf(peer)) - before) / REQUESTS;
 }
 
@@ -131,14 +149,17 @@ function medianOf(values: readonly number[]): { median: number; low: number; hig
   };
 }
 
-async function measure(framework: string): Promise<void> {
+async function measure(framework: string, route: Route): Promise<void> {
   const ratios: number[] = [];
   const times: Record<Kind, number[]> = { bare: [], governed: [] };
   while (ratios.length < PAIRS) {
-    const peers = { bare: await open(framework, 'bare'), governed: await open(framework, 'governed') };
+    const peers = {
+      bare: await open(framework, 'bare', route),
+      governed: await open(framework, 'governed', route),
+    };
     for (let pair = 0; pair < PAIRS_PER_PROCESS; pair++) {
       const order: Kind[] = pair % 2 === 0 ? ['bare', 'governed'] : ['governed', 'bare'];
-      for (const kind of order) times[kind].push(await round(peers[kind]));
+      for (const kind of order) times[kind].push(await round(peers[kind], route));
       ratios.push((times.governed.at(-1) ?? 0) / (times.bare.at(-1) ?? 1));
     }
     for (const { child } of Object.values(peers)) child.kill();
@@ -146,7 +167,7 @@ async function measure(framework: string): Promise<void> {
   const { median, low, high } = medianOf(ratios);
   const micros = (kind: Kind) => medianOf(times[kind]).median.toFixed(1).padStart(6);
   console.log(
-    `${framework.padEnd(8)} bare ${micros('bare')}   governed ${micros('governed')}   ratio ${median.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})${median <= BOUND ? '' : '   over the bound'}`,
+    `${framework.padEnd(8)} ${route.padEnd(13)} bare ${micros('bare')}   governed ${micros('governed')}   ratio ${median.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})${median <= BOUND ? '' : '   over the bound'}`,
   );
 }
 
@@ -156,5 +177,7 @@ else {
   console.log(
     `CPU in µs of a request that makes no Claude call, ${PAIRS} pairs of ${REQUESTS} requests; Node ${process.version}`,
   );
-  for (const each of FRAMEWORKS) await measure(each);
+  for (const each of FRAMEWORKS) {
+    for (const route of Object.keys(ROUTES) as Route[]) await measure(each, route);
+  }
 }

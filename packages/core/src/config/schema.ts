@@ -225,7 +225,6 @@ export type Config = z.output<typeof configSchema>;
 export type BucketConfig = z.output<typeof bucket>;
 export type LaneConfig = z.output<typeof lane>;
 export type QuotaConfig = z.output<typeof quota>;
-export type RouteConfig = z.output<typeof route>;
 export type CapConfig = z.output<typeof cap>;
 export type PriceConfig = z.output<typeof price>;
 export type When = z.output<typeof when>;
