@@ -18,7 +18,6 @@ export const MIXES = {
   'input and output': { meanInput: 2_000, meanOutput: 400 },
   json: { meanInput: 500, meanOutput: 400, json: 1 },
 } as const satisfies Record<string, Mix>;
-type MixName = keyof typeof MIXES;
 
 /** Calls a second of this mix that the limits allow. */
 export function allowed(

@@ -6,8 +6,6 @@
 const BIN_MS = 125;
 const BINS = 512;
 
-/** Responses to requests older than this tell nothing: the trail does not reach that far back. */
-const TRAIL_MS = BIN_MS * (BINS - 1);
 
 export class Trail {
   readonly #lows = new Float64Array(BINS);
