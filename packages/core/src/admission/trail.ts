@@ -6,7 +6,6 @@
 const BIN_MS = 125;
 const BINS = 512;
 
-
 export class Trail {
   readonly #lows = new Float64Array(BINS);
   readonly #highs = new Float64Array(BINS);
