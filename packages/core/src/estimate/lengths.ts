@@ -29,6 +29,7 @@ const GHOST = 0.01;
 const upper = (bin: number) => 2 ** ((bin + 1) / PER_OCTAVE);
 const lower = (bin: number) => (bin === 0 ? 0 : upper(bin - 1));
 const EDGES = Float64Array.from({ length: BINS + 1 }, (_, bin) => lower(bin));
+const widthOf = (bin: number) => (EDGES[bin + 1] ?? 0) - (EDGES[bin] ?? 0);
 const binOf = (tokens: number) =>
   tokens <= 1 ? 0 : Math.min(BINS - 1, Math.max(0, Math.ceil(Math.log2(tokens) * PER_OCTAVE) - 1));
 
@@ -140,7 +141,7 @@ export class Lengths {
       this.#longer[bin + 1] = (this.#longer[bin] ?? 0) * Math.max(0, 1 - ended / left);
     }
     for (let bin = 0; bin < BINS; bin++) {
-      const edge = upper(bin);
+      const edge = EDGES[bin + 1] ?? 0;
       this.#area[bin + 1] = this.#areaIn(bin, edge);
       this.#moment[bin + 1] = this.#momentIn(bin, edge);
     }
@@ -148,7 +149,7 @@ export class Lengths {
 
   /** Inside a bin lengths are taken as even, so that S falls in a straight line. */
   #slope(bin: number): number {
-    return ((this.#longer[bin + 1] ?? 0) - (this.#longer[bin] ?? 0)) / (upper(bin) - lower(bin));
+    return ((this.#longer[bin + 1] ?? 0) - (this.#longer[bin] ?? 0)) / widthOf(bin);
   }
 
   longerThan(tokens: number): number {
