@@ -1,12 +1,13 @@
 import {
   type Attributes,
+  type BatchObservableResult,
   type Counter,
   createNoopMeter,
   metrics as globalMetrics,
   type Histogram,
   type Meter,
   type MeterProvider,
-  type ObservableResult,
+  type ObservableGauge,
 } from '@opentelemetry/api';
 import { INSTRUMENTS, type InstrumentName, type InstrumentSpec, SCOPE_NAME } from './names.ts';
 import { quietly } from './quietly.ts';
@@ -87,7 +88,7 @@ export class Metrics {
     const meter = provider.getMeter(SCOPE_NAME, this.#version);
     const counters = new Map<CounterName, Counter>();
     const histograms = new Map<HistogramName, Histogram>();
-    const stops: (() => void)[] = [];
+    const gauges = new Map<GaugeName, ObservableGauge>();
     for (const [name, spec] of Object.entries(INSTRUMENTS) as [InstrumentName, InstrumentSpec][]) {
       const { unit, description } = spec;
       if (spec.kind === 'counter') {
@@ -98,24 +99,26 @@ export class Metrics {
           name as HistogramName,
           meter.createHistogram(spec.name, { unit, description, advice }),
         );
-      } else stops.push(this.#observe(meter, name as GaugeName, spec));
+      } else gauges.set(name as GaugeName, meter.createObservableGauge(spec.name, { unit, description }));
     }
     return {
       provider,
       counters,
       histograms,
-      stop: () => stops.forEach((stop) => void stop()),
+      stop: this.#observe(meter, gauges),
     };
   }
 
-  #observe(meter: Meter, name: GaugeName, { name: full, unit, description }: InstrumentSpec): () => void {
-    const gauge = meter.createObservableGauge(full, { unit, description });
-    const callback = (result: ObservableResult) => {
-      for (const reading of this.#read()) {
-        if (reading.gauge === name) result.observe(reading.value, reading.attributes);
+  /** One callback for all gauges, so that one collection reads the governor once. */
+  #observe(meter: Meter, gauges: ReadonlyMap<GaugeName, ObservableGauge>): () => void {
+    const observed = [...gauges.values()];
+    const callback = (result: BatchObservableResult) => {
+      for (const { gauge, value, attributes } of this.#read()) {
+        const instrument = gauges.get(gauge);
+        if (instrument !== undefined) result.observe(instrument, value, attributes);
       }
     };
-    gauge.addCallback(callback);
-    return () => gauge.removeCallback(callback);
+    meter.addBatchObservableCallback(callback, observed);
+    return () => meter.removeBatchObservableCallback(callback, observed);
   }
 }
