@@ -1,5 +1,5 @@
 import { readRetryAfter } from '../admission/rate-headers.ts';
-import { isRecord } from '../settlement/usage.ts';
+import { isRecord, text } from '../json.ts';
 import { spendLimitEnd } from './breaker.ts';
 
 /** What a failed attempt means. */
@@ -100,10 +100,6 @@ function readError(body: string): ApiError {
     // A proxy's page, or nothing at all.
     return { type: undefined, code: undefined, message: '' };
   }
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
 }
 
 /** A thrown failure: what ended it is known by whoever ended it, the rest is the connection. */

@@ -1,3 +1,4 @@
+import { isRecord } from '../json.ts';
 import type { MessageBody } from '../request/read.ts';
 
 /**
@@ -195,8 +196,4 @@ function jpegSize(bytes: Buffer): { width: number; height: number } | undefined 
     at += 2 + bytes.readUInt16BE(at + 2);
   }
   return undefined;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,5 +1,6 @@
+import { isRecord, text } from '../json.ts';
 import { SseParser } from './sse.ts';
-import { foldUsage, isRecord, NO_USAGE, type Usage } from './usage.ts';
+import { foldUsage, NO_USAGE, type Usage } from './usage.ts';
 
 /** What has been read of a response so far. */
 export interface Reading {
@@ -180,7 +181,3 @@ export const blindReader: Reader = {
   outputTokens: 0,
   isInputKnown: false,
 };
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
-}

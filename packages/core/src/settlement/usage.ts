@@ -1,3 +1,4 @@
+import { isRecord } from '../json.ts';
 /** What the API says a call has used, in tokens, each input field by itself: cost needs them apart. */
 export interface Usage {
   readonly inputTokens: number;
@@ -50,8 +51,4 @@ export function foldUsage(known: Usage, raw: unknown): Usage {
 
 function count(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined;
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
