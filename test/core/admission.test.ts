@@ -1,78 +1,13 @@
-import { type ManualClock, manualClock } from '@headgate/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Accounts } from '../../packages/core/src/admission/accounts.ts';
-import { Admission, type Granted } from '../../packages/core/src/admission/admission.ts';
-import { Quotas } from '../../packages/core/src/admission/quotas.ts';
-import { Alarms } from '../../packages/core/src/alarms.ts';
-import { parseConfig } from '../../packages/core/src/config/parse.ts';
-import type { ConfigInput } from '../../packages/core/src/config/schema.ts';
-import { Estimator } from '../../packages/core/src/estimate/estimator.ts';
-import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
-import type { Call } from '../../packages/core/src/request/read.ts';
-import { NO_USAGE } from '../../packages/core/src/settlement/usage.ts';
-
-const MODEL = 'claude-sonnet-4-6';
-
-function gate(input: ConfigInput, clock: ManualClock = manualClock()) {
-  const config = parseConfig({
-    account: [{ name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 60_000 }],
-    ...input,
-  });
-  const alarms = new Alarms(clock);
-  const estimator = new Estimator();
-  const accounts = new Accounts(config, { estimator, alarms, clock, random: () => 0.5 });
-  const quotas = new Quotas(config.quotas, config.timeZone, clock);
-  const admission = new Admission({ accounts, quotas, estimator, clock });
-  const policy = compilePolicy(config);
-  const call = (chars = 400, maxTokens = 100): Call => ({
-    kind: 'messages',
-    model: MODEL,
-    maxTokens,
-    isStreaming: false,
-    body: { messages: [{ role: 'user', content: 'x'.repeat(chars) }] },
-    bytes: chars,
-    isReplayable: true,
-  });
-  const ask = (
-    user: string,
-    more: {
-      chars?: number;
-      maxTokens?: number;
-      lane?: string;
-      signal?: AbortSignal;
-      deadlineMs?: number;
-    } = {},
-  ) => {
-    const asked = call(more.chars, more.maxTokens);
-    const plan = policy.plan(asked, { user, lane: more.lane, signals: [] });
-    const signals = more.signal === undefined ? [] : [more.signal];
-    return admission.admit({
-      plan,
-      call: asked,
-      account: 'default',
-      deadlineAt: clock.now() + (more.deadlineMs ?? 600_000),
-      signals,
-      isRetry: false,
-      isCounted: false,
-    });
-  };
-  const done = ({ lease, demand }: Granted, outputTokens = 10) =>
-    lease.settle({ ...NO_USAGE, inputTokens: demand.estimate.rawInputTokens, outputTokens }, true);
-  return { clock, alarms, admission, ask, done };
-}
-
-const outcome = (promise: Promise<Granted>) =>
-  promise.then(
-    (granted) => ({ granted }),
-    (error) => ({ error }),
-  );
+import type { Granted } from '../../packages/core/src/admission/admission.ts';
+import { gate, outcome } from '../support/gate.ts';
 
 describe('admission', () => {
   it('lets exactly ten of two hundred calls at once through a quota of ten a day', async () => {
     const { ask, done } = gate({ quotas: [{ name: 'q', requests: '10/day' }] });
     const all = await Promise.all(Array.from({ length: 200 }, () => outcome(ask('new'))));
-    const granted = all.flatMap((each) => ('granted' in each ? [each.granted] : []));
+    const granted = all.flatMap((each) => (each.granted ? [each.granted] : []));
     expect(granted).toHaveLength(10);
     for (const each of all)
       if ('error' in each) expect(each.error).toMatchObject({ code: 'quota_exceeded', rule: 'q' });
@@ -204,7 +139,7 @@ describe('admission', () => {
     });
     for (let i = 0; i < 300 && !isLargeIn; i++) {
       void outcome(ask(`user ${i}`)).then((each) => {
-        if ('granted' in each) {
+        if (each.granted) {
           small++;
           done(each.granted);
         }
