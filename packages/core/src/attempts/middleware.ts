@@ -63,7 +63,13 @@ async function governCall(
   story.admissionStarted(1);
   let plan: Plan;
   try {
-    plan = relieve(parts, account, call, await decide(parts, rules, call, request, startedAt));
+    plan = relieve(
+      parts.admission,
+      rules,
+      account,
+      call,
+      await decide(parts, rules, call, request, startedAt),
+    );
     story.planned(plan);
   } catch (error) {
     refuse(parts, story, error, startedAt);
