@@ -52,7 +52,7 @@ function gate(concurrency: number) {
   });
   const end = ({ flight }: Passage, user: string) => {
     upstream.settle(flight, { requests: 1, inputTokens: 95, outputTokens: 80 }, clock.now());
-    scheduler.settled('only', user, -1, flight);
+    scheduler.settled('only', user, upstream.cost(95, 80), flight);
   };
   return { clock, scheduler, arrival, end };
 }

@@ -48,6 +48,11 @@ export class QuantileHolds implements OutputRule {
     return Math.min(own, capacity) + this.#held - level;
   }
 
+  /** Holds are paid for in full: nothing more is needed to keep calls from going all at once. */
+  slack(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
   get pending(): number {
     return this.#held;
   }

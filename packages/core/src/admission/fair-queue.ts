@@ -18,6 +18,9 @@ interface Flow<T> extends HeapEntry {
   finish: number;
   /** What its calls have cost more than was thought, not yet put on its account. */
   debt: number;
+  /** What its calls were thought to cost and what they did, the old ones fading. */
+  thought: number;
+  actual: number;
   /** In order of arrival. */
   readonly waiting: Set<T>;
   /** Calls taken back to the front: a retry keeps its turn. */
@@ -109,6 +112,8 @@ export class FairQueue<T extends Queued> {
         start: 0,
         finish: this.#time,
         debt: 0,
+        thought: 0,
+        actual: 0,
         waiting: new Set(),
         front: new Set(),
         heapIndex: NOT_IN_HEAP,
@@ -152,10 +157,14 @@ export class FairQueue<T extends Queued> {
     }
   }
 
-  /** Takes a call out because it is served: its user's time advances, and so does the lane's. `cost` as it is thought to be by now. */
-  serve(call: T, cost: number = call.cost): void {
+  /**
+   * Takes a call out because it is served: its user's time advances, and so does the lane's. `thought`: what it is
+   * thought to cost by now. Gives what was charged: the same, as far as this user's calls cost what they are thought to.
+   */
+  serve(call: T, thought: number = call.cost): number {
     const flow = this.#flows.get(call.flowKey);
-    if (flow === undefined || !this.#take(flow, call)) return;
+    if (flow === undefined || !this.#take(flow, call)) return thought;
+    const cost = thought * ratioOf(flow, thought);
     // The lane's time advances as far as everybody who waits would get of this service. With the start of the call
     // alone it would stand still while ever new users come, and whoever has been served once would wait for ever.
     this.#time = Math.max(flow.start, this.#time + cost / Math.max(1, this.#backlogged.size));
@@ -165,6 +174,18 @@ export class FairQueue<T extends Queued> {
     flow.finish = flow.start + paid;
     flow.start = flow.finish;
     this.#settleFlow(flow);
+    return cost;
+  }
+
+  /**
+   * A call was thought to cost `thought` and did cost `actual`. Estimates are of all users together; who makes larger
+   * calls than others would be charged too little for as long as they run, and then be shut out until it is paid.
+   */
+  learn(flowKey: string, thought: number, actual: number): void {
+    const flow = this.#flows.get(flowKey);
+    if (flow === undefined || !(thought > 0)) return;
+    flow.thought = FADE * flow.thought + thought;
+    flow.actual = FADE * flow.actual + actual;
   }
 
   /** Takes a call out unserved: it is as if it had never come. */
@@ -227,6 +248,16 @@ export class FairQueue<T extends Queued> {
       this.#flows.delete(flow.key);
     }
   }
+}
+
+/** Of what a user's calls did cost, what each call before counts for. */
+const FADE = 0.95;
+/** As many calls as thought are taken to have been seen: the first few say little. */
+const PRIOR = 3;
+
+function ratioOf<T>({ thought, actual }: Flow<T>, next: number): number {
+  const prior = PRIOR * next;
+  return thought === 0 ? 1 : (prior + actual) / (prior + thought);
 }
 
 const depthOf = <T>(flow: Flow<T>) => flow.front.size + flow.waiting.size;

@@ -36,5 +36,7 @@ export interface Turn {
   readonly epoch: number;
   /** Whether the lane's guarantee paid, or its weight. */
   readonly isOwed: boolean;
+  /** What it was thought to cost, and what was charged for that. */
+  readonly thought: number;
   readonly cost: number;
 }

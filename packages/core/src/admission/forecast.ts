@@ -63,29 +63,32 @@ export class Forecast {
     this.#most.fill(0);
   }
 
-  add(production: Production): void {
-    this.#sum(production, 1);
+  /** `calls` of them, each by itself. */
+  add(production: Production, calls = 1): void {
+    this.#sum(production, calls);
   }
 
   remove(production: Production): void {
     this.#sum(production, -1);
   }
 
-  #sum({ curve, delayMs, tokensPerMs, most, at }: Production, sign: 1 | -1): void {
+  #sum({ curve, delayMs, tokensPerMs, most, at }: Production, calls: number): void {
     for (let k = 0; k < POINTS; k++) {
       const tokens = tokensPerMs * ((POINT_MS[k] ?? 0) - (at - this.#base) - delayMs);
       if (tokens <= 0) continue;
       const mean = curve.mean(tokens);
       const variance = Math.max(0, curve.square(tokens) - mean * mean);
-      this.#use[k] = Math.max(0, (this.#use[k] ?? 0) + sign * mean);
-      this.#most[k] = Math.max(0, (this.#most[k] ?? 0) + sign * Math.min(most, tokens));
-      this.#variance[k] = Math.max(0, (this.#variance[k] ?? 0) + sign * variance);
+      this.#use[k] = Math.max(0, (this.#use[k] ?? 0) + calls * mean);
+      this.#most[k] = Math.max(0, (this.#most[k] ?? 0) + calls * Math.min(most, tokens));
+      this.#variance[k] = Math.max(0, (this.#variance[k] ?? 0) + calls * variance);
     }
   }
 
   /**
-   * The lowest level ahead, margin deducted, if `next` starts now; `level` is as charged at the base. It is run forward under its cap: what
-   * refill would add above the capacity while first tokens are awaited is not there later.
+   * The lowest level from the first token of `next` on, margin deducted, if it starts now; `level` is as charged at the
+   * base. Before its first token `next` changes nothing: were a low level of that time counted against it, a path that
+   * rises again would be left empty, and then be filled by a volley. The level is run forward under its cap: what refill
+   * would add above the capacity while first tokens are awaited is not there later.
    */
   lowest(level: number, capacity: number, ratePerMs: number, next: Production): number {
     const since = next.at - this.#base;
@@ -95,7 +98,7 @@ export class Forecast {
     // What has been produced since the base is not off the level yet.
     let ahead = level - lastUse;
     let worst = level - lastMost;
-    let lowest = ahead;
+    let lowest = Number.POSITIVE_INFINITY;
     let forgotten = 0;
     for (let k = 0; k < POINTS; k++) {
       const ms = (POINT_MS[k] ?? 0) - since;
@@ -114,12 +117,18 @@ export class Forecast {
         forgotten = variance;
       }
       const likely = ahead - this.#margin * Math.sqrt(Math.max(0, variance - forgotten));
-      lowest = Math.min(lowest, Math.max(worst, likely));
+      if (ms >= next.delayMs) lowest = Math.min(lowest, Math.max(worst, likely));
       lastMs = ms;
       lastUse = use;
       lastMost = most;
     }
     return lowest;
+  }
+
+  /** Tokens a millisecond that the calls in flight are expected to produce between two times from `now`. */
+  paceBetween(fromMs: number, toMs: number, now: number): number {
+    const since = now - this.#base;
+    return (interpolate(this.#use, since + toMs) - interpolate(this.#use, since + fromMs)) / (toMs - fromMs);
   }
 
   /** Tokens that the calls in flight are expected to produce yet. */

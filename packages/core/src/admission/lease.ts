@@ -61,7 +61,7 @@ export class Lease {
 
   /** Response headers are there. */
   responded(headroom: RateHeaders, isAnswer: boolean, sentAt: number): void {
-    this.#scheduler.upstream.merge(headroom, isAnswer, sentAt, this.#clock.now());
+    this.#scheduler.upstream.merge(headroom, isAnswer, this.#flight, sentAt, this.#clock.now());
     // Limits that have just been learned may let others go.
     this.#scheduler.wake();
   }
@@ -79,7 +79,7 @@ export class Lease {
 
   /** A 429: everybody who draws on the bucket waits until `until`. */
   pause(until: number): void {
-    this.#scheduler.upstream.pause(until);
+    this.#scheduler.upstream.pause(until, this.#clock.now());
   }
 
   /** The API was overloaded, or did not answer in time: fewer calls should run at once. */
@@ -138,16 +138,12 @@ export class Lease {
   ): void {
     this.#isOpen = false;
     const { upstream } = this.#scheduler;
-    const { demand } = this.#flight;
     const now = this.#clock.now();
-    const expected = demand.chargesTokens
-      ? upstream.cost(demand.estimate.inputTokens, demand.estimate.outputTokens)
-      : upstream.cost(0, 0);
     upstream.settle(this.#flight, { requests, ...truth }, now);
     this.#ticket.settle(isCounted, truth);
-    const actual = requests === 0 ? 0 : upstream.cost(truth.inputTokens, truth.outputTokens);
+    const cost = requests === 0 ? 0 : upstream.cost(truth.inputTokens, truth.outputTokens);
     this.#onClosed(this);
-    this.#scheduler.settled(this.#lane, this.#flowKey, actual - expected, this.#flight);
+    this.#scheduler.settled(this.#lane, this.#flowKey, cost, this.#flight);
   }
 }
 

@@ -35,17 +35,32 @@ const ROUNDING = 500;
  */
 const VISIBLE: Record<Dimension, number> = { requests: 3, inputTokens: 1_500, outputTokens: 1_500 };
 const MOST_VISIBLE = 0.1;
-/** How long it takes to learn what another consumer takes: ten times the age of an observation keeps it from swinging. */
-const DRIFT_MS = 6_000;
+/**
+ * Refill, in milliseconds, that is left besides: what another consumer who comes may take before responses show it. A
+ * fifth of the account takes it in three and a half seconds, where a response is about one second old.
+ */
+const SPARE_MS = 700;
+/** The same where responses are older, as a share of their age: JSON answers show nothing before their end. */
+const SEEN_LATE = 0.25;
+const MOST_SPARE = 0.25;
+/** A bucket no deeper than this, in milliseconds of refill, spares as little as can be: it has too little to lend. */
+const SHALLOW_MS = 2_000;
+/** How long it takes to learn what another consumer takes: three times the age of an observation keeps it from swinging. */
+const DRIFT_MS = 2_500;
 /** Share of the refill that can be put down to others: some is always tried, or nothing would ever be learned again. */
 const MOST_DRIFT = 0.95;
 
-/** Refill, in milliseconds, by which one response raises a level at most. */
-const MOST_RAISE_MS = 100;
+/** Refill, in milliseconds, by which one response raises a level at most, and never more than of the time since the last. */
+const MOST_RAISE_MS = 1_000;
 
-/** In this time at the least and at the most what was missing at a refusal is taken to have been used by others. */
+/**
+ * In this time at the least and at the most, and that of a response's age before, what was missing at a refusal is
+ * taken to have been used by others.
+ */
 const LEAST_BLAMED_MS = 2_000;
 const MOST_BLAMED_MS = 5_000;
+/** Of the age of responses, that the last one counts for. */
+const AGE_FADE = 0.1;
 /** How long it is kept to. */
 const TRUST_MS = 10_000;
 
@@ -62,6 +77,8 @@ export class Limit {
   /** Tokens a millisecond that others take. */
   #drift = 0;
   #observedAt: number;
+  /** How old the requests of responses are, in milliseconds: what is known is as old as that at the most. */
+  #age = 0;
   /** Requests sent before this say nothing that could raise the level. */
   #loweredAt = Number.NEGATIVE_INFINITY;
   #blamedAt = Number.NEGATIVE_INFINITY;
@@ -104,6 +121,17 @@ export class Limit {
   /** Left in the bucket, so that its level can be seen. */
   get visible(): number {
     return Math.min(VISIBLE[this.dimension], MOST_VISIBLE * this.capacity);
+  }
+
+  /** Left in the bucket for what has not been seen yet. */
+  get spare(): number {
+    const unseen = Math.max(SPARE_MS, SEEN_LATE * this.#age);
+    const { capacity, ratePerMs } = this;
+    const most = Math.max(
+      MOST_VISIBLE * capacity,
+      Math.min(MOST_SPARE * capacity, capacity - SHALLOW_MS * ratePerMs),
+    );
+    return Math.min(Math.max(VISIBLE[this.dimension], ratePerMs * unseen), most);
   }
 
   get capacity(): number {
@@ -150,7 +178,7 @@ export class Limit {
    * draw on waits until all of that is there.
    */
   waitMs(amount: number, reserved: number, now: number): number {
-    const needed = Math.min(amount + this.visible, this.capacity - reserved);
+    const needed = Math.min(amount + this.spare, this.capacity - reserved);
     const waitMs = waitFor(this.#bucket, needed, reserved + this.#held, now);
     if (waitMs > 0) this.grow(now);
     return waitMs;
@@ -192,6 +220,7 @@ export class Limit {
     this.#note(now);
     const seen = this.#trail.since(sentAt - ARRIVAL_JITTER_MS);
     if (seen === undefined) return;
+    this.#age += AGE_FADE * (now - sentAt - this.#age);
     const slack = (this.dimension === 'requests' ? 1 : ROUNDING) + unsure;
     const tooHigh = seen.low - (remaining + slack);
     // A level below zero shows as nothing remaining. What was on its way is taken here and not there, and so is what a
@@ -247,7 +276,7 @@ export class Limit {
   /** What was thought to be left has been taken by somebody: how fast, is told by how long we have been right before. */
   #blameOthers(left: number, sentAt: number, now: number): void {
     if (left <= 0 || sentAt <= this.#blamedAt) return;
-    const ms = Math.min(MOST_BLAMED_MS, Math.max(LEAST_BLAMED_MS, now - this.#blamedAt));
+    const ms = this.#age + Math.min(MOST_BLAMED_MS, Math.max(LEAST_BLAMED_MS, now - this.#blamedAt));
     this.#blamedAt = now;
     this.#drift = Math.min(this.ratePerMs * MOST_DRIFT, this.#drift + left / ms);
     this.#bucket = {

@@ -290,26 +290,27 @@ export class Scheduler {
     this.#predictor.learn(waiter, waitedMs, false, now);
     const { epoch } = lane.queue;
     // What it was thought to cost when it came may be long out of date.
-    const cost = this.upstream.costOf(arrival.demand);
-    lane.queue.serve(waiter, cost);
+    const thought = this.upstream.costOf(arrival.demand);
+    const cost = lane.queue.serve(waiter, thought);
     const isOwed = this.#lanes.served(lane, cost, now);
     // Before it leaves: whoever is parked behind it sees the room that is left.
     arrival.ticket.commit();
     const flight = this.upstream.admit(arrival.demand, now);
-    flight.turn = { epoch, isOwed, cost };
+    flight.turn = { epoch, isOwed, thought, cost };
     waiter.leave();
     // Who waited behind others waited for what they waited for.
     const behind = waitedMs >= 1 ? this.#heldUpBy : undefined;
     waiter.resolve({ flight, waitedMs, waitedFor: waitedFor ?? behind });
   }
 
-  /** A call ended: what it really cost is put on its user's account, and its room is given to others. */
-  settled(name: string, flowKey: string, costDelta: number, { turn, demand }: Flight): void {
+  /** A call ended that did cost `cost`: that is put on its user's account, and its room is given to others. */
+  settled(name: string, flowKey: string, cost: number, { turn }: Flight): void {
     const lane = this.#lanes.get(name);
     // One that went at once took no turn, and was charged nothing that could be put right.
     if (lane !== undefined && turn !== undefined) {
-      const delta = costDelta + costOf(this.upstream, demand) - turn.cost;
+      const delta = cost - turn.cost;
       this.#lanes.correct(lane, delta, turn.isOwed);
+      lane.queue.learn(flowKey, turn.thought, cost);
       if (turn.epoch === lane.queue.epoch) lane.queue.correct(flowKey, delta);
     }
     this.wake();

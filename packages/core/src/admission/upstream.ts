@@ -23,8 +23,26 @@ const HOLD_MS = 3_000;
 const GUESS = 0.2;
 /** Of its pooled standard deviation: what is kept free for it. */
 const GUESS_MARGIN = 1.5;
-/** A bucket that shows no more than this in a refusal is the one that refused. */
+/** A bucket that shows no more than this in a refusal, or than was asked of it, is the one that refused. */
 const EMPTY: Record<Dimension, number> = { requests: 0, inputTokens: 1_000, outputTokens: 500 };
+
+/**
+ * The path that is run forward knows of no call after the next one, and the tokens of a call come long after it starts:
+ * where the path is lowest soon, a call seems to cost next to nothing, and all that wait would go at once. So calls
+ * go at most at so many times the pace of the refill, beyond what the level itself could pay for.
+ */
+const PACE = 1.3;
+/** Share of the refill that calls in flight may be brought to at once, however low the level. */
+const FILLED = 0.7;
+/** After a refusal what is known of the level is worth less than it seems: for this long it pays for nothing in advance. */
+const WARY_MS = 60_000;
+
+/**
+ * The first call after a pause goes alone, for as long as a refusal takes to come back: was the pause too short, one
+ * call learns it for all, and the next pause is twice as long as asked for, then four times, then eight.
+ */
+const ALONE_MS = 250;
+const MOST_STRIKES = 3;
 
 const REASON: Record<Dimension, Reason> = {
   requests: 'requests_per_minute',
@@ -49,6 +67,13 @@ export class UpstreamBucket {
   /** Dimensions that were empty in the last refusal. */
   #culprits: readonly Dimension[] = [];
   #refusedAt = Number.NEGATIVE_INFINITY;
+  /** Set when a pause begins: the next call is the first after it. */
+  #isFirst = false;
+  #aloneUntil = Number.NEGATIVE_INFINITY;
+  /** Pauses that were found too short, one after the other. */
+  #strikes = 0;
+  /** Up to when the calls let in are paid for by the refill of output. */
+  #paidUntil = Number.NEGATIVE_INFINITY;
   /** The last refusal came with plenty left of everything. */
   #isRamp = false;
   #slowedAt = Number.NEGATIVE_INFINITY;
@@ -176,6 +201,7 @@ export class UpstreamBucket {
    */
   shortage(demand: Demand, reserve: number, saved: number, now: number): Shortage | undefined {
     if (now < this.#pausedUntil) return { reason: 'upstream_paused', waitMs: this.#pausedUntil - now };
+    if (now < this.#aloneUntil) return { reason: 'upstream_paused', waitMs: this.#aloneUntil - now };
     if (!this.#concurrency.hasRoom(this.#flights.size)) return { reason: 'concurrency', waitMs: undefined };
     let worst: Shortage | undefined;
     for (const limit of this.#limits.values()) {
@@ -198,14 +224,37 @@ export class UpstreamBucket {
     if (!demand.chargesTokens) return 0;
     this.#refresh(now);
     const unsure = GUESS_MARGIN * Math.sqrt(this.#guessVariance);
-    const level = limit.available(now) - reserved - limit.behind - limit.visible - unsure;
-    const capacity = limit.capacity - reserved - limit.visible - unsure;
-    const missing = this.#output.missing(demand, level, capacity, limit.refillPerMs, now);
+    const level = limit.available(now) - reserved - limit.behind - unsure;
+    const capacity = limit.capacity - reserved - limit.spare - unsure;
+    const missing = Math.max(
+      limit.visible - level,
+      this.#output.missing(demand, level - limit.spare, capacity, limit.refillPerMs, now),
+    );
     // An idle bucket takes any call: one that is longer than the bucket is deep goes into debt.
     const isIdle = this.#flights.size === 0 && level >= capacity - 1;
-    if (missing <= 0 || isIdle) return 0;
+    if (isIdle) return 0;
+    if (missing <= 0) return Math.max(0, this.#paidUntil - this.#inAdvance(demand, limit, now) - now);
     limit.grow(now);
     return Math.max(RECHECK_MS, missing / limit.refillPerMs);
+  }
+
+  /** Milliseconds of refill that can be paid for in advance: by the level, and by what the calls in flight leave of it. */
+  #inAdvance(demand: Demand, limit: Limit, now: number): number {
+    const isWary = now - this.#refusedAt < WARY_MS;
+    const level = isWary ? 0 : Math.max(0, limit.available(now) - limit.spare);
+    // A full bucket bears as much as it refills, one that is used to its spare the part that never brings it down.
+    const aim = FILLED + (1 - FILLED) * (level / (limit.capacity - limit.spare));
+    const slack = this.#output.slack(demand, aim * limit.refillPerMs, now);
+    return (level + slack) / (PACE * limit.refillPerMs);
+  }
+
+  #pay(demand: Demand, now: number): void {
+    const limit = this.#limits.get('outputTokens');
+    const { key } = demand.estimate;
+    // Of lengths that nobody knows, the path that is run forward expects the worst already.
+    if (limit === undefined || !this.#estimator.knows(key)) return;
+    const from = Math.max(this.#paidUntil, now - this.#inAdvance(demand, limit, now));
+    this.#paidUntil = from + this.#estimator.rest(key, 0).mean / (PACE * limit.refillPerMs);
   }
 
   /** Takes what a call asks for. The caller has seen that nothing is short. */
@@ -227,13 +276,19 @@ export class UpstreamBucket {
       flight.inputCharged = Math.min(leastInputTokens, inputTokens);
       flight.inputHeld = inputTokens - flight.inputCharged;
       this.#limits.get('inputTokens')?.send(flight.inputCharged, flight.inputHeld, now);
-      if (this.#isRealtime) this.#output.started(flight, now);
-      else {
+      if (this.#isRealtime) {
+        this.#pay(demand, now);
+        this.#output.started(flight, now);
+      } else {
         flight.outputCharged = demand.estimate.maxOutputTokens;
         this.#limits.get('outputTokens')?.send(flight.outputCharged, 0, now);
       }
     }
     this.#flights.add(flight);
+    if (this.#isFirst) {
+      this.#isFirst = false;
+      this.#aloneUntil = now + ALONE_MS;
+    }
     return flight;
   }
 
@@ -268,10 +323,17 @@ export class UpstreamBucket {
   }
 
   /** Everybody waits until `until`. A later word never shortens an earlier one. */
-  pause(until: number): void {
-    this.#pausedUntil = Math.max(this.#pausedUntil, until);
+  pause(until: number, now: number): void {
+    // Refusals of a volley that was under way say nothing of the pause.
+    if (now < this.#aloneUntil) this.#strikes = Math.min(MOST_STRIKES, this.#strikes + 1);
+    else if (now >= this.#pausedUntil) this.#strikes = 0;
+    const longer = now + (until - now) * 2 ** this.#strikes;
+    this.#pausedUntil = Math.max(this.#pausedUntil, longer);
+    this.#isFirst = true;
+    this.#aloneUntil = Number.NEGATIVE_INFINITY;
     // What waits then goes at the pace of the refill, and not all at once.
-    for (const dimension of this.#culprits) this.#limits.get(dimension)?.emptyUntil(until, this.#refusedAt);
+    for (const dimension of this.#culprits)
+      this.#limits.get(dimension)?.emptyUntil(this.#pausedUntil, this.#refusedAt);
     this.#culprits = [];
     // A pause too short to be meant for a rate of growth slows nothing down.
     const isRamp = this.#isRamp && until - this.#refusedAt >= LEAST_RAMP_MS;
@@ -284,6 +346,10 @@ export class UpstreamBucket {
   /** An operator knows better than the last refusal. */
   endPause(): void {
     this.#pausedUntil = Number.NEGATIVE_INFINITY;
+    this.#refusedAt = Number.NEGATIVE_INFINITY;
+    this.#isFirst = false;
+    this.#aloneUntil = Number.NEGATIVE_INFINITY;
+    this.#strikes = 0;
   }
 
   /** The API was overloaded, or did not answer in time: fewer calls at once for a while. */
@@ -292,9 +358,9 @@ export class UpstreamBucket {
   }
 
   /** What a response says of the bucket; `isAnswer` where it is no error. See limit.ts for how it is taken. */
-  merge(headers: RateHeaders, isAnswer: boolean, sentAt: number, now: number): void {
+  merge(headers: RateHeaders, isAnswer: boolean, { demand }: Flight, sentAt: number, now: number): void {
     this.#refresh(now);
-    if (!isAnswer) this.#refused(headers, sentAt, now);
+    if (!isAnswer) this.#refused(headers, demand, sentAt, now);
     for (const dimension of DIMENSIONS) {
       const headroom = headers[dimension];
       const known = this.#limits.get(dimension);
@@ -323,10 +389,13 @@ export class UpstreamBucket {
     return known;
   }
 
-  #refused(headers: RateHeaders, sentAt: number, now: number): void {
+  #refused(headers: RateHeaders, demand: Demand, sentAt: number, now: number): void {
     const culprits = DIMENSIONS.filter((dimension) => {
       const headroom = headers[dimension];
-      return headroom !== undefined && headroom.remaining <= EMPTY[dimension];
+      if (headroom === undefined) return false;
+      const isCharged = dimension !== 'outputTokens' || !this.#isRealtime;
+      const asked = isCharged ? amountOf(demand, dimension) : 0;
+      return headroom.remaining <= Math.max(EMPTY[dimension], asked);
     });
     // An error that says nothing of limits is none of them.
     if (culprits.length === 0 && Object.keys(headers).length === 0) return;

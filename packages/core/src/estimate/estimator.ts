@@ -86,6 +86,17 @@ export class Estimator {
     return this.#lengthsOf(key).quantile(quantile, produced, key.maxTokens);
   }
 
+  /** Whether anything has been learned of how long such answers are. */
+  knows(key: EstimateKey): boolean {
+    return this.#lengthsOf(key) !== EMPTY;
+  }
+
+  /** What tells calls apart that answer alike: the same thing for all of one kind. */
+  kindOf(key: EstimateKey): unknown {
+    const lengths = this.#lengthsOf(key);
+    return lengths === EMPTY ? key.modelClass : lengths;
+  }
+
   #lengthsOf(key: EstimateKey): Lengths {
     const own = this.#lengths.get(this.#nameOf(key));
     if (own !== undefined && own.samples >= 8) return own;
