@@ -176,7 +176,7 @@ describe('the forecast', () => {
     })
     .map(({ rest, ...times }) => ({ ...times, rest, curve: fixed(rest), most: rest, at: 0 }));
 
-  it('finds the lowest level ahead, as a walk through time in small steps does', () => {
+  it('finds the lowest level from the first token on, as a walk through time in small steps does', () => {
     fc.assert(
       fc.property(
         fc.array(production, { maxLength: 15 }),
@@ -195,11 +195,13 @@ describe('the forecast', () => {
                 sum + Math.min(rest, tokensPerMs * Math.max(0, ms - delayMs)),
               0,
             );
-          let truth = level;
+          // From the first point at which the next one may have produced anything.
+          const from = POINT_MS.find((ms) => ms >= next.delayMs) ?? 0;
+          let truth = Number.POSITIVE_INFINITY;
           let at = level;
           for (let ms = 50; ms < 300_000; ms += 50) {
             at = Math.min(capacity, at + rate * 50 - (used(ms) - used(ms - 50)));
-            truth = Math.min(truth, at);
+            if (ms >= from) truth = Math.min(truth, at);
           }
           // The points lie farther and farther apart: what is produced between two of them may be missed.
           const speed = all.reduce((sum, { tokensPerMs }) => sum + tokensPerMs, 0);

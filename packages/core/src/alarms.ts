@@ -1,10 +1,24 @@
 import type { Clock, Timer } from './clock.ts';
 import { Heap, type HeapEntry, NOT_IN_HEAP } from './heap.ts';
 
-interface Alarm extends HeapEntry {
+/** One of them; every call that waits has one, so it is its own timer and holds no more than it must. */
+class Alarm implements HeapEntry, Timer {
   readonly at: number;
   readonly order: number;
   readonly ring: () => void;
+  heapIndex = NOT_IN_HEAP;
+  readonly #owner: Alarms;
+
+  constructor(owner: Alarms, at: number, order: number, ring: () => void) {
+    this.#owner = owner;
+    this.at = at;
+    this.order = order;
+    this.ring = ring;
+  }
+
+  cancel(): void {
+    this.#owner.remove(this);
+  }
 }
 
 /**
@@ -29,21 +43,16 @@ export class Alarms {
 
   /** Rings once at `at` on the clock, or as soon as the event loop is free where that is past. */
   set(at: number, ring: () => void): Timer {
-    const alarm: Alarm = {
-      at,
-      order: this.#order++,
-      ring,
-      heapIndex: NOT_IN_HEAP,
-    };
+    const alarm = new Alarm(this, at, this.#order++, ring);
     this.#heap.push(alarm);
     this.#arm();
-    return {
-      cancel: () => {
-        this.#heap.remove(alarm);
-        // A timer for nobody would hold on to everything its owner holds.
-        if (this.#heap.size === 0) this.#disarm();
-      },
-    };
+    return alarm;
+  }
+
+  remove(alarm: Alarm): void {
+    this.#heap.remove(alarm);
+    // A timer for nobody would hold on to everything its owner holds.
+    if (this.#heap.size === 0) this.#disarm();
   }
 
   #disarm(): void {

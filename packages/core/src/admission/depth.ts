@@ -18,6 +18,8 @@ const PRESSED_MS = 1_000;
 /** A refusal ends growth for this long, and twice as long each time after it. */
 const RETRY_MS = 10 * 60_000;
 const MOST_RETRY_MS = 24 * 3_600_000;
+/** Growth that was found to be none rests for this long. */
+const REST_MS = 10_000;
 /** How long a header that shows more than we believe in is news. */
 const NEWS_MS = 2_000;
 /** Of the depth that was found too large: what is kept clear of it. */
@@ -62,6 +64,29 @@ export class Depth {
     const speed = now - this.#deeperAt < NEWS_MS ? FAST : SLOW;
     this.#share = Math.min(most, before + speed * ms);
     return this.#share - before;
+  }
+
+  /** A full bucket showed this share. True where that is less than it was taken for. */
+  isAtMost(share: number): boolean {
+    if (share >= this.#share) return false;
+    this.#share = Math.max(this.#least, share);
+    return true;
+  }
+
+  /** A depth that was tried out was not there. True where it is given up by as much. */
+  tookTooMuch(share: number, now: number): boolean {
+    this.#growsFrom = Math.max(this.#growsFrom, now + REST_MS);
+    if (this.#configured !== undefined) return false;
+    this.#share = Math.max(this.#least, SHALLOWEST, this.#share - share);
+    return true;
+  }
+
+  /** A response showed that so much remained. True where the depth was taken for less. */
+  isAtLeast(share: number): boolean {
+    const depth = Math.min(share, this.#configured ?? 1);
+    if (depth <= this.#share) return false;
+    this.#share = depth;
+    return true;
   }
 
   seenDeeper(now: number): void {

@@ -64,6 +64,9 @@ const AGE_FADE = 0.1;
 /** How long it is kept to. */
 const TRUST_MS = 10_000;
 
+/** In this time the most that was shown counts for half. */
+const SHOWN_HALF_LIFE_MS = 10 * 60_000;
+
 export type LimitSource = 'configured' | 'learned' | 'probe';
 
 export class Limit {
@@ -77,6 +80,11 @@ export class Limit {
   /** Tokens a millisecond that others take. */
   #drift = 0;
   #observedAt: number;
+  /** What a depth that is tried out has added to the level, and nothing has spoken against yet. */
+  #grown = 0;
+  /** The most that responses have shown to remain, what was shown long ago counting for less. */
+  #shownMost = 0;
+  #shownAt = 0;
   /** How old the requests of responses are, in milliseconds: what is known is as old as that at the most. */
   #age = 0;
   /** Requests sent before this say nothing that could raise the level. */
@@ -198,6 +206,7 @@ export class Limit {
       at: Math.max(now, this.#bucket.at),
     };
     this.#trail.shift(Math.max(0, capacity - before));
+    this.#grown += Math.max(0, capacity - before);
   }
 
   /** Another limit, with what is used now staying used: one lowered below its use is a debt. */
@@ -209,6 +218,8 @@ export class Limit {
     this.#bucket = resize(this.#bucket, this.#capacityFor(perMinute), rate - this.#drift, now);
     // What was remembered of the old bucket says nothing of the new one.
     this.#loweredAt = now;
+    this.#shownMost = 0;
+    this.#grown = 0;
     this.#note(now);
   }
 
@@ -222,12 +233,30 @@ export class Limit {
     if (seen === undefined) return;
     this.#age += AGE_FADE * (now - sentAt - this.#age);
     const slack = (this.dimension === 'requests' ? 1 : ROUNDING) + unsure;
+    const isAsFullAsEver = remaining >= this.#shownMost - slack;
+    this.#shownMost = Math.max(
+      remaining,
+      this.#shownMost * 0.5 ** ((now - this.#shownAt) / SHOWN_HALF_LIFE_MS),
+    );
+    this.#shownAt = now;
+    if (remaining > this.capacity && this.depth.isAtLeast(remaining / this.perMinute)) this.#recap(now);
     const tooHigh = seen.low - (remaining + slack);
     // A level below zero shows as nothing remaining. What was on its way is taken here and not there, and so is what a
     // full bucket was charged for that.
     const tooLow = remaining - slack - 2 * this.behind - Math.max(0, seen.high);
     if (tooHigh > 0) {
-      this.#shift(-tooHigh, now);
+      // A bucket that shows as much as it ever did is full, and less deep than we take it for: nobody else is to blame.
+      if (isAsFullAsEver && this.depth.isAtMost((remaining + slack) / this.perMinute)) this.#recap(now);
+      // Nor for what a depth that is tried out has added of itself.
+      const own = isAsFullAsEver ? tooHigh : Math.min(tooHigh, this.#grown);
+      if (
+        own > 0 &&
+        this.#grown > 0 &&
+        this.depth.tookTooMuch(Math.min(own, this.#grown) / this.perMinute, now)
+      )
+        this.#recap(now);
+      this.#grown = Math.max(0, this.#grown - own);
+      this.#shift(-tooHigh, now, own);
       this.#loweredAt = now;
     } else if (tooLow > 0 && remaining > slack && sentAt > this.#loweredAt) {
       this.depth.seenDeeper(now);
@@ -237,7 +266,20 @@ export class Limit {
     }
   }
 
-  #shift(amount: number, now: number): void {
+  /** The depth is not what it was taken for; the level stays, as far as it fits. */
+  #recap(now: number): void {
+    const capacity = this.#capacityFor(this.perMinute);
+    const level = levelAt(this.#bucket, now);
+    this.#bucket = {
+      ...this.#bucket,
+      capacity,
+      level: Math.min(capacity, level),
+      at: Math.max(now, this.#bucket.at),
+    };
+  }
+
+  /** `own`: as much of it as nobody else has taken. */
+  #shift(amount: number, now: number, own = 0): void {
     const level = levelAt(this.#bucket, now);
     const shifted = Math.min(this.#bucket.capacity, level + amount);
     this.#trail.shift(shifted - level);
@@ -246,7 +288,7 @@ export class Limit {
     this.#observedAt = now;
     // After a refusal the level is set low on purpose: raising it says nothing of the others.
     const isOwnDoing = amount > 0 && now - this.#blamedAt < TRUST_MS;
-    const step = isOwnDoing ? 0 : Math.max(-most, Math.min(most, level - shifted)) / DRIFT_MS;
+    const step = isOwnDoing ? 0 : Math.max(-most, Math.min(most, level - shifted - own)) / DRIFT_MS;
     this.#drift = Math.max(0, Math.min(this.ratePerMs * MOST_DRIFT, this.#drift + step));
     this.#bucket = {
       ...this.#bucket,
@@ -265,7 +307,8 @@ export class Limit {
     this.#blameOthers(left, sentAt, now);
     const slack = (this.dimension === 'requests' ? 2 : 2 * ROUNDING) + this.behind;
     const used = this.capacity - left;
-    if (left <= slack || this.#trail.highest < used) return;
+    // What has been shown to remain was there: then somebody has taken it.
+    if (left <= slack || this.#trail.highest < used || used <= this.#shownMost) return;
     if (!this.depth.refused(used / this.perMinute, sentAt, now)) return;
     const capacity = this.#capacityFor(this.perMinute);
     const level = Math.min(capacity, levelAt(this.#bucket, now) - (this.capacity - capacity));
