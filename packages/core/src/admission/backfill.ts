@@ -28,7 +28,7 @@ export class Backfill {
         tried++;
         if (candidate === head || candidate.arrival.ticket.ready() !== undefined) continue;
         const { demand } = candidate.arrival;
-        if (upstream.shortage(demand, lane.config.reserve, saved, now) === undefined) return candidate;
+        if (upstream.shortage(demand, lanes.reserveOf(lane, now), saved, now) === undefined) return candidate;
       }
     }
     return undefined;

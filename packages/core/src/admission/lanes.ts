@@ -28,6 +28,9 @@ export interface Lane<T extends Queued> {
 export class Lanes<T extends Queued> {
   readonly #lanes = new Map<string, Lane<T>>();
   #time = 0;
+  /** By how much reserves are larger than configured, as of `#raisedAt`. */
+  #raise = 1;
+  #raisedAt = 0;
 
   constructor(configs: Readonly<Record<string, LaneConfig>>) {
     this.configure(configs);
@@ -97,6 +100,31 @@ export class Lanes<T extends Queued> {
     return size;
   }
 
+  /**
+   * Share of each bucket that a lane may not draw on. What lanes of a larger reserve leave is an offset, paid once, and no
+   * loss of rate; so where the configured one was not enough, and calls of a lane without it had to wait, it grows
+   * up to half of the bucket, and shrinks again by and by.
+   */
+  reserveOf({ config }: Lane<T>, now: number): number {
+    const { reserve } = config;
+    return Math.max(reserve, Math.min(MOST_RESERVE, reserve * this.#raiseAt(now)));
+  }
+
+  #raiseAt(now: number): number {
+    return 1 + (this.#raise - 1) * 0.5 ** ((now - this.#raisedAt) / RAISE_HALF_LIFE_MS);
+  }
+
+  /** A call of a lane had to wait for room in the bucket. */
+  waited(lane: Lane<T>, now: number): void {
+    if (now - this.#raisedAt < RAISE_MS) return;
+    let least = Number.POSITIVE_INFINITY;
+    for (const { config, queue } of this.#lanes.values())
+      if (config.reserve > lane.config.reserve && queue.size > 0) least = Math.min(least, config.reserve);
+    if (!Number.isFinite(least)) return;
+    this.#raise = Math.min(MOST_RESERVE / least, this.#raiseAt(now) * RAISE);
+    this.#raisedAt = now;
+  }
+
   /** A lane that gets its first waiting call starts at the present: time that it did not ask for is not saved up. */
   joined(lane: Lane<T>, now: number): void {
     lane.finish = Math.max(lane.finish, this.#time);
@@ -146,6 +174,11 @@ export class Lanes<T extends Queued> {
   }
 }
 
+/** Reserves grow to twice as much, once in half a second, up to half of the bucket; in ten minutes what they grew by halves. */
+const RAISE = 2;
+const RAISE_MS = 500;
+const MOST_RESERVE = 0.5;
+const RAISE_HALF_LIFE_MS = 600_000;
 /** A lane that was kept waiting is owed at most this much of the past. */
 const PATIENCE_MS = 1_000;
 

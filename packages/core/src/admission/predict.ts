@@ -27,8 +27,8 @@ const ARRIVALS_MS = 5_000;
 /** Of the calls that are let in, the share that may wait longer than was foretold for the worst of them. */
 const MISSED = 0.02;
 /** Step of the ratio that is not passed but by that share. */
-const STEP = 0.08;
-const HIGH_MOST = 1.3;
+const STEP = 0.005;
+const HIGH_MOST = 1.4;
 const START_HIGH = 1.15;
 
 export interface Prediction {
@@ -55,7 +55,7 @@ export class Predictor {
     arrival: Pick<Arrival, 'demand' | 'flowKey'>,
     now: number,
   ): Prediction {
-    const shortage = upstream.shortage(arrival.demand, lane.config.reserve, 0, now);
+    const shortage = upstream.shortage(arrival.demand, lanes.reserveOf(lane, now), 0, now);
     const { queue } = lane;
     const own = shortage?.waitMs ?? 0;
     // With nobody before it the wait is known exactly.

@@ -17,6 +17,8 @@ export type { Arrival, Passage } from './waiter.ts';
 
 /** Bodies that may wait in one lane of one bucket, in bytes. */
 const MAX_BYTES = 256 * 2 ** 20;
+/** A wait that is worth to be spared. */
+const FELT_MS = 100;
 /** A refusal tells a time so much later at most: those told to come back are not to come back together. */
 const SPREAD = 0.2;
 
@@ -122,7 +124,7 @@ export class Scheduler {
     return (
       this.#lanes.size === 0 &&
       ticket.ready() === undefined &&
-      this.upstream.shortage(demand, lane.config.reserve, 0, now) === undefined
+      this.upstream.shortage(demand, this.#lanes.reserveOf(lane, now), 0, now) === undefined
     );
   }
 
@@ -278,7 +280,8 @@ export class Scheduler {
       }
       return 'moved';
     }
-    const shortage = this.upstream.shortage(waiter.arrival.demand, waiter.lane.config.reserve, 0, now);
+    const reserve = this.#lanes.reserveOf(waiter.lane, now);
+    const shortage = this.upstream.shortage(waiter.arrival.demand, reserve, 0, now);
     if (shortage !== undefined) return shortage;
     this.#admit(waiter, now);
     return 'moved';
@@ -288,6 +291,7 @@ export class Scheduler {
     const { lane, arrival, waitedFor } = waiter;
     const waitedMs = now - waiter.arrivedAt;
     this.#predictor.learn(waiter, waitedMs, false, now);
+    if (waitedMs >= FELT_MS) this.#lanes.waited(lane, now);
     const { epoch } = lane.queue;
     // What it was thought to cost when it came may be long out of date.
     const thought = this.upstream.costOf(arrival.demand);
