@@ -201,7 +201,7 @@ describe('the forecast', () => {
           let at = level;
           for (let ms = 50; ms < 300_000; ms += 50) {
             at = Math.min(capacity, at + rate * 50 - (used(ms) - used(ms - 50)));
-            if (ms >= from) truth = Math.min(truth, at);
+            if (ms > from - 50) truth = Math.min(truth, at);
           }
           // The points lie farther and farther apart: what is produced between two of them may be missed.
           const speed = all.reduce((sum, { tokensPerMs }) => sum + tokensPerMs, 0);

@@ -89,6 +89,40 @@ describe('the fair queue', () => {
     );
   });
 
+  it('keeps a user who comes waiting for two calls of each other user at the most, whoever comes later', () => {
+    const step = fc.record({
+      user: fc.integer({ min: 0, max: 12 }),
+      cost: fc.integer({ min: 1, max: 100 }),
+      serves: fc.integer({ min: 0, max: 2 }),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 20, maxLength: 200 }), (steps) => {
+        const queue = new FairQueue<Call>();
+        const firsts = new Map<Call, { bound: number; before: number }>();
+        const serve = () => {
+          const call = queue.peek();
+          if (call === undefined) return;
+          queue.serve(call);
+          const first = firsts.get(call);
+          if (first !== undefined) expect(first.before).toBeLessThanOrEqual(first.bound);
+          firsts.delete(call);
+          for (const other of firsts.values()) other.before += call.cost;
+        };
+        for (const [id, { user, cost, serves }] of steps.entries()) {
+          const flowKey = String(user);
+          const call = { id, flowKey, cost };
+          const { users } = queue;
+          const isNew = queue.backlogOf(flowKey) === 0 && queue.placeOf(flowKey).rounds === 0;
+          queue.push(call);
+          if (isNew) firsts.set(call, { bound: 2 * users * 100, before: 0 });
+          for (let i = 0; i < serves; i++) serve();
+        }
+        while (queue.size > 0) serve();
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it('gives no credit for idling', () => {
     const queue = new FairQueue<Call>();
     let id = 0;

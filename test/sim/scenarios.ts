@@ -33,7 +33,7 @@ export function allowed(
 
 /** A configuration in which the depth of the buckets is not told. */
 export function unknownDepth(config: Config): Config {
-  const account = config.account.map(({ burst: _, ...rest }) => rest) as Config['account'];
+  const account = config.account.map(({ burst: _, ...rest }) => rest);
   return { ...config, account };
 }
 

@@ -136,7 +136,7 @@ function describe(config: Understood['config']): string[] {
     ...(config.account.length === 0 ? ['  learned from response headers'] : []),
     ...config.account.map(
       (bucket) =>
-        `  ${bucket.name}: ${number(bucket.requestsPerMinute)} requests, ${number(bucket.inputTokensPerMinute)} input and ${number(bucket.outputTokensPerMinute)} output tokens a minute, ${percent(bucket.burst)} of it at once (${bucket.models.join(', ')})`,
+        `  ${bucket.name}: ${number(bucket.requestsPerMinute)} requests, ${number(bucket.inputTokensPerMinute)} input and ${number(bucket.outputTokensPerMinute)} output tokens a minute, ${bucket.burst === undefined ? 'how much of it at once is learned' : `${percent(bucket.burst)} of it at once`} (${bucket.models.join(', ')})`,
     ),
     ...Object.entries(config.accounts).map(
       ([name, buckets]) => `  account ${name}: ${buckets.map((bucket) => bucket.name).join(', ')}`,

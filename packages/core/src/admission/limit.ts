@@ -246,17 +246,14 @@ export class Limit {
     const tooLow = remaining - slack - 2 * this.behind - Math.max(0, seen.high);
     if (tooHigh > 0) {
       // A bucket that shows as much as it ever did is full, and less deep than we take it for: nobody else is to blame.
-      if (isAsFullAsEver && this.depth.isAtMost((remaining + slack) / this.perMinute)) this.#recap(now);
       // Nor for what a depth that is tried out has added of itself.
-      const own = isAsFullAsEver ? tooHigh : Math.min(tooHigh, this.#grown);
-      if (
-        own > 0 &&
-        this.#grown > 0 &&
-        this.depth.tookTooMuch(Math.min(own, this.#grown) / this.perMinute, now)
-      )
-        this.#recap(now);
-      this.#grown = Math.max(0, this.#grown - own);
-      this.#shift(-tooHigh, now, own);
+      const grown = Math.min(tooHigh, this.#grown);
+      this.#shift(-tooHigh, now, isAsFullAsEver ? tooHigh : grown);
+      this.#grown -= grown;
+      if (grown > 0 && this.depth.tookTooMuch(grown / this.perMinute, now)) this.#recap(now);
+      // What is there now stays, or the order in which responses come would matter.
+      const most = Math.max(remaining + slack, levelAt(this.#bucket, now));
+      if (isAsFullAsEver && this.depth.isAtMost(most / this.perMinute)) this.#recap(now);
       this.#loweredAt = now;
     } else if (tooLow > 0 && remaining > slack && sentAt > this.#loweredAt) {
       this.depth.seenDeeper(now);

@@ -31,8 +31,10 @@ const bucket = z.strictObject({
   outputTokensPerMinute: amount.optional().describe('Left out: learned from response headers'),
   burst: share
     .refine((value) => value > 0, { error: 'a share above 0 and at most 1' })
-    .default(0.1)
-    .describe('Assumed depth of the bucket, as a share of one minute'),
+    .optional()
+    .describe(
+      'Depth of the bucket, as a share of one minute: what may go at once. Left out: learned, from a sixtieth up',
+    ),
   concurrency: count.optional().describe('Calls in flight at once, per process'),
   outputCharging: z
     .enum(['realtime', 'reserve-max'])
