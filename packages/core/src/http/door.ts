@@ -4,7 +4,7 @@ import { lastScopeOf, type Scope, type Scopes } from '../caller/scope.ts';
 import { AbortedError } from '../errors.ts';
 import { internalsOf } from '../governor.ts';
 import type { Governor } from '../types.ts';
-import { isClosed } from './answer.ts';
+import { isClosed, wasSentWhole } from './answer.ts';
 import { rateLimitHeaders } from './rate-limit-headers.ts';
 
 /** What every adapter is told when it is put into an app. `A` is what the framework hands to a handler. */
@@ -122,7 +122,7 @@ export function withRoute<T>(key: object, options: RouteOptions, fn: () => T): T
 function hangUpOf(response: ServerResponse): AbortSignal {
   const hangUp = new AbortController();
   const look = () => {
-    if (!response.writableFinished) {
+    if (!wasSentWhole(response)) {
       hangUp.abort(new AbortedError('the client hung up', { reason: 'aborted' }));
     }
   };
