@@ -229,7 +229,9 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
                 const answer = claude.messages.stream(ask('x', { max_tokens: 4_000 }));
                 answer.on('text', () => answer.abort());
                 await answer.done().catch(() => {});
-                return json(await claude.messages.create(ask('x', { model: 'claude-haiku-4-5', max_tokens: 5 })));
+                return json(
+                  await claude.messages.create(ask('x', { model: 'claude-haiku-4-5', max_tokens: 5 })),
+                );
               },
             },
           ],

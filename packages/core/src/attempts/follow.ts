@@ -7,12 +7,13 @@ import { blindReader, jsonReader, type Reader, streamReader } from '../settlemen
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
-import type { Parts } from './parts.ts';
+import type { Parts, Rules } from './parts.ts';
 import type { LinkedSignal } from './signals.ts';
 import type { Watch } from './watch.ts';
 
 interface Following {
   readonly call: Call;
+  readonly rules: Rules;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
   readonly story: CallStory;
@@ -26,7 +27,7 @@ interface Following {
 
 /** The response to hand on: the same bytes, read along, with everything settled when they end. */
 export function followBody(parts: Parts, response: Response, following: Following): Response {
-  const { call, plan, granted, story, telemetry, link, watch, release } = following;
+  const { call, rules, plan, granted, story, telemetry, link, watch, release } = following;
   const { clock } = parts;
   const { status, statusText, headers } = response;
 
@@ -42,7 +43,7 @@ export function followBody(parts: Parts, response: Response, following: Followin
 
   const isEvents = headers.get('content-type')?.includes('text/event-stream') === true;
   const reader = call.kind === 'other' ? blindReader : isEvents ? streamReader() : jsonReader();
-  const drains = call.kind === 'messages' && (plan.caller.hangUp ?? parts.rules.config.hangUp) === 'drain';
+  const drains = call.kind === 'messages' && (plan.caller.hangUp ?? rules.config.hangUp) === 'drain';
   let firstTokenMs: number | undefined;
   let isInputSettled = false;
   const tapped = tap(response.body, {

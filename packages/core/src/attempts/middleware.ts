@@ -132,6 +132,7 @@ async function governCall(
       next,
       options,
       call,
+      rules,
       plan,
       granted,
       attempt,

@@ -7,7 +7,7 @@ import type { ApiRequest, Call } from '../request/read.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
 import { followBody } from './follow.ts';
-import type { Parts } from './parts.ts';
+import type { Parts, Rules } from './parts.ts';
 import { type LinkedSignal, linkSignals } from './signals.ts';
 import { Watch } from './watch.ts';
 
@@ -17,6 +17,8 @@ export interface Sending {
   readonly next: Parameters<Middleware>[1];
   readonly options: NonNullable<Parameters<Middleware>[2]['options']>;
   readonly call: Call;
+  /** Those that the call began with. */
+  readonly rules: Rules;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
   readonly attempt: number;
@@ -55,11 +57,11 @@ export async function send(
   parts: Parts,
   sending: Sending,
 ): Promise<{ response: Response } | { failure: Failure }> {
-  const { request, next, call, granted, attempt, deadlineAt, signals, story } = sending;
+  const { request, next, call, rules, granted, attempt, deadlineAt, signals, story } = sending;
   const startedAt = parts.clock.now();
   const telemetry = story.attemptStarted(attempt, startedAt);
   const link = linkSignals(signals);
-  const watch = new Watch(parts, link, deadlineAt);
+  const watch = new Watch(parts, link, deadlineAt, rules.config.timeouts.streamIdle);
   const timeout = ownTimeout(parts, sending, link);
   parts.running.add(link);
   const release = () => {
@@ -94,6 +96,7 @@ export async function send(
   return {
     response: followBody(parts, response, {
       call,
+      rules,
       plan: sending.plan,
       granted,
       story,
