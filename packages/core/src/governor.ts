@@ -6,6 +6,7 @@ import { Quotas } from './admission/quotas.ts';
 import { Alarms } from './alarms.ts';
 import { Breakers } from './attempts/breaker.ts';
 import { createMiddleware } from './attempts/middleware.ts';
+import { Models } from './attempts/models.ts';
 import type { Parts } from './attempts/parts.ts';
 import { RetryBudget } from './attempts/retry.ts';
 import { Scopes } from './caller/scope.ts';
@@ -90,6 +91,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     admission,
     budget,
     breakers,
+    models: new Models(clock, once),
     telemetry,
     once,
     running: new Set(),
@@ -176,6 +178,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       config: { generation, problem },
       ...admission.snapshot(),
       ...breakers.snapshot(),
+      ...parts.models.snapshot(),
       retryBudget: budget.remaining(clock.now()),
       warnings: once.warnings,
       isClosed: closing !== undefined,

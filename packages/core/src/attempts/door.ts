@@ -18,7 +18,7 @@ const ALWAYS_OPEN: Door = { look: () => undefined, enter: () => undefined, told(
 export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): Door {
   // What generates nothing costs nothing, and has no model that could be overloaded. In shadow nobody is held up.
   if ((call.kind !== 'messages' && call.kind !== 'batches') || plan.isShadow) return ALWAYS_OPEN;
-  const { breakers, clock } = parts;
+  const { breakers, models, clock } = parts;
   const { lane, modelId } = plan;
   const breaker = breakers.of(account, modelId);
   let isProbe = false;
@@ -59,7 +59,10 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
       return undefined;
     },
     told(outcome) {
-      if (outcome === 'ok') return breaker.succeeded(isProbe);
+      if (outcome === 'ok') {
+        models.answered(account, modelId);
+        return breaker.succeeded(isProbe);
+      }
       switch (outcome.kind) {
         case 'overloaded':
         case 'server':
@@ -74,6 +77,9 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
             code: outcome.errorCode ?? 'spend_limit_reached',
           });
           return breaker.released(isProbe);
+        case 'not_found':
+          if (call.kind === 'messages') models.notFound(account, modelId);
+          return breaker.succeeded(isProbe);
         case 'rate_limited':
         case 'ramp':
         case 'final':

@@ -7,11 +7,14 @@ import { blindReader, jsonReader, type Reader, streamReader } from '../settlemen
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
+import { catalogueReader } from './models.ts';
 import type { Parts, Rules } from './parts.ts';
 import type { LinkedSignal } from './signals.ts';
 import type { Watch } from './watch.ts';
 
 interface Following {
+  /** The account whose list of models this is, where it is one. */
+  readonly catalogueOf: string | undefined;
   readonly call: Call;
   readonly rules: Rules;
   readonly plan: Plan;
@@ -42,7 +45,7 @@ export function followBody(parts: Parts, response: Response, following: Followin
   if (call.kind === 'other') watch.stop();
 
   const isEvents = headers.get('content-type')?.includes('text/event-stream') === true;
-  const reader = call.kind === 'other' ? blindReader : isEvents ? streamReader() : jsonReader();
+  const reader = readerOf(parts, following, isEvents);
   const drains = call.kind === 'messages' && (plan.caller.hangUp ?? rules.config.hangUp) === 'drain';
   let firstTokenMs: number | undefined;
   let isInputSettled = false;
@@ -77,6 +80,13 @@ export function followBody(parts: Parts, response: Response, following: Followin
     };
   }
   return new Response(tapped.body, { status, statusText, headers });
+}
+
+/** Of what generates nothing only the list of models is looked at. */
+function readerOf(parts: Parts, { call, catalogueOf }: Following, isEvents: boolean): Reader {
+  if (catalogueOf !== undefined) return catalogueReader((body) => parts.models.read(catalogueOf, body));
+  if (call.kind === 'other') return blindReader;
+  return isEvents ? streamReader() : jsonReader();
 }
 
 function settle(

@@ -8,6 +8,7 @@ import type { CallStory } from '../telemetry/types.ts';
 import type { Verdict } from './classify.ts';
 import { decide } from './decide.ts';
 import { doorFor } from './door.ts';
+import { fallbacksOf } from './fallbacks.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import { passGate, refuse } from './gate.ts';
 import type { Parts } from './parts.ts';
@@ -82,17 +83,21 @@ async function governCall(
   );
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
 
-  const others = [...plan.fallbacks];
-  const switchTo = (model: string, cause: string) => {
-    plan = rules.policy.plan(call, caller, model);
-    story.planned(plan);
-    story.fellBack(cause);
-  };
+  const nextModel = fallbacksOf(rules, call, plan, story);
   let attemptsOfModel = 0;
   let last: Failure | undefined;
   let isCounted = false;
   let attempt = 1;
   for (;;) {
+    if (parts.models.isGone(account, plan.modelId)) {
+      const other = nextModel('not_found_error');
+      // With nowhere else to go the API is asked all the same: its own error is the best answer.
+      if (other !== undefined) {
+        plan = other;
+        attemptsOfModel = 0;
+        continue;
+      }
+    }
     const signals = signalsOf(request, options, plan);
     const door = doorFor(parts, account, call, plan);
     let closed = door.look();
@@ -112,9 +117,9 @@ async function governCall(
     }
     if (closed !== undefined) {
       granted?.lease.drop('unsent');
-      const other = others.shift();
+      const other = nextModel(closed.reason);
       if (other !== undefined) {
-        switchTo(other, closed.reason);
+        plan = other;
         attemptsOfModel = 0;
         if (granted !== undefined) story.admissionStarted(attempt);
         continue;
@@ -128,6 +133,7 @@ async function governCall(
     attemptsOfModel++;
     const sent = rewriteRequest(request, call, { model: plan.modelId, maxTokens: plan.maxTokens });
     const sending = {
+      account,
       request: sent,
       next,
       options,
@@ -172,9 +178,10 @@ async function governCall(
       pause.end();
     } else {
       story.retryDenied(following.why);
-      const other = isModelsFault(verdict) && clock.now() < deadlineAt ? others.shift() : undefined;
+      const mayMove = isModelsFault(verdict) && clock.now() < deadlineAt;
+      const other = mayMove ? nextModel(verdict.errorType) : undefined;
       if (other === undefined) return giveUp(failure, story, clock.now());
-      switchTo(other, verdict.errorType);
+      plan = other;
       attemptsOfModel = 0;
     }
     attempt++;
@@ -182,9 +189,12 @@ async function governCall(
   }
 }
 
-/** What another model may well answer: this one is overloaded, failing, or not there. */
-function isModelsFault({ kind, errorType }: Verdict): boolean {
-  return kind === 'overloaded' || kind === 'server' || (kind === 'final' && errorType === 'not_found_error');
+/**
+ * What another model may well answer: this one is overloaded, failing, too slow, or not there. A connection that cannot
+ * be made is no model's: another would only be asked in vain.
+ */
+function isModelsFault({ kind }: Verdict): boolean {
+  return kind === 'overloaded' || kind === 'server' || kind === 'timeout' || kind === 'not_found';
 }
 
 /** The failure as the SDK would have met it itself. */

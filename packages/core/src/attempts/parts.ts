@@ -7,6 +7,7 @@ import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Breakers } from './breaker.ts';
+import type { Models } from './models.ts';
 import type { RetryBudget } from './retry.ts';
 import type { LinkedSignal } from './signals.ts';
 
@@ -27,6 +28,7 @@ export interface Parts {
   readonly admission: Admission;
   readonly budget: RetryBudget;
   readonly breakers: Breakers;
+  readonly models: Models;
   readonly telemetry: Telemetry;
   readonly once: OnceLog;
   /** Attempts in flight, to be ended when the governor is closed and has waited long enough. */

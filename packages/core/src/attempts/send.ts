@@ -7,12 +7,14 @@ import type { ApiRequest, Call } from '../request/read.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
 import { followBody } from './follow.ts';
+import { isCatalogue } from './models.ts';
 import type { Parts, Rules } from './parts.ts';
 import { type LinkedSignal, linkSignals } from './signals.ts';
 import { Watch } from './watch.ts';
 
 /** One HTTP request, and all that it needs. */
 export interface Sending {
+  readonly account: string;
   readonly request: ApiRequest;
   readonly next: Parameters<Middleware>[1];
   readonly options: NonNullable<Parameters<Middleware>[2]['options']>;
@@ -95,6 +97,7 @@ export async function send(
   }
   return {
     response: followBody(parts, response, {
+      catalogueOf: isCatalogue(request.method, request.url) ? sending.account : undefined,
       call,
       rules,
       plan: sending.plan,
