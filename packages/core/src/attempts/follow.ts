@@ -41,6 +41,14 @@ export function followBody(parts: Parts, response: Response, following: Followin
     story.end('ok', clock.now());
     return response;
   }
+  if (response.bodyUsed || response.body.locked) {
+    // Another middleware has taken the body and put nothing in its place: the SDK has an error of its own for that.
+    release();
+    granted?.lease.drop('lost');
+    telemetry.end({ outcome: 'error', errorType: '_OTHER' });
+    story.end('error', clock.now(), '_OTHER');
+    return response;
+  }
   // A list or a file, of whatever size: it is read at its reader's own pace, for as long as it takes.
   if (call.kind === 'other') watch.stop();
 

@@ -41,6 +41,14 @@ export interface Failure {
 /** Milliseconds that an error's body may take. */
 const ERROR_BODY_MS = 10_000;
 
+const UNREADABLE: Verdict = {
+  kind: 'final',
+  isRetryable: false,
+  retryAfterMs: undefined,
+  errorType: '_OTHER',
+  errorCode: undefined,
+};
+
 /** Nothing was sent when the connection itself could not be made. */
 const UNSENT = new Set([
   'ECONNREFUSED',
@@ -82,11 +90,29 @@ export async function send(
     return { failure: failThrown(sending, link, telemetry, error) };
   }
   timeout?.cancel();
-  const headroom = readRateHeaders(response.headers);
-  telemetry.responded(response, headroom);
-  granted?.lease.responded(headroom, response.ok, startedAt);
-
-  if (!response.ok) {
+  try {
+    const headroom = readRateHeaders(response.headers);
+    telemetry.responded(response, headroom);
+    granted?.lease.responded(headroom, response.ok, startedAt);
+    if (response.ok) {
+      const catalogueOf = isCatalogue(request.method, request.url) ? sending.account : undefined;
+      const { plan } = sending;
+      return {
+        response: followBody(parts, response, {
+          catalogueOf,
+          call,
+          rules,
+          plan,
+          granted,
+          story,
+          telemetry,
+          link,
+          watch,
+          startedAt,
+          release,
+        }),
+      };
+    }
     const failed = await failResponse(parts, response, link);
     release();
     if (isCongestion(failed.verdict)) granted?.lease.overloaded();
@@ -94,22 +120,13 @@ export async function send(
     const { errorType, errorCode } = failed.verdict;
     telemetry.end({ outcome: 'error', errorType, errorCode });
     return { failure: failed };
+  } catch (error) {
+    // A response that cannot be read at all, as one whose body another middleware has taken.
+    release();
+    granted?.lease.drop('lost');
+    telemetry.end({ outcome: 'error', errorType: UNREADABLE.errorType });
+    return { failure: { verdict: UNREADABLE, isCounted: true, error } };
   }
-  return {
-    response: followBody(parts, response, {
-      catalogueOf: isCatalogue(request.method, request.url) ? sending.account : undefined,
-      call,
-      rules,
-      plan: sending.plan,
-      granted,
-      story,
-      telemetry,
-      link,
-      watch,
-      startedAt,
-      release,
-    }),
-  };
 }
 
 /**
@@ -188,14 +205,16 @@ async function failResponse(
   headers.delete('content-encoding');
   headers.delete('content-length');
   const verdict = classifyResponse(response.status, response.headers, body, clock.wall());
-  const { status, statusText } = response;
-  return {
-    verdict,
-    isCounted: false,
-    response: new Response(body === '' ? null : body, {
-      status,
-      statusText,
-      headers,
-    }),
-  };
+  return { verdict, isCounted: false, response: remake(response, body, headers) };
+}
+
+/** The same response with another body, headers included, also with a status that no response can be made with. */
+function remake({ status, statusText }: Response, body: string, headers: Headers): Response {
+  const isMakeable = status >= 200 && status <= 599;
+  const made = new Response(body === '' ? null : body, {
+    status: isMakeable ? status : 500,
+    statusText,
+    headers,
+  });
+  return isMakeable ? made : Object.defineProperty(made, 'status', { value: status });
 }
