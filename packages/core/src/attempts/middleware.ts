@@ -159,7 +159,7 @@ async function governCall(
     door.told(verdict);
     // One cooldown for everybody: what is in the queue waits with this call, and nobody learns it the hard way.
     if (verdict.kind === 'rate_limited' || verdict.kind === 'ramp') {
-      granted?.lease.pause(clock.now() + (verdict.retryAfterMs ?? 1_000));
+      granted?.lease.pause(clock.now() + (verdict.retryAfterMs ?? 1_000), verdict.kind === 'ramp');
     }
     const following = nextAttempt({
       verdict,
@@ -173,7 +173,7 @@ async function governCall(
     if (following.retry) {
       const pause = story.backoff(following.delayMs, following.source, verdict.errorType);
       // A paused bucket keeps the call in its queue, in its turn; only what has no bucket, or a bucket that works, sleeps here.
-      const isPaced = granted !== undefined && verdict.kind === 'rate_limited';
+      const isPaced = granted !== undefined && (verdict.kind === 'rate_limited' || verdict.kind === 'ramp');
       if (!isPaced) await sleep((wake) => parts.alarms.set(clock.now() + following.delayMs, wake), signals);
       pause.end();
     } else {

@@ -165,8 +165,8 @@ function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStor
   };
 }
 
-/** The API can bear fewer calls at once, or a slower rise. */
-const isCongestion = ({ kind }: Verdict) => kind === 'overloaded' || kind === 'timeout' || kind === 'ramp';
+/** The API can bear fewer calls at once. */
+const isCongestion = ({ kind }: Verdict) => kind === 'overloaded' || kind === 'timeout';
 
 function isUnsent(error: unknown): boolean {
   const seen = new Set<unknown>();
