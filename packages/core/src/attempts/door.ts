@@ -1,6 +1,7 @@
 import { UpstreamUnavailableError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
+import type { BreakerState } from './breaker.ts';
 import type { Verdict } from './classify.ts';
 import type { Parts } from './parts.ts';
 
@@ -11,9 +12,19 @@ export interface Door {
   /** Lets the call through, or tells why not. What comes of it must be `told`. */
   enter(): UpstreamUnavailableError | undefined;
   told(outcome: 'ok' | Verdict): void;
+  /** The call that has been let through is to see whether the model works again. */
+  readonly isProbe: boolean;
+  /** How the model's breaker stands now, where that is not closed. */
+  readonly breaker: BreakerState | undefined;
 }
 
-const ALWAYS_OPEN: Door = { look: () => undefined, enter: () => undefined, told() {} };
+const ALWAYS_OPEN: Door = {
+  look: () => undefined,
+  enter: () => undefined,
+  told() {},
+  isProbe: false,
+  breaker: undefined,
+};
 
 export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): Door {
   // What generates nothing costs nothing, and has no model that could be overloaded. In shadow nobody is held up.
@@ -46,6 +57,12 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
     });
 
   return {
+    get isProbe() {
+      return isProbe;
+    },
+    get breaker() {
+      return breaker.state === 'closed' ? undefined : breaker.state;
+    },
     look() {
       const passage = breaker.look();
       return outOfMoney() ?? (passage.pass ? undefined : shut(passage.retryAfterMs));

@@ -116,7 +116,11 @@ function settle(
     if (estimated > 0) story.estimateSeen(totalInput(usage) / estimated);
   }
 
-  const isAborted = how === 'aborted' || how === 'drained' || link.signal.aborted;
+  const { reason: why } = link.signal;
+  const ours = link.signal.aborted && isHeadgateError(why) ? why.reason : undefined;
+  // An error inside the stream makes its reader leave: it is the API's, and no hang-up.
+  const isAborted =
+    reading.errorType === undefined && (how === 'aborted' || how === 'drained' || link.signal.aborted);
   const outcome = isAborted ? 'aborted' : isWhole || call.kind !== 'messages' ? 'complete' : 'error';
   // A stream that breaks off without a word of its own: the connection's fault, whichever way it closed.
   const errorType =
@@ -124,6 +128,7 @@ function settle(
   const end = {
     outcome,
     errorType,
+    reason: isAborted ? (ours ?? 'aborted') : undefined,
     usage,
     usd: usage === undefined || plan.price === undefined ? undefined : cost(plan.price, usage),
     responseModel: reading.model,

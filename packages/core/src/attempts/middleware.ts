@@ -117,7 +117,8 @@ async function governCall(
     }
     if (closed !== undefined) {
       granted?.lease.drop('unsent');
-      const other = nextModel(closed.reason);
+      // Of the account's money no other model has more.
+      const other = closed.reason === 'spend_limit' ? undefined : nextModel(closed.reason);
       if (other !== undefined) {
         plan = other;
         attemptsOfModel = 0;
@@ -142,6 +143,7 @@ async function governCall(
       plan,
       granted,
       attempt,
+      isProbe: door.isProbe,
       deadlineAt,
       signals,
       story,
@@ -152,7 +154,7 @@ async function governCall(
       return result.response;
     }
 
-    const { failure } = result;
+    const { failure, decided } = result;
     const { verdict } = failure;
     last = failure;
     isCounted ||= failure.isCounted;
@@ -170,6 +172,7 @@ async function governCall(
       deadlineAt,
       random: parts.random,
     });
+    decided({ retryDenied: following.retry ? undefined : following.why, breaker: door.breaker });
     if (following.retry) {
       const pause = story.backoff(following.delayMs, following.source, verdict.errorType);
       // A paused bucket keeps the call in its queue, in its turn; only what has no bucket, or a bucket that works, sleeps here.

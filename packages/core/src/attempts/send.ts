@@ -1,10 +1,10 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { Granted } from '../admission/admission.ts';
 import { readRateHeaders } from '../admission/rate-headers.ts';
-import { AbortedError, isHeadgateError } from '../errors.ts';
+import { AbortedError, isHeadgateError, type Reason } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
-import type { AttemptStory, CallStory } from '../telemetry/types.ts';
+import type { AttemptEnd, CallStory } from '../telemetry/types.ts';
 import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
 import { followBody } from './follow.ts';
 import { isCatalogue } from './models.ts';
@@ -24,6 +24,8 @@ export interface Sending {
   readonly plan: Plan;
   readonly granted: Granted | undefined;
   readonly attempt: number;
+  /** It is to see whether a model that failed works again. */
+  readonly isProbe: boolean;
   readonly deadlineAt: number;
   readonly signals: readonly AbortSignal[];
   readonly story: CallStory;
@@ -37,6 +39,9 @@ export interface Failure {
   readonly response?: Response;
   readonly error?: unknown;
 }
+
+/** What is made of a failure, told to end its attempt's story: whoever gets a failure must tell it. */
+export type Decided = Pick<AttemptEnd, 'retryDenied' | 'breaker'>;
 
 /** Milliseconds that an error's body may take. */
 const ERROR_BODY_MS = 10_000;
@@ -66,10 +71,19 @@ const UNSENT = new Set([
 export async function send(
   parts: Parts,
   sending: Sending,
-): Promise<{ response: Response } | { failure: Failure }> {
+): Promise<{ response: Response } | { failure: Failure; decided: (decided: Decided) => void }> {
   const { request, next, call, rules, granted, attempt, deadlineAt, signals, story } = sending;
   const startedAt = parts.clock.now();
   const telemetry = story.attemptStarted(attempt, startedAt);
+  if (sending.isProbe) telemetry.probes();
+  const failing = (failure: Failure, reason?: Reason) => {
+    const { kind, errorType, errorCode } = failure.verdict;
+    const outcome = kind === 'aborted' ? 'aborted' : 'error';
+    return {
+      failure,
+      decided: (decided: Decided) => telemetry.end({ outcome, errorType, errorCode, reason, ...decided }),
+    };
+  };
   const link = linkSignals(signals);
   const watch = new Watch(parts, link, deadlineAt, rules.config.timeouts.streamIdle);
   const timeout = ownTimeout(parts, sending, link);
@@ -87,7 +101,7 @@ export async function send(
     response = await telemetry.run(() => next({ ...request, signal: link.signal }));
   } catch (error) {
     release();
-    return { failure: failThrown(sending, link, telemetry, error) };
+    return failing(failThrown(sending, link, error), endedBy(sending, link));
   }
   timeout?.cancel();
   try {
@@ -117,15 +131,12 @@ export async function send(
     release();
     if (isCongestion(failed.verdict)) granted?.lease.overloaded();
     granted?.lease.drop('refused');
-    const { errorType, errorCode } = failed.verdict;
-    telemetry.end({ outcome: 'error', errorType, errorCode });
-    return { failure: failed };
+    return failing(failed);
   } catch (error) {
     // A response that cannot be read at all, as one whose body another middleware has taken.
     release();
     granted?.lease.drop('lost');
-    telemetry.end({ outcome: 'error', errorType: UNREADABLE.errorType });
-    return { failure: { verdict: UNREADABLE, isCounted: true, error } };
+    return failing({ verdict: UNREADABLE, isCounted: true, error });
   }
 }
 
@@ -142,7 +153,14 @@ function ownTimeout({ alarms, clock }: Parts, { request, options, signals }: Sen
   return alarms.set(clock.now() + ms, () => link.abort(new DOMException('Request timed out.', 'AbortError')));
 }
 
-function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStory, error: unknown): Failure {
+/** Why an attempt was ended from this side, if it was. */
+function endedBy({ options, plan }: Sending, { signal }: LinkedSignal): Reason | undefined {
+  if (signal.aborted && isHeadgateError(signal.reason)) return signal.reason.reason;
+  const isCallers = options.signal?.aborted === true || plan.caller.signals.some(({ aborted }) => aborted);
+  return isCallers ? 'aborted' : undefined;
+}
+
+function failThrown(sending: Sending, link: LinkedSignal, error: unknown): Failure {
   const { granted, options, plan } = sending;
   const { reason } = link.signal;
   const isOurs = link.signal.aborted && isHeadgateError(reason);
@@ -152,10 +170,6 @@ function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStor
   if (isCongestion(verdict)) granted?.lease.overloaded();
   const isCounted = !isUnsent(error);
   granted?.lease.drop(isCounted ? 'lost' : 'unsent');
-  telemetry.end({
-    outcome: verdict.kind === 'aborted' ? 'aborted' : 'error',
-    errorType: verdict.errorType,
-  });
   if (isOurs) return { verdict, isCounted, error: reason };
   const isHangUp = isCallers && options.signal?.aborted !== true;
   return {
