@@ -4,10 +4,10 @@
  *
  * *Halve, and grow by a little.* What was let through in the second before the refusal is as much as was borne: the
  * requests sent, less those refused. Half of that is the pace, and a tenth of the limit at the first refusal at the
- * least: of a service with little to do it says nothing that it sent little. After the pause that the API asks for, calls go at the pace, evenly; and the
- * pace grows by a twentieth of the limit in ten seconds, for as long as it is all that holds calls up. It does not end at
- * the limit: what a deep bucket has saved up would go at once then, and that is growth too. It ends when it has not been
- * felt for a minute.
+ * least: of a service with little to do it says nothing that it sent little. After the pause that the API asks for,
+ * calls go at the pace, evenly; and it grows by a twentieth of the limit in ten seconds, for as long as it is all that
+ * holds calls up. It does not end at the limit: what a deep bucket has saved up would go at once then, and that is
+ * growth too. It ends when it has not been felt for a minute.
  *
  * *Start slowly.* From then on a start out of the cold is held to twice the most of any second of the last minute, and
  * to a tenth of the limit where that is more: full speed is four doublings away.
@@ -62,16 +62,16 @@ export class Ramp {
 
   /**
    * The API refused a request sent at `sentAt` for the growth of use, and asks for a pause until `until`. `limitPerMs`:
-   * what the bucket allows, where that is known. True where it slows us down, and not for one more of the same volley.
+   * what the bucket allows, where that is known.
    */
-  refused(sentAt: number, until: number, limitPerMs: number | undefined, now: number): boolean {
+  refused(sentAt: number, until: number, limitPerMs: number | undefined, now: number): void {
     const slice = Math.floor(sentAt / SLICE_MS);
     this.#sent.set(slice, Math.max(0, (this.#sent.get(slice) ?? 0) - 1));
     this.#peak.slice = Number.NaN;
     if (sentAt <= this.#slowedAt) {
       this.#borne = Math.max(0, this.#borne - 1);
       this.#slowTo(limitPerMs);
-      return false;
+      return;
     }
     this.#borne = this.#lastSecond(now);
     this.#floor = Number.isFinite(this.#pace) ? DECREASE * this.#pace : COLD_SHARE * (limitPerMs ?? 0);
@@ -80,7 +80,6 @@ export class Ramp {
     this.#slowTo(limitPerMs);
     this.#level = 0;
     this.#at = until;
-    return true;
   }
 
   #slowTo(limitPerMs: number | undefined): void {

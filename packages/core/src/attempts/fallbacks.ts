@@ -5,7 +5,7 @@ import type { CallStory } from '../telemetry/types.ts';
 import type { Rules } from './parts.ts';
 
 /** Gives the plan for the next model that a call can go to; nothing when there is none left. `cause` is for the story. */
-export type NextModel = (cause: string) => Plan | undefined;
+type NextModel = (cause: string) => Plan | undefined;
 
 export function fallbacksOf({ policy }: Rules, call: Call, plan: Plan, story: CallStory): NextModel {
   // A body that could not be read cannot be adapted either.

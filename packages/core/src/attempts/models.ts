@@ -4,7 +4,7 @@ import type { OnceLog } from '../logger.ts';
 import { blindReader, type Reader } from '../settlement/reading.ts';
 
 /** What keeps a model from being asked, or will. */
-export type Availability =
+type Availability =
   /** Answers, and is going to be retired. */
   | 'deprecated'
   /** The API lists it as history. */

@@ -41,7 +41,7 @@ export interface Failure {
 }
 
 /** What is made of a failure, told to end its attempt's story: whoever gets a failure must tell it. */
-export type Decided = Pick<AttemptEnd, 'retryDenied' | 'breaker'>;
+type Decided = Pick<AttemptEnd, 'retryDenied' | 'breaker'>;
 
 /** Milliseconds that an error's body may take. */
 const ERROR_BODY_MS = 10_000;
