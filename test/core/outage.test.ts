@@ -100,3 +100,38 @@ describe('a limit halved without notice', () => {
     await end();
   }, 60_000);
 });
+
+describe('a limit halved without notice, by an API that tells no limits at all', () => {
+  it('is met by those in flight, and then kept to as nearly as trying can tell', async () => {
+    // As above, for a provider whose answers have no headers of that kind.
+    let level = 1_200;
+    let at = 0;
+    const { load, attempts, between, end } = troubledWorld(
+      { account: [{ name: 's', models: ['*'], requestsPerMinute: 12_000 }] },
+      (now) => {
+        const perMs = now < 20_000 ? 0.2 : 0.1;
+        level = Math.min(perMs * 6_000, level + perMs * (now - at));
+        at = now;
+        if (level < 1) {
+          const wait = Math.ceil((1 - level) / perMs / 1_000);
+          return { status: 429, ms: 30, headers: { 'retry-after': String(wait) } };
+        }
+        level -= 1;
+        return { status: 200 };
+      },
+    );
+    await load(180, 120_000);
+    const refused = attempts.filter(({ status }) => status === 429);
+    expect(refused.length).toBeGreaterThan(0);
+    // Each time that it is tried: what is sent until the first word of it is back. There were ten thousand once.
+    expect(refused.length).toBeLessThanOrEqual(40);
+    const after = between(attempts, 30_000, 120_000);
+    expect(after.length / 90).toBeGreaterThan(70);
+    const mean = after.length / 900;
+    const most = Math.max(
+      ...Array.from({ length: 900 }, (_, i) => between(after, 30_000 + i * 100, 30_100 + i * 100).length),
+    );
+    expect(most).toBeLessThanOrEqual(3 * mean);
+    await end();
+  }, 60_000);
+});

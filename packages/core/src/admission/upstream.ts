@@ -78,7 +78,7 @@ export class UpstreamBucket {
   /** Up to when the calls let in are paid for by the refill of output. */
   #paidUntil = Number.NEGATIVE_INFINITY;
   readonly #ramp = new Ramp();
-  /** The last refusal came with plenty left of everything: when its request was sent. */
+  /** The last refusal came with plenty left of everything, or without a word: when its request was sent. */
   #rampSentAt: number | undefined;
   /** What a call costs, on average, while there is a pace. */
   #meanCost = 0;
@@ -352,7 +352,7 @@ export class UpstreamBucket {
       this.#limits.get(dimension)?.emptyUntil(this.#pausedUntil, this.#refusedAt);
     this.#culprits = [];
     // A pause too short to be meant for a rate of growth slows nothing down.
-    const guessed = until - this.#refusedAt >= LEAST_RAMP_MS ? this.#rampSentAt : undefined;
+    const guessed = until - now >= LEAST_RAMP_MS ? this.#rampSentAt : undefined;
     this.#rampSentAt = undefined;
     const sentAt = rampSentAt ?? guessed;
     if (sentAt !== undefined) this.#ramp.refused(sentAt, this.#pausedUntil, this.#requestsPerMs, now);
@@ -418,6 +418,8 @@ export class UpstreamBucket {
       const asked = isCharged ? amountOf(demand, dimension) : 0;
       return headroom.remaining <= Math.max(EMPTY[dimension], asked);
     });
+    // Of a provider that tells no limits: was it a 429, as a pause will tell, how fast use may go is all there is to learn.
+    this.#rampSentAt = sentAt;
     // An error that says nothing of limits is none of them.
     if (culprits.length === 0 && Object.keys(headers).length === 0) return;
     this.#culprits = culprits;
