@@ -67,7 +67,7 @@ function examine(file: string, text: string, caller: Caller | undefined, options
   const { content, document, problems } = parseFile(text);
   if (problems.length > 0) return { file, problems, warnings: [] };
   try {
-    const { config, warnings } = understandConfig(content as ConfigInput);
+    const { config, warnings } = understandConfig(content as ConfigInput, { today: Date.now() });
     const { model, maxTokens } = options;
     const explanation = caller === undefined ? undefined : explainCall(config, { caller, model, maxTokens });
     return {

@@ -5,7 +5,7 @@ import type { Estimator } from '../estimate/estimator.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
-import { NO_USAGE } from '../settlement/usage.ts';
+import { NO_USAGE, type Usage } from '../settlement/usage.ts';
 import type { Accounts } from './accounts.ts';
 import { Lease } from './lease.ts';
 import type { Quotas } from './quotas.ts';
@@ -83,8 +83,9 @@ export class Admission {
   async admit({ plan, call, account, deadlineAt, signals, isRetry, isCounted }: Ask): Promise<Granted> {
     const demand = this.#demand(plan, call);
     const { estimate, chargesTokens } = demand;
-    const usage = {
+    const usage: Usage = {
       ...NO_USAGE,
+      speed: call.body?.speed === 'fast' ? 'fast' : 'standard',
       inputTokens: estimate.inputTokens,
       outputTokens: estimate.outputTokens,
     };
@@ -92,7 +93,7 @@ export class Admission {
       requests: isCounted ? 0 : 1,
       inputTokens: estimate.inputTokens,
       outputTokens: estimate.outputTokens,
-      usd: plan.price === undefined ? 0 : cost(plan.price, usage),
+      usd: cost(plan.price, usage) ?? 0,
     });
     const refusal = ticket.arrive();
     if (refusal !== undefined) throw quotaRefusal(refusal, plan.lane);

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts';
 import type { Estimator } from '../estimate/estimator.ts';
 import type { PriceTag } from '../policy/models.ts';
 import { cost } from '../settlement/cost.ts';
-import { chargedInput, totalInput, type Usage } from '../settlement/usage.ts';
+import { chargedInput, NO_USAGE, totalInput, type Usage } from '../settlement/usage.ts';
 import type { RateHeaders } from './rate-headers.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { QuotaTicket } from './ticket.ts';
@@ -104,7 +104,7 @@ export class Lease {
         this.#estimator.learnSpeed(key.modelClass, usage.outputTokens / ((now - from) / 1000));
       }
     }
-    const usd = this.#price === undefined ? 0 : cost(this.#price, usage);
+    const usd = cost(this.#price, usage) ?? 0;
     this.#close(1, true, {
       inputTokens: chargedInput(usage),
       outputTokens: usage.outputTokens,
@@ -127,7 +127,7 @@ export class Lease {
     const inputTokens = chargesTokens ? estimate.inputTokens : 0;
     const outputTokens = Math.ceil(this.#flight.produced);
     const usage = { inputTokens, outputTokens };
-    const usd = this.#price === undefined ? 0 : cost(this.#price, { ...NOTHING_CACHED, ...usage });
+    const usd = cost(this.#price, { ...NO_USAGE, ...usage }) ?? 0;
     this.#close(1, true, { ...usage, usd });
   }
 
@@ -146,10 +146,3 @@ export class Lease {
     this.#scheduler.settled(this.#lane, this.#flowKey, cost, this.#flight);
   }
 }
-
-const NOTHING_CACHED = {
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  thinkingTokens: 0,
-};

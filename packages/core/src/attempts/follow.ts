@@ -106,7 +106,7 @@ function settle(
     outcome,
     errorType,
     usage,
-    usd: usage === undefined || plan.price === undefined ? undefined : cost(plan.price, usage),
+    usd: usage === undefined ? undefined : cost(plan.price, usage),
     responseModel: reading.model,
     messageId: reading.messageId,
     stopReason: reading.stopReason,

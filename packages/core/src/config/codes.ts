@@ -20,6 +20,7 @@ export const CHECKS = {
   HG_CAP_ABOVE_CEILING: 'a cap above what the model can produce, which never does anything',
   HG_CAP_UNDER_THINKING: 'a cap so low that every call with a thinking budget is refused',
   HG_RULE_OVERSHADOWED: 'a rule that another one with the same match always comes before',
+  HG_PRICES_OLD: 'built-in prices that are more than 90 days old',
   HG_MEMORY_ONLY: 'quotas of days or months that begin anew with the process',
   HG_CLUSTER_MEMORY: 'a worker of a cluster with limits of its own: each worker has all of them',
   HG_SDK_RETRIES: 'a client that still retries by itself',

@@ -108,12 +108,32 @@ const route = z.strictObject({
 });
 
 const usd = z.number().min(0, { error: 'a price of at least 0' });
-const price = z.strictObject({
+const prices = {
   input: usd.describe('USD per million input tokens'),
   output: usd.describe('USD per million output tokens'),
   cacheWrite5m: usd.optional().describe('Left out: 1.25 times the input price'),
   cacheWrite1h: usd.optional().describe('Left out: twice the input price'),
   cacheRead: usd.optional().describe('Left out: a tenth of the input price'),
+};
+const steps = z
+  .array(
+    z.strictObject({
+      above: count.describe(
+        'The step holds for prompts of more input tokens than this, cached ones included',
+      ),
+      ...prices,
+    }),
+  )
+  .default([])
+  .describe('Other prices for long prompts, the smallest first');
+const price = z.strictObject({
+  ...prices,
+  steps,
+  batch: share.default(0.5).describe('Share of the price that a batch pays'),
+  fast: z
+    .strictObject({ ...prices, steps })
+    .optional()
+    .describe('Prices in fast mode; left out: not known'),
 });
 
 export const configSchema = z.strictObject({

@@ -4,7 +4,7 @@ import type { CapConfig, Config, PriceConfig, QuotaConfig } from '../config/sche
 import { CapRefusedError } from '../errors.ts';
 import { type Call, thinkingBudget } from '../request/read.ts';
 import { compileGlob, compileRules, type Subject } from './match.ts';
-import { MODELS, type Model, type Price, type PriceTag } from './models.ts';
+import { BATCH_SHARE, MODELS, type Model, type Price, type PriceTag, type Tariff } from './models.ts';
 import type { Plan } from './plan.ts';
 
 /** The rules of a configuration, compiled. */
@@ -147,12 +147,23 @@ function compileModels(prices: Readonly<Record<string, PriceConfig>>): (id: stri
 }
 
 function priceTag(model: Model | undefined, override: PriceConfig | undefined): PriceTag | undefined {
-  if (override !== undefined) return { price: completePrice(override), steps: [] };
-  return model?.price === undefined ? undefined : { price: model.price, steps: model.steps ?? [] };
+  if (override !== undefined) {
+    const { batch, fast } = override;
+    return { ...tariff(override), batch, fast: fast === undefined ? undefined : tariff(fast) };
+  }
+  if (model?.price === undefined) return undefined;
+  return { price: model.price, steps: model.steps ?? [], fast: model.fast, batch: BATCH_SHARE };
+}
+
+function tariff(config: Omit<PriceConfig, 'batch' | 'fast'>): Tariff {
+  const steps = config.steps.map((step) => ({ above: step.above, price: completePrice(step) }));
+  // The last step that a prompt is above is the one that counts.
+  return { price: completePrice(config), steps: steps.sort((a, b) => a.above - b.above) };
 }
 
 /** Cache prices that are left out are taken at the usual multiples of the input price. */
-function completePrice({ input, output, cacheWrite5m, cacheWrite1h, cacheRead }: PriceConfig): Price {
+function completePrice(config: Omit<PriceConfig, 'steps' | 'batch' | 'fast'>): Price {
+  const { input, output, cacheWrite5m, cacheWrite1h, cacheRead } = config;
   return {
     input,
     output,

@@ -12,6 +12,8 @@ export interface MessageBody {
   readonly tools?: unknown;
   readonly tool_choice?: unknown;
   readonly thinking?: unknown;
+  readonly speed?: unknown;
+  readonly cache_control?: unknown;
 }
 
 /**
