@@ -18,6 +18,8 @@ import { Estimator } from './estimate/estimator.ts';
 import { OnceLog } from './logger.ts';
 import { compilePolicy } from './policy/policy.ts';
 import { SafeCounters } from './stores/safe.ts';
+import { UsageBook } from './stores/usage-book.ts';
+import { USAGE_BY } from './stores/usage-store.ts';
 import { readGauges } from './telemetry/gauges.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
 import type { Governor, GovernorOptions } from './types.ts';
@@ -57,18 +59,13 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const estimator = new Estimator();
   const accounts = new Accounts(config, { estimator, alarms, clock, random });
   const once = new OnceLog(logger);
+  const storeFails = (error: unknown) =>
+    once.warn('HG_MEMORY_ONLY', 'store', `the store fails, counters go on in memory alone: ${String(error)}`);
   const counters =
-    options.store === undefined
-      ? undefined
-      : new SafeCounters(options.store, alarms, clock, (error) =>
-          once.warn(
-            'HG_MEMORY_ONLY',
-            'store',
-            `the store fails, counters go on in memory alone: ${String(error)}`,
-          ),
-        );
+    options.store === undefined ? undefined : new SafeCounters(options.store, alarms, clock, storeFails);
+  const book = new UsageBook(options.store?.usage, alarms, clock, storeFails);
   const quotas = new Quotas(config.quotas, config.timeZone, clock, counters);
-  const admission = new Admission({ accounts, quotas, estimator, clock });
+  const admission = new Admission({ accounts, quotas, estimator, clock, book });
   const budget = new RetryBudget(config.retries.budget, clock.now());
   const breakers: Breakers = new Breakers(clock, random, (model, state) =>
     telemetry.breakerMoved(model, state),
@@ -167,6 +164,20 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       telemetry.reloaded('applied');
       warn(next);
     },
+    usage({ by, since = 0 }) {
+      const from = since instanceof Date ? since.getTime() : since;
+      if (!USAGE_BY.includes(by)) {
+        throw new TypeError(
+          `Headgate usage: expected by to be one of ${USAGE_BY.join(', ')}, received ${String(by)}`,
+        );
+      }
+      if (!Number.isFinite(from)) {
+        throw new TypeError(
+          `Headgate usage: expected since to be a date, or milliseconds of the epoch, received ${String(since)}`,
+        );
+      }
+      return book.report(by, from);
+    },
     reset(what = { breaker: true, cooldown: true }) {
       if (what.breaker) breakers.reset();
       if (what.cooldown) admission.endPauses();
@@ -177,6 +188,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       ...admission.snapshot(),
       ...breakers.snapshot(),
       retryBudget: budget.remaining(clock.now()),
+      usage: book.totals,
       warnings: once.warnings,
       isClosed: closing !== undefined,
     }),
@@ -214,6 +226,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     await admission.idle();
     timer.cancel();
     for (const fn of onClose) fn();
+    await book.close();
     counters?.close();
     telemetry.metrics.stop();
   }

@@ -35,5 +35,13 @@ export type { Logger } from './logger.ts';
 export { MODEL_TABLE_DATE } from './policy/models.ts';
 export type { CounterStore, SavedCounter } from './stores/counters.ts';
 export { type SqliteStoreOptions, sqliteStore } from './stores/sqlite.ts';
+export type { UsageReport, UsageRow } from './stores/usage-book.ts';
+export type {
+  KeyedUsage,
+  UsageBy,
+  UsageRecord,
+  UsageStore,
+  UsageSums,
+} from './stores/usage-store.ts';
 export type { GovernableClient, Governor, GovernorOptions, Snapshot } from './types.ts';
 export { type ConfigWatch, watchConfig } from './watch-config.ts';

@@ -7,6 +7,8 @@ import type { Clock, Random } from './clock.ts';
 import type { ConfigInput } from './config/schema.ts';
 import type { Logger, OnceLog } from './logger.ts';
 import type { CounterStore } from './stores/counters.ts';
+import type { UsageReport } from './stores/usage-book.ts';
+import type { UsageBy, UsageSums } from './stores/usage-store.ts';
 
 export interface GovernorOptions {
   /** Limits, lanes, quotas, caps. Left out: limits are learned from response headers, and there are no quotas. */
@@ -58,6 +60,12 @@ export interface Governor {
    * (`cooldown`). With nothing named, both.
    */
   reset(what?: { breaker?: boolean; cooldown?: boolean }): void;
+  /**
+   * Tokens and money of the calls so far, by user, tenant, route, model, lane or account, the dearest first; to the hour,
+   * since `since` (a date, or milliseconds of the epoch; default: all that is known). Kept in the store, for 92 days;
+   * without one, in memory while it fits.
+   */
+  usage(what: { by: UsageBy; since?: Date | number }): Promise<UsageReport>;
   /** Limits, levels, lanes and queues as plain JSON; cheap enough to poll. */
   snapshot(): Snapshot;
   /** Stops admitting, refuses what waits, and lets what runs finish for `drainMs` (default 30,000). Idempotent. */
@@ -70,6 +78,8 @@ export type Snapshot = ReturnType<Admission['snapshot']> &
     /** `generation` counts the configurations taken over; `problem` is why the last one was not. */
     readonly config: { readonly generation: number; readonly problem: string | undefined };
     readonly retryBudget: number;
+    /** Tokens and money since the governor was made. */
+    readonly usage: UsageSums;
     /** Named checks that have something to say, each once. */
     readonly warnings: OnceLog['warnings'];
     readonly isClosed: boolean;

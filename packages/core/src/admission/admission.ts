@@ -1,4 +1,4 @@
-import type { Standing } from '../caller/caller.ts';
+import { ANONYMOUS, type Standing } from '../caller/caller.ts';
 import type { Clock } from '../clock.ts';
 import type { Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
@@ -6,6 +6,7 @@ import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
 import { NO_USAGE, type Usage } from '../settlement/usage.ts';
+import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
 import type { Accounts } from './accounts.ts';
 import { Lease } from './lease.ts';
 import type { Quotas } from './quotas.ts';
@@ -45,6 +46,7 @@ export class Admission {
   readonly #quotas: Quotas;
   readonly #estimator: Estimator;
   readonly #clock: Clock;
+  readonly #book: UsageBook | undefined;
   readonly #open = new Set<Lease>();
   #onIdle: (() => void) | undefined;
 
@@ -53,11 +55,14 @@ export class Admission {
     quotas: Quotas;
     estimator: Estimator;
     clock: Clock;
+    /** Where usage is written down. */
+    book?: UsageBook;
   }) {
     this.#accounts = parts.accounts;
     this.#quotas = parts.quotas;
     this.#estimator = parts.estimator;
     this.#clock = parts.clock;
+    this.#book = parts.book;
   }
 
   /** Leases that are not closed. */
@@ -122,6 +127,7 @@ export class Admission {
       flowKey,
       price,
       onClosed: (closed) => this.#closed(closed),
+      onUsage: (used, usd) => this.#book?.add(ownerOf(plan, account), used, usd),
     });
     this.#open.add(lease);
     return {
@@ -173,4 +179,10 @@ export class Admission {
       inFlight: this.#open.size,
     };
   }
+}
+
+/** In whose name usage is written down. */
+function ownerOf({ caller, lane, modelId }: Plan, account: string): UsageOwner {
+  const { user = ANONYMOUS, tenant, route } = caller;
+  return { user, tenant, route, model: modelId, lane, account };
 }

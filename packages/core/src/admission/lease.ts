@@ -31,6 +31,7 @@ export class Lease {
   readonly #flowKey: string;
   readonly #price: PriceTag | undefined;
   readonly #onClosed: (lease: Lease) => void;
+  readonly #onUsage: (usage: Usage, usd: number | undefined) => void;
   #isOpen = true;
 
   constructor(parts: {
@@ -43,6 +44,8 @@ export class Lease {
     flowKey: string;
     price: PriceTag | undefined;
     onClosed: (lease: Lease) => void;
+    /** What the call has used, or must be taken to have used. */
+    onUsage: (usage: Usage, usd: number | undefined) => void;
   }) {
     this.#scheduler = parts.scheduler;
     this.#flight = parts.flight;
@@ -53,6 +56,7 @@ export class Lease {
     this.#flowKey = parts.flowKey;
     this.#price = parts.price;
     this.#onClosed = parts.onClosed;
+    this.#onUsage = parts.onUsage;
   }
 
   get isOpen(): boolean {
@@ -104,11 +108,12 @@ export class Lease {
         this.#estimator.learnSpeed(key.modelClass, usage.outputTokens / ((now - from) / 1000));
       }
     }
-    const usd = cost(this.#price, usage) ?? 0;
+    const usd = cost(this.#price, usage);
+    this.#onUsage(usage, usd);
     this.#close(1, true, {
       inputTokens: chargedInput(usage),
       outputTokens: usage.outputTokens,
-      usd,
+      usd: usd ?? 0,
     });
   }
 
@@ -126,9 +131,10 @@ export class Lease {
     const { estimate, chargesTokens } = this.#flight.demand;
     const inputTokens = chargesTokens ? estimate.inputTokens : 0;
     const outputTokens = Math.ceil(this.#flight.produced);
-    const usage = { inputTokens, outputTokens };
-    const usd = cost(this.#price, { ...NO_USAGE, ...usage }) ?? 0;
-    this.#close(1, true, { ...usage, usd });
+    const usage = { ...NO_USAGE, inputTokens, outputTokens };
+    const usd = cost(this.#price, usage);
+    if (chargesTokens) this.#onUsage(usage, usd);
+    this.#close(1, true, { inputTokens, outputTokens, usd: usd ?? 0 });
   }
 
   #close(
