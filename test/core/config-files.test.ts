@@ -75,6 +75,8 @@ it('every file is in a table, and every check of a configuration has a file', ()
     'HG_GOVERNOR_PER_REQUEST',
     'HG_NO_CALLER',
     'HG_PRICES_OLD',
+    'HG_JOURNAL',
+    'HG_BATCH_DIRECT',
   ];
   const codes = new Set([...MISTAKES, ...DOUBTS].map(([, code]) => code));
   expect(

@@ -8,6 +8,8 @@ import { Breakers } from './attempts/breaker.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import type { Parts } from './attempts/parts.ts';
 import { RetryBudget } from './attempts/retry.ts';
+import { BatchLanes } from './batch/lanes.ts';
+import type { BatchClient } from './batch/types.ts';
 import { Scopes } from './caller/scope.ts';
 import { systemClock } from './clock.ts';
 import { findWarnings } from './config/doubts.ts';
@@ -17,12 +19,15 @@ import { AbortedError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
 import { OnceLog } from './logger.ts';
 import { compilePolicy } from './policy/policy.ts';
+import { memoryJournal } from './stores/memory-journal.ts';
 import { SafeCounters } from './stores/safe.ts';
+import { sqliteJournal } from './stores/sqlite-journal.ts';
 import { UsageBook } from './stores/usage-book.ts';
 import { USAGE_BY } from './stores/usage-store.ts';
+import { BatchTelemetry } from './telemetry/batch.ts';
 import { readGauges } from './telemetry/gauges.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
-import type { Governor, GovernorOptions } from './types.ts';
+import type { GovernableClient, Governor, GovernorOptions } from './types.ts';
 import { VERSION } from './version.ts';
 
 const DRAIN_MS = 30_000;
@@ -76,7 +81,12 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     tracerProvider: options.tracerProvider,
     meterProvider: options.meterProvider,
     readGauges: () =>
-      readGauges(admission.snapshot(), budget.remaining(clock.now()), breakers.snapshot().breakers.length),
+      readGauges(
+        admission.snapshot(),
+        budget.remaining(clock.now()),
+        breakers.snapshot().breakers.length,
+        lanes.pending,
+      ),
   });
   const parts: Parts = {
     clock,
@@ -90,8 +100,32 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     telemetry,
     once,
     running: new Set(),
+    batchLane: (account) => lanes.of(account),
   };
   const { scopes, running } = parts;
+  const lanes: BatchLanes = new BatchLanes({
+    clock,
+    random,
+    alarms,
+    scopes,
+    admission,
+    once,
+    telemetry: new BatchTelemetry(telemetry),
+    rules: () => parts.rules,
+    makeJournal: () => {
+      const path = parts.rules.config.batch.journal;
+      if (options.journal !== undefined) return options.journal;
+      if (path !== undefined) return sqliteJournal({ path });
+      once.warn(
+        'HG_MEMORY_ONLY',
+        'batch',
+        'the batch lane keeps its work in memory, and loses it with the process; give it a file, as batch: { journal: ./batches.sqlite }',
+      );
+      return memoryJournal();
+    },
+    govern: (client, account) =>
+      governor.govern(client as unknown as GovernableClient, { account }) as unknown as BatchClient,
+  });
   const middlewares = new Map<string, Middleware>();
   const onClose: (() => void)[] = [];
   let generation = 1;
@@ -121,6 +155,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
 
   const governor: Governor = {
     govern(client, { account = DEFAULT_ACCOUNT } = {}) {
+      lanes.seen(client, account);
       const others = (client.middleware ?? []).filter((middleware) => !isOurs(middleware));
       // Refreshing a token after a 401 is a retry of the SDK's: a client with such credentials keeps that one.
       const canRefresh = client.apiKey == null && client.authToken == null;
@@ -164,6 +199,11 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       telemetry.reloaded('applied');
       warn(next);
     },
+    batches(client, { account = DEFAULT_ACCOUNT } = {}) {
+      middlewareOf(account);
+      lanes.seen(client, account);
+      return lanes.of(account);
+    },
     usage({ by, since = 0 }) {
       const from = since instanceof Date ? since.getTime() : since;
       if (!USAGE_BY.includes(by)) {
@@ -189,6 +229,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       ...breakers.snapshot(),
       retryBudget: budget.remaining(clock.now()),
       usage: book.totals,
+      batches: lanes.snapshot(),
       warnings: once.warnings,
       isClosed: closing !== undefined,
     }),
@@ -226,6 +267,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     await admission.idle();
     timer.cancel();
     for (const fn of onClose) fn();
+    await lanes.close();
     await book.close();
     counters?.close();
     telemetry.metrics.stop();

@@ -1,3 +1,4 @@
+export type { BatchClient, BatchHandle, BatchLane, BatchParams, SubmitOptions } from './batch/types.ts';
 export { ANONYMOUS, type Caller } from './caller/caller.ts';
 export type { CallerSource } from './caller/scope.ts';
 export { type Clock, type Random, systemClock, type Timer } from './clock.ts';
@@ -14,6 +15,7 @@ export { configJsonSchema } from './config/parse.ts';
 export type { ConfigInput } from './config/schema.ts';
 export {
   AbortedError,
+  BatchFailedError,
   CapRefusedError,
   ConfigError,
   type ConfigProblem,
@@ -33,8 +35,18 @@ export {
 export { createGovernor } from './governor.ts';
 export type { Logger } from './logger.ts';
 export { MODEL_TABLE_DATE } from './policy/models.ts';
+export type {
+  AheadCharge,
+  BatchItem,
+  BatchJournal,
+  BatchState,
+  Submission,
+  Waiting,
+} from './stores/batch-journal.ts';
 export type { CounterStore, SavedCounter } from './stores/counters.ts';
+export { memoryJournal } from './stores/memory-journal.ts';
 export { type SqliteStoreOptions, sqliteStore } from './stores/sqlite.ts';
+export { type SqliteJournalOptions, sqliteJournal } from './stores/sqlite-journal.ts';
 export type { UsageReport, UsageRow } from './stores/usage-book.ts';
 export type {
   KeyedUsage,

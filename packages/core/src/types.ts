@@ -2,10 +2,13 @@ import type { Middleware } from '@anthropic-ai/sdk';
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
 import type { Admission } from './admission/admission.ts';
 import type { Breakers } from './attempts/breaker.ts';
+import type { BatchLanes } from './batch/lanes.ts';
+import type { BatchClient, BatchLane } from './batch/types.ts';
 import type { CallerSource } from './caller/scope.ts';
 import type { Clock, Random } from './clock.ts';
 import type { ConfigInput } from './config/schema.ts';
 import type { Logger, OnceLog } from './logger.ts';
+import type { BatchJournal } from './stores/batch-journal.ts';
 import type { CounterStore } from './stores/counters.ts';
 import type { UsageReport } from './stores/usage-book.ts';
 import type { UsageBy, UsageSums } from './stores/usage-store.ts';
@@ -15,6 +18,8 @@ export interface GovernorOptions {
   readonly config?: ConfigInput;
   /** Keeps the counters of day and month quotas beyond the life of the process. Default: memory, with a warning. */
   readonly store?: CounterStore;
+  /** Keeps the work of the batch lane. Default: the file that `batch.journal` names; without one memory, with a warning. */
+  readonly journal?: BatchJournal;
   /** Default: the process's own. */
   readonly clock?: Clock;
   /** Default: `Math.random`. */
@@ -61,6 +66,12 @@ export interface Governor {
    */
   reset(what?: { breaker?: boolean; cooldown?: boolean }): void;
   /**
+   * The batch lane of an account: requests that can wait, sent through the Message Batches API at half the price and
+   * outside the interactive limits. Takes up what the journal has from before, so call it when the app starts.
+   * @throws TypeError for a client without Message Batches, or an account that does not exist.
+   */
+  batches(client: GovernableClient & BatchClient, options?: { account?: string }): BatchLane;
+  /**
    * Tokens and money of the calls so far, by user, tenant, route, model, lane or account, the dearest first; to the hour,
    * since `since` (a date, or milliseconds of the epoch; default: all that is known). Kept in the store, for 92 days;
    * without one, in memory while it fits.
@@ -78,6 +89,8 @@ export type Snapshot = ReturnType<Admission['snapshot']> &
     /** `generation` counts the configurations taken over; `problem` is why the last one was not. */
     readonly config: { readonly generation: number; readonly problem: string | undefined };
     readonly retryBudget: number;
+    /** The batch lanes in use: requests waiting and in processing, batches that run, batches in doubt. */
+    readonly batches: ReturnType<BatchLanes['snapshot']>;
     /** Tokens and money since the governor was made. */
     readonly usage: UsageSums;
     /** Named checks that have something to say, each once. */

@@ -5,12 +5,14 @@ import type { Estimator } from '../estimate/estimator.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
-import { NO_USAGE, type Usage } from '../settlement/usage.ts';
+import { chargedInput, NO_USAGE, type Usage } from '../settlement/usage.ts';
+import type { AheadCharge } from '../stores/batch-journal.ts';
 import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
 import type { Accounts } from './accounts.ts';
 import { Lease } from './lease.ts';
 import type { Quotas } from './quotas.ts';
 import { quotaRefusal, type Scheduler } from './scheduler.ts';
+import type { Binding } from './ticket.ts';
 import type { Demand } from './upstream.ts';
 
 /** A call that asks to be let in. */
@@ -143,6 +145,33 @@ export class Admission {
       standing: ticket.standing(),
       isKnownModel: isKnown,
     };
+  }
+
+  /** Charges a request that goes in a batch. @throws QuotaExceededError, and nothing is taken. */
+  chargeAhead(plan: Plan, call: Call): AheadCharge[] {
+    const { estimate } = this.#demand(plan, call);
+    const { inputTokens, outputTokens } = estimate;
+    const usage: Usage = { ...NO_USAGE, inputTokens, outputTokens, isBatch: true };
+    const usd = cost(plan.price, usage) ?? 0;
+    const charges = this.#quotas.chargeAhead(plan.quotas, { requests: 1, inputTokens, outputTokens, usd });
+    if (Array.isArray(charges)) return charges;
+    throw quotaRefusal(charges as Binding, plan.lane);
+  }
+
+  /** A request of a batch is done: with what it used, or with nothing. */
+  settleAhead(
+    charges: readonly AheadCharge[],
+    owner: UsageOwner,
+    usage: Usage | undefined,
+    usd: number | undefined,
+  ): void {
+    if (usage !== undefined) this.#book?.add(owner, usage, usd);
+    this.#quotas.settleAhead(charges, {
+      requests: usage === undefined ? 0 : 1,
+      inputTokens: usage === undefined ? 0 : chargedInput(usage),
+      outputTokens: usage?.outputTokens ?? 0,
+      usd: usd ?? 0,
+    });
   }
 
   #closed(lease: Lease): void {

@@ -38,10 +38,10 @@ export function followBody(parts: Parts, response: Response, following: Followin
     return response;
   }
   // A list or a file, of whatever size: it is read at its reader's own pace, for as long as it takes.
-  if (call.kind === 'other') watch.stop();
+  if (call.kind === 'other' || call.kind === 'batches') watch.stop();
 
   const isEvents = headers.get('content-type')?.includes('text/event-stream') === true;
-  const reader = call.kind === 'other' ? blindReader : isEvents ? streamReader() : jsonReader();
+  const reader = call.kind !== 'messages' ? blindReader : isEvents ? streamReader() : jsonReader();
   const drains = call.kind === 'messages' && (plan.caller.hangUp ?? parts.rules.config.hangUp) === 'drain';
   let firstTokenMs: number | undefined;
   let isInputSettled = false;

@@ -2,7 +2,7 @@ import type { Middleware } from '@anthropic-ai/sdk';
 import { context } from '@opentelemetry/api';
 import type { Granted } from '../admission/admission.ts';
 import type { Plan } from '../policy/plan.ts';
-import { type ApiRequest, readCall } from '../request/read.ts';
+import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
 import type { CallStory } from '../telemetry/types.ts';
 import type { Verdict } from './classify.ts';
@@ -15,6 +15,7 @@ import { relieve } from './pressure.ts';
 import { nextAttempt } from './retry.ts';
 import { type Failure, send } from './send.ts';
 import { sleep } from './signals.ts';
+import { goesByBatch, throughBatch } from './through-batch.ts';
 
 type Next = Parameters<Middleware>[1];
 type SdkOptions = NonNullable<Parameters<Middleware>[2]['options']>;
@@ -80,6 +81,9 @@ async function governCall(
     caller.deadlineAt ?? Number.POSITIVE_INFINITY,
     startedAt + rules.config.timeouts.total,
   );
+  if (goesByBatch(parts, rules, request, call, plan)) {
+    return throughBatch(parts, account, call, plan, signalsOf(request, options, plan), story);
+  }
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
 
   const others = [...plan.fallbacks];
@@ -156,7 +160,7 @@ async function governCall(
     }
     const following = nextAttempt({
       verdict,
-      attempts: call.isReplayable ? attemptsOfModel : Number.POSITIVE_INFINITY,
+      attempts: mayRepeat(call, failure) ? attemptsOfModel : Number.POSITIVE_INFINITY,
       retries: rules.config.retries,
       budget: parts.budget,
       now: clock.now(),
@@ -179,6 +183,15 @@ async function governCall(
     attempt++;
     story.admissionStarted(attempt);
   }
+}
+
+/** Whether sending it once more does it once: a creation that may have been carried out is for its owner to look into. */
+function mayRepeat(call: Call, { verdict, isCounted }: Failure): boolean {
+  if (!call.isReplayable) return false;
+  if (call.isCreation !== true) return true;
+  const { kind } = verdict;
+  const isUnsent = kind === 'connection' && !isCounted;
+  return isUnsent || kind === 'rate_limited' || kind === 'ramp' || kind === 'overloaded';
 }
 
 /** What another model may well answer: this one is overloaded, failing, or not there. */

@@ -1,5 +1,6 @@
 import type { Admission } from '../admission/admission.ts';
 import type { Alarms } from '../alarms.ts';
+import type { Lane } from '../batch/lane.ts';
 import type { Scopes } from '../caller/scope.ts';
 import type { Clock, Random } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
@@ -29,6 +30,8 @@ export interface Parts {
   readonly breakers: Breakers;
   readonly telemetry: Telemetry;
   readonly once: OnceLog;
+  /** The batch lane of an account. @throws TypeError where no client has told how to reach the API. */
+  batchLane(account: string): Lane;
   /** Attempts in flight, to be ended when the governor is closed and has waited long enough. */
   readonly running: Set<LinkedSignal>;
 }

@@ -142,6 +142,11 @@ export class Scopes {
     return this.#storage.run(scope, fn);
   }
 
+  /** Runs `fn` in no scope: for work that is nobody's in particular. */
+  outside<T>(fn: () => T): T {
+    return this.#storage.exit(fn);
+  }
+
   /** The scope opened for `key`, as for a framework's request object. */
   of(key: object): Scope | undefined {
     let scope = lastScopeOf(key);

@@ -58,6 +58,12 @@ const lane = z.strictObject({
   maxWait: duration.prefault('20s').describe('The longest wait in the queue, from arrival'),
   maxQueued: count.default(10_000).describe('Calls that may wait in this lane, per bucket and process'),
   maxQueuedPerUser: count.default(100).describe('Calls of one user that may wait in this lane'),
+  via: z
+    .enum(['direct', 'batch'])
+    .default('direct')
+    .describe(
+      '`batch`: calls of this lane go through the batch lane, at half the price, and wait for its results',
+    ),
 });
 
 const when = z
@@ -204,6 +210,43 @@ export const configSchema = z.strictObject({
     .enum(['off'])
     .default('off')
     .describe('Marking of prompt prefixes for the cache; not yet anything but off'),
+  batch: z
+    .strictObject({
+      journal: z
+        .string()
+        .min(1, { error: 'a path' })
+        .optional()
+        .describe('File that keeps the work of the batch lane; left out, it ends with the process'),
+      maxAge: duration.prefault('1m').describe('A request waits this long for others to go with'),
+      maxRequests: count
+        .max(100_000, { error: 'at most 100000, the most that one batch may have' })
+        .default(10_000)
+        .describe('Requests that make a batch full'),
+      maxBytes: count
+        .max(256 * 2 ** 20, { error: 'at most 268435456, the most that one batch may have' })
+        .default(32 * 2 ** 20)
+        .describe('Bytes of requests that make a batch full'),
+      maxProcessing: count.default(100_000).describe('Requests in batches that have not ended, at most'),
+      maxPending: count.default(200_000).describe('Requests without a result, at most; more are refused'),
+      maxAttempts: count.default(3).describe('Batches that a request goes in, where an error may pass'),
+      requestsPerMinute: amount
+        .optional()
+        .describe('Limit of the batch endpoints; left out, it is learned from response headers'),
+      poll: z
+        .strictObject({
+          first: duration.prefault('15s').describe('From the sending of a batch to the first look at it'),
+          most: duration.prefault('2m').describe('The longest time between two looks'),
+        })
+        .prefault({}),
+      grace: duration
+        .prefault('10m')
+        .describe('A batch whose sending nobody answered, and that no list shows by then, is sent again'),
+      keep: duration.prefault('7d').describe('Results that nobody fetches are kept this long'),
+      keepDelivered: duration
+        .prefault('1h')
+        .describe('Results are kept this long when they have been delivered'),
+    })
+    .prefault({}),
   telemetry: z
     .strictObject({
       user: z
@@ -248,5 +291,6 @@ export type BucketConfig = z.output<typeof bucket>;
 export type LaneConfig = z.output<typeof lane>;
 export type QuotaConfig = z.output<typeof quota>;
 export type CapConfig = z.output<typeof cap>;
+export type BatchConfig = Config['batch'];
 export type PriceConfig = z.output<typeof price>;
 export type When = z.output<typeof when>;

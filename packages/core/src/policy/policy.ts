@@ -14,6 +14,8 @@ export interface Policy {
    * Pure. @throws CapRefusedError when a cap refuses the call.
    */
   plan(call: Call, caller: ResolvedCaller | undefined, instead?: string): Plan;
+  /** What a model's tokens cost. */
+  priceOf(model: string): PriceTag | undefined;
 }
 
 /** Model ids remembered with what the tables say of them. */
@@ -35,6 +37,7 @@ export function compilePolicy(config: Config): Policy {
   const defaultLane = config.defaultLane ?? Object.keys(config.lanes)[0] ?? '';
 
   return {
+    priceOf: (model) => models(model).price,
     plan(call, scoped, instead) {
       const caller = scoped ?? NOBODY;
       const lane =

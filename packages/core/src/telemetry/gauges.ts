@@ -7,8 +7,10 @@ export function* readGauges(
   snapshot: ReturnType<Admission['snapshot']>,
   retryBudget: number,
   openBreakers: number,
+  batchPending: number,
 ): Generator<GaugeReading> {
   yield { gauge: 'retryBudget', value: retryBudget, attributes: {} };
+  yield { gauge: 'batchPending', value: batchPending, attributes: {} };
   yield { gauge: 'breakersOpen', value: openBreakers, attributes: {} };
   for (const { account, name, limits, active, lanes } of snapshot.buckets) {
     const bucket = { [A.account]: account, [A.bucket]: name };
