@@ -17,6 +17,7 @@ import { parseConfig } from './config/parse.ts';
 import type { Config } from './config/schema.ts';
 import { AbortedError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
+import { Prefixes } from './estimate/prefixes.ts';
 import { OnceLog } from './logger.ts';
 import { compilePolicy } from './policy/policy.ts';
 import { memoryJournal } from './stores/memory-journal.ts';
@@ -71,6 +72,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const book = new UsageBook(options.store?.usage, alarms, clock, storeFails);
   const quotas = new Quotas(config.quotas, config.timeZone, clock, counters);
   const admission = new Admission({ accounts, quotas, estimator, clock, book });
+  const prefixes = new Prefixes((tokens) => telemetry.metrics.add('cacheUnread', tokens, {}));
   const budget = new RetryBudget(config.retries.budget, clock.now());
   const breakers: Breakers = new Breakers(clock, random, (model, state) =>
     telemetry.breakerMoved(model, state),
@@ -95,6 +97,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     rules: { config, policy: compilePolicy(config) },
     scopes: new Scopes(clock),
     admission,
+    prefixes,
     budget,
     breakers,
     telemetry,

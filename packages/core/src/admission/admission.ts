@@ -25,6 +25,8 @@ export interface Ask {
   readonly isRetry: boolean;
   /** The caller's request quotas have counted the call already, with an attempt of which nobody knows what became. */
   readonly isCounted: boolean;
+  /** Input that the API's cache is going to give. */
+  readonly cachedTokens?: number;
 }
 
 /** A call that has been let in. */
@@ -72,9 +74,10 @@ export class Admission {
     return this.#open.size;
   }
 
-  #demand(plan: Plan, call: Call): Demand {
+  #demand(plan: Plan, call: Call, cachedTokens = 0): Demand {
+    const { model, purpose, maxTokens } = plan;
     return {
-      estimate: this.#estimator.estimate(call, plan.model, plan.purpose, plan.maxTokens),
+      estimate: this.#estimator.estimate(call, model, purpose, maxTokens, cachedTokens),
       chargesTokens: call.kind === 'messages' && call.body !== undefined,
       isStreaming: call.isStreaming,
     };
@@ -87,8 +90,17 @@ export class Admission {
   }
 
   /** @throws HeadgateError when the call is refused; then nothing of any limit is taken. */
-  async admit({ plan, call, account, deadlineAt, signals, isRetry, isCounted }: Ask): Promise<Granted> {
-    const demand = this.#demand(plan, call);
+  async admit({
+    plan,
+    call,
+    account,
+    deadlineAt,
+    signals,
+    isRetry,
+    isCounted,
+    cachedTokens,
+  }: Ask): Promise<Granted> {
+    const demand = this.#demand(plan, call, cachedTokens);
     const { estimate, chargesTokens } = demand;
     const usage: Usage = {
       ...NO_USAGE,

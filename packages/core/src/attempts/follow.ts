@@ -1,11 +1,13 @@
 import type { Granted } from '../admission/admission.ts';
 import { isHeadgateError } from '../errors.ts';
+import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
-import { cost } from '../settlement/cost.ts';
+import { cacheEffect, cost } from '../settlement/cost.ts';
 import { blindReader, jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
+import { ATTRIBUTES as A } from '../telemetry/names.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import type { Parts } from './parts.ts';
 import type { LinkedSignal } from './signals.ts';
@@ -15,6 +17,7 @@ interface Following {
   readonly call: Call;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
+  readonly prefix: PrefixLook;
   readonly story: CallStory;
   readonly telemetry: AttemptStory;
   readonly link: LinkedSignal;
@@ -80,7 +83,7 @@ export function followBody(parts: Parts, response: Response, following: Followin
 
 function settle(
   parts: Parts,
-  { call, plan, granted, story, telemetry, link }: Following,
+  { call, plan, granted, prefix, story, telemetry, link }: Following,
   reader: Reader,
   how: BodyEnd,
   firstTokenMs: number | undefined,
@@ -93,6 +96,7 @@ function settle(
   else if (usage === undefined) granted?.lease.drop('lost');
   else {
     granted?.lease.settle(usage, isWhole);
+    learnCache(parts, plan, prefix, usage);
     const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
     if (estimated > 0) story.estimateSeen(totalInput(usage) / estimated);
   }
@@ -115,4 +119,21 @@ function settle(
   telemetry.end(end);
   story.attemptEnded(end);
   story.end(outcome === 'complete' ? 'ok' : outcome, parts.clock.now(), errorType);
+}
+
+/** What came of the cache, and what it and a smaller model have saved. */
+function learnCache(parts: Parts, plan: Plan, prefix: PrefixLook, usage: Usage): void {
+  const written = usage.cacheWrite5mTokens + usage.cacheWrite1hTokens;
+  prefix.learned({ read: usage.cacheReadTokens, written });
+  const { metrics } = parts.telemetry;
+  if (prefix.marks) {
+    const { savedUsd, premiumUsd } = cacheEffect(plan.price, usage);
+    if (savedUsd > 0) metrics.add('saved', savedUsd, { [A.mechanism]: 'cache' });
+    if (premiumUsd > 0) metrics.add('cachePremium', premiumUsd, {});
+  }
+  if (plan.reroutedFrom === undefined) return;
+  const usd = cost(plan.price, usage);
+  const asked = cost(parts.rules.policy.priceOf(plan.reroutedFrom), usage);
+  if (usd !== undefined && asked !== undefined && asked > usd)
+    metrics.add('saved', asked - usd, { [A.mechanism]: 'downgrade' });
 }

@@ -86,9 +86,13 @@ async function governCall(
   }
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
 
+  const lookAtPrefix = () =>
+    parts.prefixes.look(call, plan.modelId, plan.model, plan.marksPrefix, clock.now());
+  let prefix = lookAtPrefix();
   const others = [...plan.fallbacks];
   const switchTo = (model: string, cause: string) => {
     plan = rules.policy.plan(call, caller, model);
+    prefix = lookAtPrefix();
     story.planned(plan);
     story.fellBack(cause);
   };
@@ -110,6 +114,7 @@ async function governCall(
         signals,
         attempt,
         isCounted,
+        cachedTokens: prefix.cachedTokens,
         story,
       });
       closed = door.enter();
@@ -130,7 +135,8 @@ async function governCall(
     }
 
     attemptsOfModel++;
-    const sent = rewriteRequest(request, call, { model: plan.modelId, maxTokens: plan.maxTokens });
+    const { modelId: model, maxTokens } = plan;
+    const sent = rewriteRequest(request, call, { model, maxTokens, marksPrefix: prefix.marks });
     const sending = {
       request: sent,
       next,
@@ -138,6 +144,7 @@ async function governCall(
       call,
       plan,
       granted,
+      prefix,
       attempt,
       deadlineAt,
       signals,

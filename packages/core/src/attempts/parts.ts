@@ -4,6 +4,7 @@ import type { Lane } from '../batch/lane.ts';
 import type { Scopes } from '../caller/scope.ts';
 import type { Clock, Random } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
+import type { Prefixes } from '../estimate/prefixes.ts';
 import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
@@ -26,6 +27,7 @@ export interface Parts {
   rules: Rules;
   readonly scopes: Scopes;
   readonly admission: Admission;
+  readonly prefixes: Prefixes;
   readonly budget: RetryBudget;
   readonly breakers: Breakers;
   readonly telemetry: Telemetry;

@@ -2,6 +2,7 @@ import type { Middleware } from '@anthropic-ai/sdk';
 import type { Granted } from '../admission/admission.ts';
 import { readRateHeaders } from '../admission/rate-headers.ts';
 import { AbortedError, isHeadgateError } from '../errors.ts';
+import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
@@ -19,6 +20,7 @@ export interface Sending {
   readonly call: Call;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
+  readonly prefix: PrefixLook;
   readonly attempt: number;
   readonly deadlineAt: number;
   readonly signals: readonly AbortSignal[];
@@ -96,6 +98,7 @@ export async function send(
       call,
       plan: sending.plan,
       granted,
+      prefix: sending.prefix,
       story,
       telemetry,
       link,

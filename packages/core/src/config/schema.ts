@@ -113,6 +113,11 @@ const route = z.strictObject({
     .describe('`pressure`: only while the wait for the model asked for would be long'),
 });
 
+const caching = z.strictObject({
+  when,
+  mode: z.enum(['off', 'auto']).default('auto').describe('Whether prefixes of these calls are marked'),
+});
+
 const usd = z.number().min(0, { error: 'a price of at least 0' });
 const prices = {
   input: usd.describe('USD per million input tokens'),
@@ -207,9 +212,11 @@ export const configSchema = z.strictObject({
     .default('UTC')
     .describe('Time zone of day and month quotas'),
   caching: z
-    .enum(['off'])
+    .union([z.enum(['off', 'auto']), caching, z.array(caching)])
     .default('off')
-    .describe('Marking of prompt prefixes for the cache; not yet anything but off'),
+    .describe(
+      '`auto`: a long system prompt with its tools, seen again within five minutes, is marked for the cache, where the caller has marked nothing; also as rules `{ when, mode }`, of which the first that matches counts',
+    ),
   batch: z
     .strictObject({
       journal: z
@@ -290,6 +297,7 @@ export type Config = z.output<typeof configSchema>;
 export type BucketConfig = z.output<typeof bucket>;
 export type LaneConfig = z.output<typeof lane>;
 export type QuotaConfig = z.output<typeof quota>;
+export type CachingConfig = z.output<typeof caching>;
 export type CapConfig = z.output<typeof cap>;
 export type BatchConfig = Config['batch'];
 export type PriceConfig = z.output<typeof price>;

@@ -34,6 +34,8 @@ export interface Plan {
   /** What the caller asked for, where a cap or the ceiling of another model lowered it. */
   readonly clampedFrom: number | undefined;
   readonly quotas: readonly QuotaScope[];
+  /** Whether a prefix that comes again is marked for the cache. */
+  readonly marksPrefix: boolean;
   /** Decide and record, hold nobody up. */
   readonly isShadow: boolean;
 }

@@ -1,6 +1,6 @@
 import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
-import type { CapConfig, Config, PriceConfig, QuotaConfig } from '../config/schema.ts';
+import type { CachingConfig, CapConfig, Config, PriceConfig, QuotaConfig } from '../config/schema.ts';
 import { CapRefusedError } from '../errors.ts';
 import { type Call, thinkingBudget } from '../request/read.ts';
 import { compileGlob, compileRules, type Subject } from './match.ts';
@@ -29,6 +29,7 @@ export function compilePolicy(config: Config): Policy {
   );
   const capsOf = compileRules(config.caps);
   const routesOf = compileRules(config.routes);
+  const cachingOf = compileRules(cachingRules(config.caching));
   const fallbacks = Object.entries(config.fallbacks).map(([pattern, models]) => ({
     matches: compileGlob(pattern),
     models,
@@ -68,10 +69,17 @@ export function compilePolicy(config: Config): Policy {
         maxTokens,
         clampedFrom: maxTokens === call.maxTokens ? undefined : call.maxTokens,
         quotas: quotasOf(subject).map((rule) => ({ rule, key: keyOf(rule.per, subject) })),
+        // In shadow nothing that is sent may differ.
+        marksPrefix: !config.shadow && cachingOf(subject)[0]?.mode === 'auto',
         isShadow: config.shadow,
       };
     },
   };
+}
+
+function cachingRules(caching: Config['caching']): readonly CachingConfig[] {
+  if (typeof caching === 'string') return [{ when: {}, mode: caching }];
+  return Array.isArray(caching) ? caching : [caching];
 }
 
 const least = (a: number | undefined, b: number | undefined) => (a === undefined ? b : Math.min(a, b ?? a));

@@ -35,6 +35,8 @@ export interface Call {
   readonly bytes: number;
   /** False for a body that can be sent but once. */
   readonly isReplayable: boolean;
+  /** The caller has marked something for the cache itself. */
+  readonly hasCacheControl?: boolean;
   /** Doing it twice makes two: only what certainly came to nothing may be tried again. */
   readonly isCreation?: boolean;
 }
@@ -61,6 +63,7 @@ export function readCall(request: ApiRequest): Call {
     body,
     bytes: text?.length ?? 0,
     isReplayable: request.body === undefined || request.body === null || text !== undefined,
+    ...(body !== undefined && text?.includes('"cache_control"') ? { hasCacheControl: true } : {}),
     ...(kind === 'batches' && isPost && path.endsWith('/batches') ? { isCreation: true } : {}),
   };
 }

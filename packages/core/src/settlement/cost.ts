@@ -14,6 +14,24 @@ export function cost(tag: PriceTag | undefined, usage: Usage): number | undefine
   return share * (tokensUsd(tariff, usage) + compaction) + usage.webSearches * WEB_SEARCH_USD;
 }
 
+/** What the cache has saved a call, and what writing to it has cost beyond the usual input price: USD. Pure. */
+export function cacheEffect(
+  tag: PriceTag | undefined,
+  usage: Usage,
+): { readonly savedUsd: number; readonly premiumUsd: number } {
+  const tariff = usage.speed === 'fast' ? tag?.fast : tag;
+  if (tariff === undefined) return { savedUsd: 0, premiumUsd: 0 };
+  const price = priceFor(tariff, totalInput(usage));
+  const { cacheReadTokens, cacheWrite5mTokens, cacheWrite1hTokens } = usage;
+  return {
+    savedUsd: (cacheReadTokens * (price.input - price.cacheRead)) / 1_000_000,
+    premiumUsd:
+      (cacheWrite5mTokens * (price.cacheWrite5m - price.input) +
+        cacheWrite1hTokens * (price.cacheWrite1h - price.input)) /
+      1_000_000,
+  };
+}
+
 function tokensUsd(tariff: Tariff, usage: Tokens): number {
   const price = priceFor(tariff, totalInput(usage));
   return (

@@ -217,6 +217,18 @@ export const INSTRUMENTS = {
     unit: '{USD}',
     description: 'What calls would have cost more without caching, batches or a smaller model, by mechanism',
   },
+  cachePremium: {
+    name: 'headgate.cache.premium',
+    kind: 'counter',
+    unit: '{USD}',
+    description: 'What marking prefixes for the cache has cost beyond the usual input price, by writes',
+  },
+  cacheUnread: {
+    name: 'headgate.cache.unread',
+    kind: 'counter',
+    unit: '{token}',
+    description: 'Tokens that were written to the cache for marks of ours, and gone before anybody read them',
+  },
   batchRequests: {
     name: 'headgate.batch.requests',
     kind: 'counter',
