@@ -7,6 +7,7 @@ import { Alarms } from './alarms.ts';
 import { Breakers } from './attempts/breaker.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import type { Parts } from './attempts/parts.ts';
+import { Pressure } from './attempts/pressure.ts';
 import { RetryBudget } from './attempts/retry.ts';
 import { BatchLanes } from './batch/lanes.ts';
 import type { BatchClient } from './batch/types.ts';
@@ -98,6 +99,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     scopes: new Scopes(clock),
     admission,
     prefixes,
+    pressure: new Pressure(admission, clock),
     budget,
     breakers,
     telemetry,

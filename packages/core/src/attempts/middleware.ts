@@ -11,7 +11,6 @@ import { doorFor } from './door.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import { passGate, refuse } from './gate.ts';
 import type { Parts } from './parts.ts';
-import { relieve } from './pressure.ts';
 import { nextAttempt } from './retry.ts';
 import { type Failure, send } from './send.ts';
 import { sleep } from './signals.ts';
@@ -64,13 +63,8 @@ async function governCall(
   story.admissionStarted(1);
   let plan: Plan;
   try {
-    plan = relieve(
-      parts.admission,
-      rules,
-      account,
-      call,
-      await decide(parts, rules, call, request, startedAt),
-    );
+    const decided = await decide(parts, rules, call, request, startedAt);
+    plan = parts.pressure.relieve(rules, account, call, decided);
     story.planned(plan);
   } catch (error) {
     refuse(parts, story, error, startedAt);

@@ -9,6 +9,7 @@ import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Breakers } from './breaker.ts';
+import type { Pressure } from './pressure.ts';
 import type { RetryBudget } from './retry.ts';
 import type { LinkedSignal } from './signals.ts';
 
@@ -28,6 +29,7 @@ export interface Parts {
   readonly scopes: Scopes;
   readonly admission: Admission;
   readonly prefixes: Prefixes;
+  readonly pressure: Pressure;
   readonly budget: RetryBudget;
   readonly breakers: Breakers;
   readonly telemetry: Telemetry;

@@ -2,6 +2,7 @@ import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
 import type { CachingConfig, CapConfig, Config, PriceConfig, QuotaConfig } from '../config/schema.ts';
 import { CapRefusedError } from '../errors.ts';
+import { isRecord } from '../json.ts';
 import { type Call, thinkingBudget } from '../request/read.ts';
 import { compileGlob, compileRules, type Subject } from './match.ts';
 import { BATCH_SHARE, MODELS, type Model, type Price, type PriceTag, type Tariff } from './models.ts';
@@ -48,7 +49,9 @@ export function compilePolicy(config: Config): Policy {
 
       // Who forbids other models gets none; in shadow nothing that is sent may differ.
       const mayReroute = call.kind === 'messages' && caller.fallback !== false && !config.shadow;
-      const chosen = mayReroute ? routesOf(asked)[0] : undefined;
+      const rule = mayReroute ? routesOf(asked)[0] : undefined;
+      // Another model that could not take the request would turn an answer into an error.
+      const chosen = rule !== undefined && suits(call, models(rule.model).model) ? rule : undefined;
       const modelId = instead ?? (chosen?.if === 'always' ? chosen.model : call.model);
       const subject = modelId === call.model ? asked : { ...asked, model: modelId };
       const { model, price } = models(modelId);
@@ -63,7 +66,11 @@ export function compilePolicy(config: Config): Policy {
         modelId,
         reroutedFrom: modelId === call.model ? undefined : call.model,
         underPressure: instead === undefined && chosen?.if === 'pressure' ? chosen.model : undefined,
-        fallbacks: mayReroute ? (fallbacks.find(({ matches }) => matches(call.model))?.models ?? []) : [],
+        fallbacks: mayReroute
+          ? (fallbacks.find(({ matches }) => matches(call.model))?.models ?? []).filter((id) =>
+              suits(call, models(id).model),
+            )
+          : [],
         model,
         price,
         maxTokens,
@@ -75,6 +82,26 @@ export function compilePolicy(config: Config): Policy {
       };
     },
   };
+}
+
+/** Bytes of a request for each token of a context window: one with more is too long, whatever it holds. */
+const BYTES_PER_TOKEN = 3;
+
+/**
+ * Whether another model can take a request that was made for one. `max_tokens` is lowered to its ceiling, but a thinking
+ * budget must fit under that, the kind of thinking must be one that it knows, and the prompt must fit into its context.
+ * Fast mode was asked for by model. What is not in the table is trusted.
+ */
+function suits({ body, bytes }: Call, other: Model | undefined): boolean {
+  if (body?.speed === 'fast') return false;
+  if (other === undefined) return true;
+  const { thinking } = body ?? {};
+  const kind = isRecord(thinking) ? thinking.type : undefined;
+  if (kind !== undefined && kind !== 'disabled' && !other.thinking.some((known) => known === kind))
+    return false;
+  return (
+    (thinkingBudget(body) ?? 0) < other.maxOutputTokens && bytes <= BYTES_PER_TOKEN * other.contextTokens
+  );
 }
 
 function cachingRules(caching: Config['caching']): readonly CachingConfig[] {
