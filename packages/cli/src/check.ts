@@ -152,6 +152,12 @@ function describe(config: Understood['config']): string[] {
       (quota) =>
         `  ${quota.name}: ${when(quota)}, per ${quota.per}: ${describeLimits(quota)}${quota.shadow ? ' (shadow)' : ''}`,
     ),
+    ...section(
+      'budgets',
+      config.budgets,
+      (budget) =>
+        `  ${budget.name}: ${when(budget)}, per ${budget.per}: usd ${budget.usd.amount}/${budget.usd.per}, from ${percent(budget.soft)} on ${measures(budget)}${budget.hard ? ', then refuse' : ', never refuse'}`,
+    ),
     ...section('caps', config.caps, (cap) => `  ${when(cap)}: max_tokens ${cap.maxTokens}, ${cap.onExceed}`),
     ...section(
       'routes',
@@ -164,6 +170,13 @@ function describe(config: Understood['config']): string[] {
       ([model, others]) => `  ${model}: ${others.join(', then ')}`,
     ),
   ];
+}
+
+function measures({ downgradeTo, refuseFirst }: Understood['config']['budgets'][number]): string {
+  const all = ['warn'];
+  if (downgradeTo !== undefined) all.push(`ask ${downgradeTo} instead`);
+  if (refuseFirst !== undefined) all.push(`refuse lane ${[refuseFirst].flat().join(', ')}`);
+  return all.join(', ');
 }
 
 function section<T>(title: string, entries: readonly T[], line: (entry: T) => string): string[] {

@@ -20,6 +20,7 @@ import { AbortedError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
 import { Prefixes } from './estimate/prefixes.ts';
 import { OnceLog } from './logger.ts';
+import { quotaRules } from './policy/budgets.ts';
 import { compilePolicy } from './policy/policy.ts';
 import { memoryJournal } from './stores/memory-journal.ts';
 import { SafeCounters } from './stores/safe.ts';
@@ -71,7 +72,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const counters =
     options.store === undefined ? undefined : new SafeCounters(options.store, alarms, clock, storeFails);
   const book = new UsageBook(options.store?.usage, alarms, clock, storeFails);
-  const quotas = new Quotas(config.quotas, config.timeZone, clock, counters);
+  const quotas = new Quotas(quotaRules(config), config.timeZone, clock, counters);
   const admission = new Admission({ accounts, quotas, estimator, clock, book });
   const prefixes = new Prefixes((tokens) => telemetry.metrics.add('cacheUnread', tokens, {}));
   const budget = new RetryBudget(config.retries.budget, clock.now());
@@ -89,6 +90,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
         budget.remaining(clock.now()),
         breakers.snapshot().breakers.length,
         lanes.pending,
+        budgetsOfAll(),
       ),
   });
   const parts: Parts = {
@@ -195,7 +197,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       // Nothing of the following can fail: the new rules hold for all, or would not have got here.
       parts.rules = { config: next, policy: compilePolicy(next) };
       accounts.configure(next);
-      quotas.configure(next.quotas, next.timeZone);
+      quotas.configure(quotaRules(next), next.timeZone);
       budget.configure(next.retries.budget);
       telemetry.configure(next.telemetry);
       breakers.liftSpendLimits();
@@ -209,6 +211,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       lanes.seen(client, account);
       return lanes.of(account);
     },
+    budgets: (of = {}) => admission.budgets(of),
     usage({ by, since = 0 }) {
       const from = since instanceof Date ? since.getTime() : since;
       if (!USAGE_BY.includes(by)) {
@@ -234,6 +237,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       ...breakers.snapshot(),
       retryBudget: budget.remaining(clock.now()),
       usage: book.totals,
+      budgets: budgetsOfAll(),
       batches: lanes.snapshot(),
       warnings: once.warnings,
       isClosed: closing !== undefined,
@@ -244,11 +248,23 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
   };
 
+  /** Budgets that are few by nature: of everybody together, and of each account. */
+  function budgetsOfAll() {
+    const all = admission.budgets({}).map((each) => ({ ...each, account: undefined }));
+    const byAccount = accounts.names.flatMap((account) =>
+      admission
+        .budgets({ account })
+        .filter(({ per }) => per === 'account')
+        .map((each) => ({ ...each, account })),
+    );
+    return [...all, ...byAccount];
+  }
+
   function warn(checked: Config): void {
     for (const { code, path, message, received } of findWarnings(checked)) {
       once.warn(code, path, `${path}: ${message} (received ${received})`);
     }
-    const isCalendar = checked.quotas.some((quota) =>
+    const isCalendar = quotaRules(checked).some((quota) =>
       [quota.requests, quota.inputTokens, quota.outputTokens, quota.usd].some(
         (rate) => rate?.per === 'day' || rate?.per === 'month',
       ),

@@ -1,3 +1,4 @@
+export type { BudgetSubject, NamedStanding } from './admission/admission.ts';
 export type { BatchClient, BatchHandle, BatchLane, BatchParams, SubmitOptions } from './batch/types.ts';
 export { ANONYMOUS, type Caller } from './caller/caller.ts';
 export type { CallerSource } from './caller/scope.ts';

@@ -1,6 +1,6 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
-import type { Admission } from './admission/admission.ts';
+import type { Admission, BudgetSubject, NamedStanding } from './admission/admission.ts';
 import type { Breakers } from './attempts/breaker.ts';
 import type { BatchLanes } from './batch/lanes.ts';
 import type { BatchClient, BatchLane } from './batch/types.ts';
@@ -72,6 +72,11 @@ export interface Governor {
    */
   batches(client: GovernableClient & BatchClient, options?: { account?: string }): BatchLane;
   /**
+   * How budgets stand, and when they are used up at the present pace: those for all, and of the user, tenant or account
+   * that is named.
+   */
+  budgets(of?: BudgetSubject): readonly NamedStanding[];
+  /**
    * Tokens and money of the calls so far, by user, tenant, route, model, lane or account, the dearest first; to the hour,
    * since `since` (a date, or milliseconds of the epoch; default: all that is known). Kept in the store, for 92 days;
    * without one, in memory while it fits.
@@ -91,6 +96,8 @@ export type Snapshot = ReturnType<Admission['snapshot']> &
     readonly retryBudget: number;
     /** The batch lanes in use: requests waiting and in processing, batches that run, batches in doubt. */
     readonly batches: ReturnType<BatchLanes['snapshot']>;
+    /** Budgets for all, and by account, with the forecast of their end. */
+    readonly budgets: readonly (NamedStanding & { readonly account: string | undefined })[];
     /** Tokens and money since the governor was made. */
     readonly usage: UsageSums;
     /** Named checks that have something to say, each once. */

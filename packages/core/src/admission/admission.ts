@@ -1,8 +1,9 @@
 import { ANONYMOUS, type Standing } from '../caller/caller.ts';
 import type { Clock } from '../clock.ts';
+import type { BudgetConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
-import type { Plan } from '../policy/plan.ts';
+import { type Plan, scopesFor } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
 import { chargedInput, NO_USAGE, type Usage } from '../settlement/usage.ts';
@@ -10,6 +11,7 @@ import type { AheadCharge } from '../stores/batch-journal.ts';
 import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
 import type { Accounts } from './accounts.ts';
 import { Lease } from './lease.ts';
+import type { BudgetStanding } from './quota-state.ts';
 import type { Quotas } from './quotas.ts';
 import { quotaRefusal, type Scheduler } from './scheduler.ts';
 import type { Binding } from './ticket.ts';
@@ -108,7 +110,7 @@ export class Admission {
       inputTokens: estimate.inputTokens,
       outputTokens: estimate.outputTokens,
     };
-    const ticket = this.#quotas.ticket(chargesTokens ? plan.quotas : [], {
+    const ticket = this.#quotas.ticket(chargesTokens ? scopesFor(plan, account) : [], {
       requests: isCounted ? 0 : 1,
       inputTokens: estimate.inputTokens,
       outputTokens: estimate.outputTokens,
@@ -159,13 +161,47 @@ export class Admission {
     };
   }
 
+  /** How the budgets stand that a plan draws on. */
+  budgetsOf(plan: Plan, account: string): ReturnType<Quotas['budgets']> {
+    return this.#quotas.budgets(scopesFor(plan, account));
+  }
+
+  /** How the budgets stand of one user, tenant or account; those that count by what is not named are left out. */
+  budgets({ user, tenant, account }: BudgetSubject): NamedStanding[] {
+    return this.#quotas.rules.flatMap((rule) => {
+      const { budget, per } = rule;
+      const isNamed =
+        per === 'all' ||
+        (per === 'account' && account !== undefined) ||
+        (per === 'tenant' && tenant !== undefined) ||
+        (per === 'user' && user !== undefined);
+      if (budget === undefined || !isNamed) return [];
+      const key =
+        per === 'user'
+          ? `${tenant ?? ''}\n${user}`
+          : per === 'tenant'
+            ? tenant
+            : per === 'account'
+              ? account
+              : '';
+      return this.#quotas
+        .budgets([{ rule, key: key ?? '' }])
+        .map(({ standing }) => ({ name: budget.name, per: budget.per, ...standing }));
+    });
+  }
+
   /** Charges a request that goes in a batch. @throws QuotaExceededError, and nothing is taken. */
-  chargeAhead(plan: Plan, call: Call): AheadCharge[] {
+  chargeAhead(plan: Plan, call: Call, account: string): AheadCharge[] {
     const { estimate } = this.#demand(plan, call);
     const { inputTokens, outputTokens } = estimate;
     const usage: Usage = { ...NO_USAGE, inputTokens, outputTokens, isBatch: true };
     const usd = cost(plan.price, usage) ?? 0;
-    const charges = this.#quotas.chargeAhead(plan.quotas, { requests: 1, inputTokens, outputTokens, usd });
+    const charges = this.#quotas.chargeAhead(scopesFor(plan, account), {
+      requests: 1,
+      inputTokens,
+      outputTokens,
+      usd,
+    });
     if (Array.isArray(charges)) return charges;
     throw quotaRefusal(charges as Binding, plan.lane);
   }
@@ -220,6 +256,18 @@ export class Admission {
       inFlight: this.#open.size,
     };
   }
+}
+
+/** Whose budgets are asked for. */
+export interface BudgetSubject {
+  readonly user?: string;
+  readonly tenant?: string;
+  readonly account?: string;
+}
+
+export interface NamedStanding extends BudgetStanding {
+  readonly name: string;
+  readonly per: BudgetConfig['per'];
 }
 
 /** In whose name usage is written down. */

@@ -1,11 +1,12 @@
 import type { Clock } from '../clock.ts';
-import type { QuotaConfig } from '../config/schema.ts';
+import type { BudgetConfig } from '../config/schema.ts';
+import type { QuotaRule } from '../policy/budgets.ts';
 import type { QuotaScope } from '../policy/plan.ts';
 import type { AheadCharge } from '../stores/batch-journal.ts';
 import { KeyedStates } from '../stores/keyed.ts';
 import type { SafeCounters } from '../stores/safe.ts';
 import type { Meter } from './meter.ts';
-import { type CurrentRule, type Metered, QuotaState } from './quota-state.ts';
+import { type BudgetStanding, type CurrentRule, type Metered, QuotaState } from './quota-state.ts';
 import { type Amounts, type Binding, type Entry, QuotaTicket } from './ticket.ts';
 
 /** Distinct keys of one rule that are kept apart, per process. */
@@ -26,7 +27,7 @@ export class Quotas {
   readonly #counters: SafeCounters | undefined;
   #version = 0;
 
-  constructor(rules: readonly QuotaConfig[], timeZone: string, clock: Clock, counters?: SafeCounters) {
+  constructor(rules: readonly QuotaRule[], timeZone: string, clock: Clock, counters?: SafeCounters) {
     this.#clock = clock;
     this.#counters = counters;
     this.configure(rules, timeZone);
@@ -36,7 +37,7 @@ export class Quotas {
    * Other rules from now on. A rule of a name that stays keeps all that has been used of it; one that counts by
    * something else than before (`per`) is another rule, and begins anew. States are told when they are next asked for.
    */
-  configure(rules: readonly QuotaConfig[], timeZone: string): void {
+  configure(rules: readonly QuotaRule[], timeZone: string): void {
     const version = this.#version++;
     const next = new Map<string, RuleStates>();
     for (const rule of rules) {
@@ -96,7 +97,21 @@ export class Quotas {
       // A bucket that has refilled long since has forgotten the charge.
       if (meter.kind === 'continuous' && this.#clock.wall() - at > HOUR_MS) continue;
       meter.correct({ windowStart }, truth[name] - amount);
+      if (name === 'usd') this.#state(rule, key)?.spent(truth.usd);
     }
+  }
+
+  /** How the budgets among these stand. */
+  budgets(scopes: readonly QuotaScope[]): { budget: BudgetConfig; standing: BudgetStanding }[] {
+    return scopes.flatMap(({ rule, key }) => {
+      const standing = rule.budget === undefined ? undefined : this.#state(rule.name, key)?.standing();
+      return rule.budget === undefined || standing === undefined ? [] : [{ budget: rule.budget, standing }];
+    });
+  }
+
+  /** The configured rules. */
+  get rules(): readonly QuotaRule[] {
+    return [...this.#rules.values()].map(({ current }) => current.rule);
   }
 
   #state(rule: string, key: string): QuotaState | undefined {

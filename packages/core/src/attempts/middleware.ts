@@ -1,6 +1,7 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import { context } from '@opentelemetry/api';
 import type { Granted } from '../admission/admission.ts';
+import { economize } from '../admission/thrift.ts';
 import type { Plan } from '../policy/plan.ts';
 import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
@@ -64,7 +65,11 @@ async function governCall(
   let plan: Plan;
   try {
     const decided = await decide(parts, rules, call, request, startedAt);
-    plan = parts.pressure.relieve(rules, account, call, decided);
+    const thrifty = economize(parts.admission, rules.policy, account, call, decided);
+    story.budgetsSoft(thrifty.soft);
+    for (const name of thrifty.soft)
+      parts.once.warn('HG_BUDGET_SOFT', `budget ${name}`, `budget "${name}" is past its soft share`);
+    plan = parts.pressure.relieve(rules, account, call, thrifty.plan);
     story.planned(plan);
   } catch (error) {
     refuse(parts, story, error, startedAt);

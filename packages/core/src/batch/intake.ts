@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Admission } from '../admission/admission.ts';
+import { economize } from '../admission/thrift.ts';
 import { ANONYMOUS } from '../caller/caller.ts';
 import type { CallerSource, ResolvedCaller, Scopes } from '../caller/scope.ts';
 import type { Clock } from '../clock.ts';
@@ -74,11 +75,12 @@ export function callerOf(
 
 /** The request as it goes into the journal, charged to its caller's quotas. @throws HeadgateError when it is refused. */
 export function makeItem(
-  { clock, admission, account }: IntakeParts,
+  { clock, admission, account, rules }: IntakeParts,
   call: Call & { readonly body: Record<string, unknown> },
-  plan: Plan,
+  planned: Plan,
   customId: string | undefined,
 ): BatchItem {
+  const { plan } = economize(admission, rules().policy, account, call, planned);
   const { caller, lane, modelId, maxTokens } = plan;
   const { user = ANONYMOUS, tenant, tier, route } = caller;
   const changes = { model: modelId, ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }) };
@@ -88,7 +90,7 @@ export function makeItem(
     account,
     params,
     owner: { user, tenant, tier, route, lane, model: modelId },
-    charges: admission.chargeAhead(plan, call),
+    charges: admission.chargeAhead(plan, call, account),
     trace: currentTrace(),
     submittedAt: clock.wall(),
     attempts: 0,

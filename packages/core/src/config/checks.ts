@@ -9,6 +9,7 @@ export function findContradictions(config: Config): Problems {
   const problems: Problems = [];
   checkLanes(config, problems);
   checkQuotas(config, problems);
+  checkBudgets(config, problems);
   const lanes = Object.keys(config.lanes);
   for (const [index, cap] of config.caps.entries())
     unknownLanes(cap.when, `caps[${index}].when.lane`, lanes, problems);
@@ -79,6 +80,27 @@ function checkQuotas(config: Config, problems: Problems): void {
   }
 }
 
+/** Budgets are counted as quotas are, by name. */
+function checkBudgets(config: Config, problems: Problems): void {
+  const lanes = Object.keys(config.lanes);
+  const quotas = new Set(config.quotas.map(({ name }) => name));
+  duplicates(config.budgets, 'budgets', problems);
+  for (const [index, budget] of config.budgets.entries()) {
+    const path = `budgets[${index}]`;
+    if (quotas.has(budget.name)) {
+      problems.push({
+        code: 'HG_DUPLICATE_NAME',
+        path: `${path}.name`,
+        message: 'a quota has this name too',
+        expected: 'a name of its own',
+        received: JSON.stringify(budget.name),
+      });
+    }
+    unknownLanes(budget.when, `${path}.when.lane`, lanes, problems);
+    unknownLanes({ lane: budget.refuseFirst }, `${path}.refuseFirst`, lanes, problems);
+  }
+}
+
 function checkRoutes(config: Config, problems: Problems): void {
   for (const [index, route] of config.routes.entries()) {
     const path = `routes[${index}]`;
@@ -142,7 +164,12 @@ function duplicates(entries: readonly { name: string }[], path: string, problems
   }
 }
 
-function unknownLanes(when: When, path: string, lanes: readonly string[], problems: Problems): void {
+function unknownLanes(
+  when: Pick<When, 'lane'>,
+  path: string,
+  lanes: readonly string[],
+  problems: Problems,
+): void {
   for (const pattern of patternsOf(when.lane)) {
     if (lanes.some(compileGlob(pattern))) continue;
     problems.push({

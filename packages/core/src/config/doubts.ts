@@ -126,9 +126,11 @@ function modelPatterns(config: Config): [path: string, pattern: string][] {
     for (const pattern of patternsOf(patterns)) if (pattern !== '*') found.push([path, pattern]);
   };
   for (const [index, { models }] of config.account.entries()) add(`account[${index}].models`, models);
-  for (const kind of ['quotas', 'caps', 'routes'] as const) {
+  for (const kind of ['quotas', 'budgets', 'caps', 'routes'] as const) {
     for (const [index, { when }] of config[kind].entries()) add(`${kind}[${index}].when.model`, when.model);
   }
+  for (const [index, { downgradeTo }] of config.budgets.entries())
+    add(`budgets[${index}].downgradeTo`, downgradeTo);
   for (const [index, { model }] of config.routes.entries()) add(`routes[${index}].model`, model);
   for (const [model, others] of Object.entries(config.fallbacks))
     add(`fallbacks.${model}`, [model, ...others]);

@@ -81,7 +81,10 @@ const when = z
 const quota = z.strictObject({
   name: name.describe('Name of the rule, as it appears in spans, metrics, errors and headers'),
   when,
-  per: z.enum(['user', 'tenant', 'route', 'model', 'all']).default('user').describe('Who has one each'),
+  per: z
+    .enum(['user', 'tenant', 'route', 'model', 'account', 'all'])
+    .default('user')
+    .describe('Who has one each'),
   requests: rate.optional().describe('So many per window, as `30/minute`'),
   inputTokens: rate.optional().describe('As `40k/minute`; cache reads do not count'),
   outputTokens: rate.optional().describe('As `10k/minute`'),
@@ -96,6 +99,25 @@ const quota = z.strictObject({
     .default('refuse')
     .describe("`wait` parks the call up to its lane's maxWait"),
   shadow: z.boolean().default(false).describe('Decide and record, never refuse'),
+});
+
+const budget = z.strictObject({
+  name: name.describe('Name of the budget; a quota may not have the same'),
+  when,
+  per: z.enum(['user', 'tenant', 'account', 'all']).default('all').describe('Who has one each'),
+  usd: rate.describe('As `200/month`'),
+  soft: share.default(0.8).describe('Share from which on it is warned of, and the measures below are taken'),
+  downgradeTo: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'From the soft share on, the model that is asked instead, where it suits and the caller allows it',
+    ),
+  refuseFirst: globs
+    .optional()
+    .describe('Lanes whose calls are refused from the soft share on, so that the rest is for the others'),
+  hard: z.boolean().default(true).describe('Whether calls are refused when it is used up'),
 });
 
 const cap = z.strictObject({
@@ -165,6 +187,10 @@ export const configSchema = z.strictObject({
     .array(quota)
     .default([])
     .describe("Every rule that matches applies, with the account's limits, all or nothing"),
+  budgets: z
+    .array(budget)
+    .default([])
+    .describe('Money over a window, with measures before it ends and a forecast of when it will'),
   caps: z.array(cap).default([]).describe('Ceilings on `max_tokens`; the lowest that matches holds'),
   routes: z
     .array(route)
@@ -297,6 +323,7 @@ export type Config = z.output<typeof configSchema>;
 export type BucketConfig = z.output<typeof bucket>;
 export type LaneConfig = z.output<typeof lane>;
 export type QuotaConfig = z.output<typeof quota>;
+export type BudgetConfig = z.output<typeof budget>;
 export type CachingConfig = z.output<typeof caching>;
 export type CapConfig = z.output<typeof cap>;
 export type BatchConfig = Config['batch'];

@@ -1,10 +1,10 @@
 import type { ResolvedCaller } from '../caller/scope.ts';
-import type { QuotaConfig } from '../config/schema.ts';
+import type { QuotaRule } from './budgets.ts';
 import type { Model, PriceTag } from './models.ts';
 
 /** One quota that applies to a call, and whose share of it the call draws on. */
 export interface QuotaScope {
-  readonly rule: QuotaConfig;
+  readonly rule: QuotaRule;
   readonly key: string;
 }
 
@@ -39,3 +39,7 @@ export interface Plan {
   /** Decide and record, hold nobody up. */
   readonly isShadow: boolean;
 }
+
+/** The quotas of a plan, with those that count by account under the account that the call draws on. */
+export const scopesFor = (plan: Plan, account: string): readonly QuotaScope[] =>
+  plan.quotas.map((scope) => (scope.rule.per === 'account' ? { ...scope, key: account } : scope));

@@ -4,6 +4,7 @@ import type { CachingConfig, CapConfig, Config, PriceConfig, QuotaConfig } from 
 import { CapRefusedError } from '../errors.ts';
 import { isRecord } from '../json.ts';
 import { type Call, thinkingBudget } from '../request/read.ts';
+import { quotaRules } from './budgets.ts';
 import { compileGlob, compileRules, type Subject } from './match.ts';
 import { BATCH_SHARE, MODELS, type Model, type Price, type PriceTag, type Tariff } from './models.ts';
 import type { Plan } from './plan.ts';
@@ -15,6 +16,8 @@ export interface Policy {
    * Pure. @throws CapRefusedError when a cap refuses the call.
    */
   plan(call: Call, caller: ResolvedCaller | undefined, instead?: string): Plan;
+  /** Whether another model can take the call. */
+  suits(call: Call, model: string): boolean;
   /** What a model's tokens cost. */
   priceOf(model: string): PriceTag | undefined;
 }
@@ -25,9 +28,8 @@ const MAX_KNOWN_MODELS = 512;
 const NOBODY: ResolvedCaller = { signals: [] };
 
 export function compilePolicy(config: Config): Policy {
-  const quotasOf = compileRules(
-    config.shadow ? config.quotas.map((rule) => ({ ...rule, shadow: true })) : config.quotas,
-  );
+  const rules = quotaRules(config);
+  const quotasOf = compileRules(config.shadow ? rules.map((rule) => ({ ...rule, shadow: true })) : rules);
   const capsOf = compileRules(config.caps);
   const routesOf = compileRules(config.routes);
   const cachingOf = compileRules(cachingRules(config.caching));
@@ -39,6 +41,7 @@ export function compilePolicy(config: Config): Policy {
   const defaultLane = config.defaultLane ?? Object.keys(config.lanes)[0] ?? '';
 
   return {
+    suits: (call, model) => suits(call, models(model).model),
     priceOf: (model) => models(model).price,
     plan(call, scoped, instead) {
       const caller = scoped ?? NOBODY;
@@ -122,6 +125,9 @@ function keyOf(per: QuotaConfig['per'], { user, tenant, route, model }: Subject)
       return route ?? '';
     case 'model':
       return model;
+    case 'account':
+      // Known to the admission: see `scopesFor`.
+      return '';
     case 'all':
       return '';
   }

@@ -217,6 +217,24 @@ export const INSTRUMENTS = {
     unit: '{USD}',
     description: 'What calls would have cost more without caching, batches or a smaller model, by mechanism',
   },
+  budgetSoft: {
+    name: 'headgate.budget.soft',
+    kind: 'counter',
+    unit: '{call}',
+    description: 'Calls that drew on a budget past its soft share',
+  },
+  budgetUsed: {
+    name: 'headgate.budget.used',
+    kind: 'observableGauge',
+    unit: '1',
+    description: 'Share of a budget that is used, of those for all and by account',
+  },
+  budgetEnds: {
+    name: 'headgate.budget.ends_in',
+    kind: 'observableGauge',
+    unit: 's',
+    description: 'Time until such a budget is used up at the present pace; absent while it lasts its window',
+  },
   cachePremium: {
     name: 'headgate.cache.premium',
     kind: 'counter',
