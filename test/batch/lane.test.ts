@@ -1,5 +1,7 @@
+import type Anthropic from '@anthropic-ai/sdk';
 import { BadRequestError, InternalServerError } from '@anthropic-ai/sdk';
-import { BatchFailedError, QuotaExceededError } from '@headgate/core';
+import { BatchFailedError, createGovernor, QuotaExceededError } from '@headgate/core';
+import OldestAnthropic from 'anthropic-sdk-oldest';
 import { describe, expect, it } from 'vitest';
 import { batchBench, MODEL, params, pass, watch } from './support.ts';
 
@@ -134,6 +136,47 @@ describe('the batch lane', () => {
     await pass(clock, 300_000);
     expect(results.every(({ state }) => state === 'fulfilled')).toBe(true);
     expect(api.ledger.count({ path: '/v1/messages/batches', status: 429 })).toBe(0);
+  });
+});
+
+describe('the batch lane, looked after', () => {
+  it('works with the oldest SDK that is supported', async () => {
+    const { clock, api, batches } = await batchBench({
+      client: (baseURL) => new OldestAnthropic({ apiKey: 'k', baseURL }) as unknown as Anthropic,
+    });
+    api.inject({ kind: 'unanswered' });
+    const result = watch((await batches.submit(params(1), { flush: true })).result());
+    await pass(clock, 200_000);
+    expect(result.state).toBe('fulfilled');
+    expect(new Set(api.received.map(({ headers }) => headers['x-stainless-package-version']))).toEqual(
+      new Set(['0.101.0']),
+    );
+  });
+
+  it('leaves no timer and no waiting promise behind when the governor is closed, at whatever moment', async () => {
+    for (const after of [0, 5_000, 10_500, 40_000, 75_000]) {
+      const { clock, governor, batches } = await batchBench();
+      const results = [1, 2].map(async (n) => watch((await batches.submit(params(n))).result()));
+      const watched = await Promise.all(results);
+      await pass(clock, after);
+      const closing = watch(governor.close({ drainMs: 1_000 }));
+      await pass(clock, 5_000);
+      expect(closing.state).toBe('fulfilled');
+      for (const { state } of watched) expect(state).not.toBe('pending');
+      expect(clock.pending()).toBe(0);
+      await expect(batches.submit(params(3))).rejects.toMatchObject({ code: 'upstream_unavailable' });
+      await expect((await batches.get('x').catch(() => undefined)) ?? 'none').toBe('none');
+    }
+  });
+
+  it('tells a client that has no batches, and an account that does not exist', async () => {
+    const { governor } = await batchBench();
+    const other = createGovernor({ logger: { info() {}, warn() {}, error() {} } });
+    expect(() => other.batches({ withOptions: () => other } as never)).toThrow(
+      /no client of account "default"/,
+    );
+    expect(() => governor.batches({} as never, { account: 'nope' })).toThrow(/no account "nope"/);
+    await other.close();
   });
 });
 

@@ -16,6 +16,8 @@ export interface BatchBenchOptions {
   readonly config?: ConfigInput;
   readonly governor?: Omit<GovernorOptions, 'config'>;
   readonly journal?: BatchJournal;
+  /** Default: the SDK's newest. */
+  readonly client?: (baseURL: string) => Anthropic;
 }
 
 /** A governor's batch lane before a Claude API, both on one manual clock. */
@@ -30,7 +32,9 @@ export async function batchBench(options: BatchBenchOptions = {}) {
   });
   const journal = options.journal ?? memoryJournal();
   const warnings: string[] = [];
-  const client = new Anthropic({ apiKey: 'k', baseURL: api.url, maxRetries: 0, logLevel: 'off' });
+  const client =
+    options.client?.(api.url) ??
+    new Anthropic({ apiKey: 'k', baseURL: api.url, maxRetries: 0, logLevel: 'off' });
   const governors: { close(options: { drainMs: number }): Promise<void> }[] = [];
   /** A governor on the same clock, journal and API: another process, as far as they can tell. */
   const open = () => {

@@ -84,9 +84,14 @@ export class BatchApi {
     return { batches: data, next: last };
   }
 
-  /** The results as they come. */
-  async results(url: string): Promise<ReadableStream<Uint8Array>> {
-    const response = await this.#get(url, {
+  /**
+   * The results as they come: from the address that the API gave, where that is of the host that the client talks to.
+   * Behind a gateway it is another, to which the client's key must not go: there the gateway is asked.
+   */
+  async results({ id, resultsUrl }: ApiBatch): Promise<ReadableStream<Uint8Array>> {
+    const own = `${PATH}/${encodeURIComponent(id)}/results`;
+    const isOwnHost = resultsUrl !== undefined && originOf(resultsUrl) === originOf(this.#client.baseURL);
+    const response = await this.#get(isOwnHost ? resultsUrl : own, {
       headers: { accept: 'application/binary' },
       timeout: GET_MS,
       __binaryResponse: true,
@@ -94,6 +99,10 @@ export class BatchApi {
     if (response.body === null) throw new TypeError('the results have no body');
     return response.body;
   }
+}
+
+function originOf(url: string | undefined): string | undefined {
+  return url !== undefined && URL.canParse(url) ? new URL(url).origin : undefined;
 }
 
 /** @throws TypeError for what is no batch. */

@@ -34,7 +34,11 @@ export interface Collected {
  * Reads the results of a batch line by line, whatever their order and number, and writes them to the journal a hundred
  * at a time: that is all that is ever held. Reading them again changes nothing. Rejects where the stream breaks.
  */
-export async function collect(parts: Collecting, submission: Submission, url: string): Promise<Collected> {
+export async function collect(
+  parts: Collecting,
+  submission: Submission,
+  batch: ApiBatch,
+): Promise<Collected> {
   const splitter = new Lines();
   let lines = 0;
   let unreadable = 0;
@@ -51,7 +55,7 @@ export async function collect(parts: Collecting, submission: Submission, url: st
       outcomes = new Map();
     }
   };
-  for await (const chunk of chunksOf(await parts.api.results(url), parts.alarms, parts.clock))
+  for await (const chunk of chunksOf(await parts.api.results(batch), parts.alarms, parts.clock))
     await take(splitter.push(chunk));
   await take(splitter.end());
   if (outcomes.size > 0) await settle(parts, submission.id, outcomes);

@@ -144,6 +144,7 @@ export class Lane implements BatchLane {
       if (each?.state !== 'waiting') continue;
       if (await this.#withdraw(each.id, { type: 'canceled' })) canceled++;
     }
+    if (canceled > 0) await this.#sender.refresh();
     const canceling = id === undefined ? await this.#watcher.cancelAll() : 0;
     return { canceled, canceling };
   }
@@ -152,7 +153,6 @@ export class Lane implements BatchLane {
     const { journal, clock } = this.#parts;
     const item = await journal.withdraw(id, JSON.stringify(outcome), clock.wall());
     if (item === undefined) return false;
-    await this.#sender.refresh();
     this.#done(item, outcome, undefined);
     return true;
   }
@@ -227,8 +227,9 @@ export class Lane implements BatchLane {
     const { keep, keepDelivered } = rules().config.batch;
     const wall = clock.wall();
     try {
-      for (const id of await journal.stale(account, wall - keep, STALE_AT_ONCE))
-        await this.#withdraw(id, { type: 'stale' });
+      const stale = await journal.stale(account, wall - keep, STALE_AT_ONCE);
+      for (const id of stale) await this.#withdraw(id, { type: 'stale' });
+      if (stale.length > 0) await this.#sender.refresh();
       await journal.purge({ deliveredBefore: wall - keepDelivered, doneBefore: wall - keep });
     } catch (error) {
       this.#journalFails(error);

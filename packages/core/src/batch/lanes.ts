@@ -48,7 +48,9 @@ export class BatchLanes {
         return scopes.run(scopes.open({ user: OWN_USER, lane, fallback: false }), fn);
       });
     const api = new BatchApi(govern(client, account), within);
-    const lane = new Lane({ ...parts, account, api, journal: this.#journal });
+    const journal = this.#journal;
+    // Its timers outlive whichever call happens to be the first.
+    const lane = scopes.outside(() => new Lane({ ...parts, account, api, journal }));
     this.#lanes.set(account, lane);
     return lane;
   }

@@ -5,10 +5,10 @@ import { type ApiBatch, type BatchApi, chunksOf } from './api.ts';
 import { Lines } from './lines.ts';
 import { readLine } from './outcome.ts';
 
-/** By how much the API's clock and ours may differ. */
-const SKEW_MS = 300_000;
+/** By how much the API's clock and ours may differ, and more: looking at a batch too many costs little. */
+const SKEW_MS = 3_600_000;
 /** Pages of the list that are looked through: a hundred batches each. */
-const MAX_PAGES = 20;
+const MAX_PAGES = 100;
 
 export interface ReconcileParts {
   readonly api: BatchApi;
@@ -38,41 +38,46 @@ export async function reconcile(
 ): Promise<Doubt> {
   const { api, journal } = parts;
   const known = await journal.knownBatches(submission.account);
-  let isOpen = false;
-  for (const batch of await candidates(api, submission)) {
+  const { found, isWhole } = await candidates(api, submission);
+  // A list that was not looked through to its end may hold it yet.
+  let isOpen = !isWhole;
+  for (const batch of found) {
     if (known.has(batch.id) || foreign.has(batch.id)) continue;
     if (!batch.isEnded) {
       isOpen = true;
       continue;
     }
     if (batch.resultsUrl === undefined) continue;
-    if (await isOurs(parts, submission, batch.resultsUrl)) return { kind: 'found', batch };
+    if (await isOurs(parts, submission, batch)) return { kind: 'found', batch };
     foreign.add(batch.id);
   }
   return { kind: isOpen ? 'undecided' : 'absent' };
 }
 
-async function candidates(api: BatchApi, { at, items }: Submission): Promise<ApiBatch[]> {
+async function candidates(
+  api: BatchApi,
+  { at, items }: Submission,
+): Promise<{ found: ApiBatch[]; isWhole: boolean }> {
   const found: ApiBatch[] = [];
   let after: string | undefined;
   for (let page = 0; page < MAX_PAGES; page++) {
     const { batches, next } = await api.list(after);
     for (const batch of batches) {
       // The newest first: what follows is older still.
-      if (batch.createdAt < at - SKEW_MS) return found;
+      if (batch.createdAt < at - SKEW_MS) return { found, isWhole: true };
       if (batch.total === items) found.push(batch);
     }
-    if (next === undefined) return found;
+    if (next === undefined) return { found, isWhole: true };
     after = next;
   }
-  return found;
+  return { found, isWhole: false };
 }
 
 /** Whether a batch's results are of the submission's requests: one line is enough to tell. */
 async function isOurs(
   { api, journal, alarms, clock }: ReconcileParts,
   submission: Submission,
-  url: string,
+  batch: ApiBatch,
 ): Promise<boolean> {
   const lines = new Lines();
   const tell = async (found: readonly string[]): Promise<boolean | undefined> => {
@@ -82,7 +87,7 @@ async function isOurs(
     }
     return undefined;
   };
-  for await (const chunk of chunksOf(await api.results(url), alarms, clock)) {
+  for await (const chunk of chunksOf(await api.results(batch), alarms, clock)) {
     const told = await tell(lines.push(chunk));
     if (told !== undefined) return told;
   }

@@ -131,8 +131,11 @@ export class Sender {
       const failure = classifyFailure(error);
       const { errorType } = failure;
       span.end(failure.kind === 'doubt' ? 'doubt' : 'refused', { errorType });
-      if (failure.kind === 'doubt') this.#watcher.sent(submission);
-      else await this.#refused(submission.id, items, failure);
+      if (failure.kind === 'doubt') {
+        this.#watcher.sent(submission);
+        // Whatever is the matter, the next batch would meet it too.
+        this.#backOff(failure.retryAfterMs);
+      } else await this.#refused(submission.id, items, failure);
       return;
     }
     span.end('accepted', { batchId });

@@ -48,6 +48,7 @@ export interface BatchLane {
 
 /** The parts of an SDK client that the batch lane needs, beside those that governing needs. */
 export interface BatchClient {
+  readonly baseURL?: string;
   // biome-ignore lint/suspicious/noExplicitAny: each SDK line has types of its own for these two.
   post(path: string, options?: any): PromiseLike<unknown>;
   // biome-ignore lint/suspicious/noExplicitAny: the same.

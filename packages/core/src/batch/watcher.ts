@@ -164,11 +164,11 @@ export class Watcher {
     }
     // Ended, and put away: nobody will ever have its results.
     if (batch.resultsUrl === undefined) return this.#end(watched, 'gone');
-    await this.#collect(watched, batch, batch.resultsUrl);
+    await this.#collect(watched, batch);
   }
 
-  async #collect(watched: Watched, batch: ApiBatch, url: string): Promise<void> {
-    const read = await collect(this.#collecting(watched), watched.submission, url);
+  async #collect(watched: Watched, batch: ApiBatch): Promise<void> {
+    const read = await collect(this.#collecting(watched), watched.submission, batch);
     if (isWhole(batch, read)) await this.#end(watched, read.unreadable > 0 ? 'unreadable' : 'missing');
     else await this.#missed(watched, read.unreadable > 0 ? 'unreadable' : 'missing');
   }
