@@ -48,7 +48,7 @@ it(`SIGKILL at ${KILLS} random moments: nothing lost, nothing sent twice (seed $
   const failed: string[] = [];
   let lost = 0;
   for (let life = 0; life <= KILLS; life++) {
-    const worker = run('worker-process.ts', { url, folder, requests: REQUESTS, perSecond: 900 });
+    const worker = run('worker-process.ts', { url, folder, requests: REQUESTS, perSecond: 450 });
     let isDone = false;
     worker.on('message', (told: { reattached?: number; lost?: number; failed?: string; done?: boolean }) => {
       if (told.reattached !== undefined) reattached.push(told.reattached);

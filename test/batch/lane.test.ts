@@ -1,8 +1,11 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type Anthropic from '@anthropic-ai/sdk';
 import { BadRequestError, InternalServerError } from '@anthropic-ai/sdk';
-import { BatchFailedError, createGovernor, QuotaExceededError } from '@headgate/core';
+import { BatchFailedError, createGovernor, QuotaExceededError, sqliteJournal } from '@headgate/core';
 import OldestAnthropic from 'anthropic-sdk-oldest';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { batchBench, MODEL, params, pass, watch } from './support.ts';
 
 describe('the batch lane', () => {
@@ -169,6 +172,38 @@ describe('the batch lane, looked after', () => {
     }
   });
 
+  it('waits for a journal that another process has not let go of yet', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'headgate-locked-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const path = join(folder, 'batches.sqlite');
+    const other = sqliteJournal({ path });
+    await other.add({
+      id: 'left-behind',
+      account: 'default',
+      params: JSON.stringify(params(1)),
+      owner: {
+        user: 'ada',
+        tenant: undefined,
+        tier: undefined,
+        route: undefined,
+        lane: 'background',
+        model: MODEL,
+      },
+      charges: [],
+      trace: undefined,
+      submittedAt: 0,
+      attempts: 0,
+    });
+    const { clock, api, batches, warnings } = await batchBench({ journal: sqliteJournal({ path }) });
+    await expect(batches.submit(params(2))).rejects.toThrow(/another process has it/);
+    expect(warnings.join()).toContain('HG_JOURNAL');
+    await pass(clock, 20_000);
+    expect(api.received).toHaveLength(0);
+    await other.end();
+    await pass(clock, 120_000);
+    expect(api.ledger.count({ customId: 'left-behind', status: 200 })).toBe(1);
+  });
+
   it('tells a client that has no batches, and an account that does not exist', async () => {
     const { governor } = await batchBench();
     const other = createGovernor({ logger: { info() {}, warn() {}, error() {} } });
@@ -177,6 +212,9 @@ describe('the batch lane, looked after', () => {
     );
     expect(() => governor.batches({} as never, { account: 'nope' })).toThrow(/no account "nope"/);
     await other.close();
+    expect(() => createGovernor({ config: { account: [{ name: 'batches', models: ['*'] }] } })).toThrow(
+      /account\[0\]\.name: this name is taken/,
+    );
   });
 });
 

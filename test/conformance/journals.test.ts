@@ -70,6 +70,7 @@ function testJournal(name: string, make: () => BatchJournal): void {
       await journal.open({ id: 's2', account: 'default', at: 6 }, 2, 1_000);
       await journal.accepted('s2', 'batch');
       await journal.released('s1');
+      await journal.released('s2');
       expect((await journal.waiting('default')).count).toBe(2);
       expect(await journal.submissions('default')).toEqual([
         { id: 's2', account: 'default', at: 6, items: 1, batchId: 'batch' },
@@ -187,6 +188,17 @@ describe('the SQLite journal’s file', () => {
     expect(await second.state('a')).toMatchObject({ state: 'waiting' });
     await second.end();
     await expect(second.state('a')).rejects.toThrow(/it is closed/);
+  });
+
+  it('is one process’s at a time, and the next one’s when that is gone', async () => {
+    const path = tempFile();
+    const first = sqliteJournal({ path });
+    await first.add(item('a'));
+    const second = sqliteJournal({ path });
+    await expect(second.state('a')).rejects.toThrow(`${path}: cannot be opened (another process has it)`);
+    await first.end();
+    expect(await second.state('a')).toMatchObject({ state: 'waiting' });
+    await second.end();
   });
 
   it('that cannot be opened is named', async () => {

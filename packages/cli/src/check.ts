@@ -144,7 +144,7 @@ function describe(config: Understood['config']): string[] {
     'lanes',
     ...Object.entries(config.lanes).map(
       ([name, lane]) =>
-        `  ${name}${name === (config.defaultLane ?? firstLane) ? ' (default)' : ''}: guarantee ${percent(lane.guarantee)}, weight ${lane.weight}, reserve ${percent(lane.reserve)}, waits up to ${lane.maxWait / 1000} s`,
+        `  ${name}${name === (config.defaultLane ?? firstLane) ? ' (default)' : ''}: guarantee ${percent(lane.guarantee)}, weight ${lane.weight}, reserve ${percent(lane.reserve)}, waits up to ${lane.maxWait / 1000} s${lane.via === 'batch' ? ', by batch' : ''}`,
     ),
     ...section(
       'quotas',

@@ -18,6 +18,8 @@ import { Watcher } from './watcher.ts';
 
 /** How often what has had its time is deleted. */
 const PURGE_MS = 60_000;
+/** Between two tries to open a journal. */
+const AGAIN_MS = 5_000;
 /** Waiting requests that are given up at once. */
 const STALE_AT_ONCE = 100;
 
@@ -55,12 +57,22 @@ export class Lane implements BatchLane {
     };
     this.#watcher = new Watcher(parts, events);
     this.#sender = new Sender(parts, this.#watcher, events);
-    this.#resumed().catch((error: unknown) => this.#journalFails(error));
+    this.#begin();
   }
 
   /** Requests without a result. */
   get pendingCount(): number {
     return this.#sender.waitingCount + this.#watcher.processing;
+  }
+
+  /** Takes up what there is; where the journal fails, as while another process has not let go of it, again and again. */
+  #begin(): void {
+    this.#resumed().catch((error: unknown) => {
+      this.#journalFails(error);
+      if (this.#isClosed) return;
+      const { alarms, clock } = this.#parts;
+      this.#purge = alarms.set(clock.now() + AGAIN_MS, () => this.#begin());
+    });
   }
 
   /** What the journal has from before is taken up. A journal that fails is tried again with the next call. */
@@ -219,6 +231,7 @@ export class Lane implements BatchLane {
   #armPurge(): void {
     const { alarms, clock } = this.#parts;
     if (this.#isClosed) return;
+    this.#purge?.cancel();
     this.#purge = alarms.set(clock.now() + PURGE_MS, () => void this.#purgeOld());
   }
 

@@ -126,10 +126,22 @@ function toItself(path: string, model: string, problems: Problems): void {
   });
 }
 
+/** What the buckets of the endpoints that generate nothing are called. */
+const OWN_BUCKETS = new Set(['batches', 'count_tokens']);
+
 function checkBuckets(entries: readonly BucketConfig[], path: string, problems: Problems): void {
   duplicates(entries, path, problems);
   const seen = new Map<string, string>();
   for (const [index, entry] of entries.entries()) {
+    if (OWN_BUCKETS.has(entry.name)) {
+      problems.push({
+        code: 'HG_RESERVED_NAME',
+        path: `${path}[${index}].name`,
+        message: 'this name is taken: these endpoints have a bucket of their own',
+        expected: 'another name',
+        received: JSON.stringify(entry.name),
+      });
+    }
     for (const model of entry.models) {
       const other = seen.get(model);
       if (other !== undefined) {

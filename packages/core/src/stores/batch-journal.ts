@@ -64,7 +64,8 @@ export interface Waiting {
 /**
  * Keeps the work of the batch lane, so that a killed process loses nothing and sends nothing twice. Promised: each
  * method is atomic, and what it did outlives the process by the time it resolves. It holds request bodies and answers:
- * a body is deleted with its outcome's arrival, an outcome when it was delivered or its time is over.
+ * a body is deleted with its outcome's arrival, an outcome when it was delivered or its time is over. One process at a
+ * time works with the requests of one account: a journal sees to that, or is documented to need it.
  */
 export interface BatchJournal {
   /** False, and nothing changes, where a request of this id is there already. */
@@ -86,7 +87,7 @@ export interface BatchJournal {
   ): Promise<BatchItem[]>;
   /** The API has taken a submission. */
   accepted(submission: string, batchId: string): Promise<void>;
-  /** It is certain that the API has not: its requests wait again. */
+  /** It is certain that the API has not: its requests wait again. Of one that was accepted it changes nothing. */
   released(submission: string): Promise<void>;
   /** Submissions of an account with requests that are not done. */
   submissions(account: string): Promise<Submission[]>;

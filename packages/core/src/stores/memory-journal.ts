@@ -99,6 +99,7 @@ export function memoryJournal(): BatchJournal {
       if (submission !== undefined) submissions.set(id, { ...submission, batchId });
     },
     async released(id) {
+      if (submissions.get(id)?.batchId !== undefined) return;
       submissions.delete(id);
       for (const entry of entries.values()) if (entry.submission === id) entry.submission = undefined;
     },

@@ -10,12 +10,12 @@ import { REMEMBERED_MS } from './memory-journal.ts';
 import { openPrivate } from './sqlite-file.ts';
 
 export interface SqliteJournalOptions {
-  /** The file, created with mode 0600 where it does not exist. One file belongs to one process at a time. */
+  /** The file, created with mode 0600 where it does not exist. It is locked for one process at a time. */
   readonly path: string;
 }
 
 const TABLES = `
-PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000; PRAGMA secure_delete = ON;
+PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON;
 CREATE TABLE IF NOT EXISTS batch_items (
   seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, params TEXT NOT NULL, bytes INTEGER NOT NULL,
   owner TEXT NOT NULL, charges TEXT NOT NULL, trace TEXT, submitted REAL NOT NULL, attempts INTEGER NOT NULL,
@@ -33,7 +33,8 @@ type Row = Record<string, SQLOutputValue>;
 /**
  * The batch lane's work in a SQLite file (mode 0600): it outlives the process by the time a request is submitted. It
  * holds the requests' bodies until their results are there, and the results until they are delivered. The file is
- * opened at first use. A method rejects, naming the path, where the file cannot be used.
+ * opened at first use, and locked: two processes that both looked after one batch would send it twice. A method
+ * rejects, naming the path, where the file cannot be used.
  */
 export function sqliteJournal({ path }: SqliteJournalOptions): BatchJournal {
   let database: DatabaseSync | undefined;
@@ -43,12 +44,17 @@ export function sqliteJournal({ path }: SqliteJournalOptions): BatchJournal {
   function open(): DatabaseSync {
     if (isEnded) throw new Error(`Headgate batch journal ${path}: it is closed`);
     if (database !== undefined) return database;
+    let opened: DatabaseSync | undefined;
     try {
-      database = openPrivate(path);
-      database.exec(TABLES);
-      return database;
+      opened = openPrivate(path);
+      opened.exec(TABLES);
+      database = opened;
+      return opened;
     } catch (error) {
-      throw new Error(`Headgate batch journal ${path}: cannot be opened`, { cause: error });
+      opened?.close();
+      throw new Error(`Headgate batch journal ${path}: cannot be opened (${reasonOf(error)})`, {
+        cause: error,
+      });
     }
   }
   const sql = (text: string) => {
@@ -153,8 +159,8 @@ export function sqliteJournal({ path }: SqliteJournalOptions): BatchJournal {
     },
     async released(id) {
       one(() => {
-        sql('UPDATE batch_items SET submission = NULL WHERE submission = ?').run(id);
-        sql('DELETE FROM batch_submissions WHERE id = ?').run(id);
+        const { changes } = sql('DELETE FROM batch_submissions WHERE id = ? AND batch IS NULL').run(id);
+        if (Number(changes) > 0) sql('UPDATE batch_items SET submission = NULL WHERE submission = ?').run(id);
       });
     },
     async submissions(account) {
@@ -233,6 +239,11 @@ export function sqliteJournal({ path }: SqliteJournalOptions): BatchJournal {
       database = undefined;
     },
   };
+}
+
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.includes('locked') ? 'another process has it' : message;
 }
 
 function stateOf(row: Row): BatchState {
