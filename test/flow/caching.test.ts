@@ -49,6 +49,10 @@ describe('caching: auto', () => {
     const withCache = await run('auto', 60);
     expect(without.size).toBeGreaterThan(19_000);
     expect(without.size).toBeLessThan(22_000);
+    const percent = (share: number) => `${(100 * (1 - share)).toFixed(1)} %`;
+    console.log(
+      `a prefix of ${without.size} tokens, 60 times: input cost ${percent(withCache.usd / without.usd)} lower, input limit ${percent(withCache.limited / without.limited)} lower`,
+    );
     expect(withCache.usd / without.usd).toBeLessThan(0.15);
     expect(withCache.limited / without.limited).toBeLessThan(0.1);
     // The first is seen, the second writes, and all others read.

@@ -3,15 +3,14 @@ import type { Alarms } from '../alarms.ts';
 import type { Random, Timer } from '../clock.ts';
 import { QueueFullError, UpstreamUnavailableError } from '../errors.ts';
 import type { OnceLog } from '../logger.ts';
-import { cost } from '../settlement/cost.ts';
-import { foldUsage, NO_USAGE } from '../settlement/usage.ts';
-import type { BatchItem, BatchJournal } from '../stores/batch-journal.ts';
+import type { BatchJournal } from '../stores/batch-journal.ts';
 import type { BatchTelemetry } from '../telemetry/batch.ts';
 import type { BatchApi } from './api.ts';
 import type { Sent } from './collect.ts';
 import { callerOf, checkId, type IntakeParts, makeItem, readParams } from './intake.ts';
 import { type BatchOutcome, errorTypeOf, messageOf } from './outcome.ts';
 import { Sender } from './sender.ts';
+import { ownerOf, settleItem } from './settle.ts';
 import type { BatchHandle, BatchLane, BatchParams, SubmitOptions } from './types.ts';
 import { Waiters } from './waiters.ts';
 import { Watcher } from './watcher.ts';
@@ -125,7 +124,7 @@ export class Lane implements BatchLane {
     try {
       isNew = await journal.add(item);
     } finally {
-      if (!isNew) this.#parts.admission.settleAhead(item.charges, ownerOf(item, item.account), undefined, 0);
+      if (!isNew) this.#parts.admission.settleAhead(item.charges, ownerOf(item), undefined, 0);
     }
     if (isNew) this.#sender.added(item.params.length, item.submittedAt);
     if (flush) this.#sender.flush();
@@ -205,26 +204,7 @@ export class Lane implements BatchLane {
 
   /** A request is done, and the journal has it. */
   #done(item: Sent, outcome: BatchOutcome, batchId: string | undefined): void {
-    const { admission, telemetry, clock, account, rules } = this.#parts;
-    const price = rules().policy.priceOf(item.owner.model);
-    const message = outcome.type === 'succeeded' ? outcome.message : undefined;
-    const usage =
-      message === undefined ? undefined : { ...foldUsage(NO_USAGE, message.usage), isBatch: true };
-    const usd = usage === undefined ? undefined : cost(price, usage);
-    admission.settleAhead(item.charges, ownerOf(item, account), usage, usd);
-    telemetry.result(
-      item,
-      {
-        outcome: outcome.type,
-        errorType: errorTypeOf(outcome),
-        usage,
-        usd,
-        directUsd: usage === undefined ? undefined : cost(price, { ...usage, isBatch: false }),
-        responseModel: typeof message?.model === 'string' ? message.model : undefined,
-        tookMs: clock.wall() - item.submittedAt,
-      },
-      batchId,
-    );
+    settleItem(this.#parts, item, outcome, batchId);
     this.#deliver(item.id, outcome);
   }
 
@@ -276,8 +256,3 @@ export class Lane implements BatchLane {
 }
 
 const closedError = () => new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
-
-function ownerOf({ owner }: Pick<BatchItem, 'owner'>, account: string) {
-  const { user, tenant, route, model, lane } = owner;
-  return { user, tenant, route, model, lane, account };
-}

@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { isRefusal } from './account.ts';
-import { type Batch, checkBatch } from './batches.ts';
+import { checkBatch } from './batch-check.ts';
+import type { Batch } from './batches.ts';
 import { failure } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import type { FaultSet } from './faults.ts';
