@@ -38,14 +38,14 @@ describe('the batch lane', () => {
         method === 'POST' ? [(body as { requests: unknown[] }).requests.length] : [],
       );
     for (let n = 0; n < 7; n++) await batches.submit(params(n));
-    await pass(clock, 100, 10);
+    await pass(clock, 2_000, 100);
     expect(posts()).toEqual([3, 3]);
     await batches.submit(params('x'.repeat(4_000)));
     await batches.submit(params('x'.repeat(4_000)));
-    await pass(clock, 100, 10);
+    await pass(clock, 2_000, 100);
     expect(posts()).toEqual([3, 3, 2]);
     await batches.submit(params('y'), { flush: true });
-    await pass(clock, 100, 10);
+    await pass(clock, 2_000, 100);
     expect(posts()).toEqual([3, 3, 2, 2]);
   });
 

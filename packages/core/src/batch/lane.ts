@@ -1,5 +1,6 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import type { Alarms } from '../alarms.ts';
+import type { Alive } from '../alive.ts';
 import type { Random, Timer } from '../clock.ts';
 import { QueueFullError, UpstreamUnavailableError } from '../errors.ts';
 import type { OnceLog } from '../logger.ts';
@@ -25,6 +26,7 @@ const STALE_AT_ONCE = 100;
 export interface LaneParts extends IntakeParts {
   readonly random: Random;
   readonly alarms: Alarms;
+  readonly alive: Alive;
   readonly once: OnceLog;
   readonly journal: BatchJournal;
   readonly telemetry: BatchTelemetry;
@@ -38,7 +40,7 @@ export interface LaneParts extends IntakeParts {
  */
 export class Lane implements BatchLane {
   readonly #parts: LaneParts;
-  readonly #waiters = new Waiters();
+  readonly #waiters: Waiters;
   readonly #sender: Sender;
   readonly #watcher: Watcher;
   #ready: Promise<void> | undefined;
@@ -47,6 +49,7 @@ export class Lane implements BatchLane {
 
   constructor(parts: LaneParts) {
     this.#parts = parts;
+    this.#waiters = new Waiters(parts.alive);
     const events = {
       onDone: (item: Sent, outcome: BatchOutcome, batchId: string | undefined) =>
         this.#done(item, outcome, batchId),

@@ -1,3 +1,4 @@
+import type { Alive } from '../alive.ts';
 import type { BatchOutcome } from './outcome.ts';
 
 interface Waiter {
@@ -9,6 +10,11 @@ interface Waiter {
 /** Those who wait for results, by request. Only who waits costs memory: results nobody waits for are in the journal. */
 export class Waiters {
   readonly #waiters = new Map<string, Waiter>();
+  readonly #alive: Alive;
+
+  constructor(alive: Alive) {
+    this.#alive = alive;
+  }
 
   get size(): number {
     return this.#waiters.size;
@@ -22,6 +28,7 @@ export class Waiters {
       // Whoever asked has a promise of their own; this one may be left alone when the governor is closed.
       waiter.promise.catch(() => undefined);
       this.#waiters.set(id, waiter);
+      this.#alive.hold();
       begin();
     }
     return waiter.promise;
@@ -29,15 +36,19 @@ export class Waiters {
 
   /** True where somebody waited. */
   resolve(id: string, outcome: BatchOutcome): boolean {
-    const waiter = this.#waiters.get(id);
-    this.#waiters.delete(id);
+    const waiter = this.#take(id);
     waiter?.resolve(outcome);
     return waiter !== undefined;
   }
 
   reject(id: string, error: unknown): void {
-    this.#waiters.get(id)?.reject(error);
-    this.#waiters.delete(id);
+    this.#take(id)?.reject(error);
+  }
+
+  #take(id: string): Waiter | undefined {
+    const waiter = this.#waiters.get(id);
+    if (this.#waiters.delete(id)) this.#alive.release();
+    return waiter;
   }
 
   rejectAll(error: unknown): void {
