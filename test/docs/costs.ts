@@ -218,7 +218,7 @@ export async function pageText(minutes = MINUTES): Promise<string> {
   const refused = figures.map(({ name, refused: count }) => `${name} ${count}`).join(', ');
   return `# What it costs: one workload, six ways
 
-<!-- Made by \`npm run costs\` (test/docs/costs.ts). A long test holds it against a run. -->
+<!-- Made by \`npm run costs\` (test/docs/costs.ts). A long test holds it against a run: tokens and money to the letter, waits roughly. -->
 
 An app answers chats by a handbook of about 6,000 tokens (two chats a second, forty users), and sums up minutes of
 meetings in the background (one a second). Everything asks for \`${MODEL}\` with \`max_tokens: 2048\`. The account allows
