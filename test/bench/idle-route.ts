@@ -5,15 +5,16 @@ import { createGovernor } from '@headgate/core';
 
 /**
  * CPU of a request that makes no Claude call, with the adapter and without, each app in a process of its own. Rounds of
- * both take turns, so that whatever else the machine does falls on both alike; of the pairs' ratios, the median with
- * its 95 % interval by order statistics. New processes now and then, since the layout of one lasts its whole life.
- * `node --conditions=source test/bench/idle-route.ts [pairs] [requests] [express,koa,fastify]`
+ * both take turns, so that whatever else the machine does falls on both alike. How code and data come to lie in memory
+ * lasts as long as a process does, so what counts as one sample is a pair of processes, with the median ratio of its
+ * rounds; of the samples, the median with its 95 % interval by order statistics.
+ * `node --conditions=source test/bench/idle-route.ts [process pairs] [requests in a round] [express,koa,fastify]`
  */
-const PAIRS = Number(process.argv[2] ?? 200);
+const PAIRS = Number(process.argv[2] ?? 30);
 const REQUESTS = Number(process.argv[3] ?? 1_000);
 const FRAMEWORKS = (process.argv[4] ?? 'express,koa,fastify').split(',');
-const PAIRS_PER_PROCESS = 25;
-const WARM_UP = 20_000;
+const ROUNDS = 10;
+const WARM_UP = 10_000;
 const CONNECTIONS = 32;
 const ANSWER = '"ok":true}';
 const BODY = JSON.stringify({
@@ -152,16 +153,18 @@ function medianOf(values: readonly number[]): { median: number; low: number; hig
 async function measure(framework: string, route: Route): Promise<void> {
   const ratios: number[] = [];
   const times: Record<Kind, number[]> = { bare: [], governed: [] };
-  while (ratios.length < PAIRS) {
+  for (let pair = 0; pair < PAIRS; pair++) {
     const peers = {
       bare: await open(framework, 'bare', route),
       governed: await open(framework, 'governed', route),
     };
-    for (let pair = 0; pair < PAIRS_PER_PROCESS; pair++) {
-      const order: Kind[] = pair % 2 === 0 ? ['bare', 'governed'] : ['governed', 'bare'];
+    const ofPair: number[] = [];
+    for (let i = 0; i < ROUNDS; i++) {
+      const order: Kind[] = i % 2 === 0 ? ['bare', 'governed'] : ['governed', 'bare'];
       for (const kind of order) times[kind].push(await round(peers[kind], route));
-      ratios.push((times.governed.at(-1) ?? 0) / (times.bare.at(-1) ?? 1));
+      ofPair.push((times.governed.at(-1) ?? 0) / (times.bare.at(-1) ?? 1));
     }
+    ratios.push(medianOf(ofPair).median);
     for (const { child } of Object.values(peers)) child.kill();
   }
   const { median, low, high } = medianOf(ratios);
@@ -175,7 +178,7 @@ const [mode, framework = '', kind = ''] = process.argv.slice(2);
 if (mode === 'serve') await serve(framework, kind as Kind);
 else {
   console.log(
-    `CPU in µs of a request that makes no Claude call, ${PAIRS} pairs of ${REQUESTS} requests; Node ${process.version}`,
+    `CPU in µs of a request that makes no Claude call, ${PAIRS} pairs of processes, ${ROUNDS} rounds of ${REQUESTS} requests each; Node ${process.version}`,
   );
   for (const each of FRAMEWORKS) {
     for (const route of Object.keys(ROUTES) as Route[]) await measure(each, route);

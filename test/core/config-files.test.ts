@@ -69,6 +69,8 @@ it('every file is in a table, and every check of a configuration has a file', ()
   const listed = [...MISTAKES, ...DOUBTS].map(([file]) => file);
   expect(readdirSync(FOLDER).sort()).toEqual([...listed].sort());
   const runTime = [
+    'HG_MODEL_GONE',
+    'HG_MODEL_DEPRECATED',
     'HG_MEMORY_ONLY',
     'HG_CLUSTER_MEMORY',
     'HG_SDK_RETRIES',

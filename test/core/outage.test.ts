@@ -1,95 +1,5 @@
-import type { Middleware } from '@anthropic-ai/sdk';
-import { type Caller, type ConfigInput, createGovernor } from '@headgate/core';
-import { type ManualClock, manualClock } from '@headgate/testing';
 import { describe, expect, it } from 'vitest';
-
-/**
- * Minutes of trouble on a manual clock: the middleware itself, and in place of the API a function that answers as the
- * scenario says. What is counted is what would have reached the API.
- */
-interface Attempt {
-  readonly at: number;
-  readonly model: string;
-  readonly status: number;
-}
-
-const LATENCY_MS = 400;
-
-function world(
-  config: ConfigInput,
-  answer: (at: number, model: string) => { status: number; headers?: Record<string, string>; ms?: number },
-) {
-  const clock: ManualClock = manualClock();
-  let seed = 42;
-  const random = () => {
-    seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
-    return seed / 2 ** 32;
-  };
-  const governor = createGovernor({ config, clock, random, logger: { info() {}, warn() {}, error() {} } });
-  const attempts: Attempt[] = [];
-  const next = async (request: { body?: unknown }) => {
-    const at = clock.now();
-    const { model } = JSON.parse(String(request.body)) as { model: string };
-    const { status, headers = {}, ms = LATENCY_MS } = answer(at, model);
-    attempts.push({ at, model, status });
-    await new Promise<void>((resolve) => void clock.after(ms, resolve));
-    const usage = { input_tokens: 20, output_tokens: 20 };
-    const body =
-      status === 200
-        ? { type: 'message', id: 'm', model, usage, stop_reason: 'end_turn' }
-        : { type: 'error', error: { type: 'x', message: 'x' } };
-    return new Response(JSON.stringify(body), {
-      status,
-      headers: { 'content-type': 'application/json', ...headers },
-    });
-  };
-  const outcomes: { at: number; end: number; status: number | string }[] = [];
-  const call = (caller: Caller) => {
-    const at = clock.now();
-    const body = JSON.stringify({
-      model: 'claude-sonnet-4-6',
-      max_tokens: 100,
-      messages: [{ role: 'user', content: 'hello' }],
-    });
-    const request = {
-      method: 'POST',
-      url: 'http://api/v1/messages',
-      body,
-      headers: new Headers({ 'x-stainless-retry-count': '0' }),
-    };
-    const run = governor.middleware as unknown as (...args: unknown[]) => Promise<Response>;
-    return governor
-      .run(caller, () => run(request, next, { options: {} } as unknown as Parameters<Middleware>[2]))
-      .then(async (response) => {
-        await response.text();
-        return response.status;
-      })
-      .catch((error: { reason?: string }) => error.reason ?? 'error')
-      .then((status) => void outcomes.push({ at, end: clock.now(), status }));
-  };
-  /** Arrivals at random, `perSecond` on average, for so long. */
-  const load = async (perSecond: number, ms: number) => {
-    const end = clock.now() + ms;
-    for (;;) {
-      const wait = (-Math.log(1 - random()) / perSecond) * 1_000;
-      if (clock.now() + wait > end) break;
-      await clock.advance(wait);
-      void call({ user: `user ${Math.floor(random() * 50)}` });
-    }
-    await clock.advance(Math.max(0, end - clock.now()));
-  };
-  const between = <T extends { at: number }>(all: T[], from: number, to: number) =>
-    all.filter(({ at }) => at >= from && at < to);
-  /** Closes, and nothing is left. */
-  const end = async () => {
-    const closing = governor.close({ drainMs: 1_000 });
-    await clock.advance(10_000);
-    await closing;
-    expect(governor.snapshot().inFlight).toBe(0);
-    expect(clock.pending()).toBe(0);
-  };
-  return { clock, attempts, outcomes, load, between, end };
-}
+import { LATENCY_MS, troubledWorld } from '../support/troubled-world.ts';
 
 const ACCOUNT = [
   { name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 15_000 },
@@ -100,7 +10,7 @@ describe('an outage of a minute, under 200 calls a second', () => {
   const outage = (at: number) => at >= 20_000 && at < 80_000;
 
   it('is not made larger, and is over soon after it ends', async () => {
-    const { load, attempts, outcomes, between, end } = world({ account: ACCOUNT }, (at) => ({
+    const { load, attempts, outcomes, between, end } = troubledWorld({ account: ACCOUNT }, (at) => ({
       status: outage(at) ? 529 : 200,
       ms: outage(at) ? 50 : LATENCY_MS,
     }));
@@ -128,7 +38,7 @@ describe('an outage of a minute, under 200 calls a second', () => {
   }, 60_000);
 
   it('is hardly seen with a fallback', async () => {
-    const { load, outcomes, between, end, clock } = world(
+    const { load, outcomes, between, end, clock } = troubledWorld(
       { account: ACCOUNT, fallbacks: { 'claude-sonnet-*': ['claude-haiku-4-5'] } },
       (at, model) => ({ status: outage(at) && model.includes('sonnet') ? 529 : 200 }),
     );
@@ -146,7 +56,7 @@ describe('a limit halved without notice', () => {
     // The API's own bucket: 200 a second, from 20 s on 100, six seconds deep.
     let level = 1_200;
     let at = 0;
-    const { load, attempts, outcomes, between, end } = world(
+    const { load, attempts, outcomes, between, end } = troubledWorld(
       { account: [{ name: 's', models: ['*'], requestsPerMinute: 12_000 }] },
       (now) => {
         const perMs = now < 20_000 ? 0.2 : 0.1;
@@ -187,6 +97,41 @@ describe('a limit halved without notice', () => {
     expect(most).toBeLessThanOrEqual(3 * mean);
     expect(between(outcomes, 30_000, 58_000).some(({ status }) => status === 429)).toBe(false);
     expect(after.length / 35).toBeGreaterThan(90);
+    await end();
+  }, 60_000);
+});
+
+describe('a limit halved without notice, by an API that tells no limits at all', () => {
+  it('is met by those in flight, and then kept to as nearly as trying can tell', async () => {
+    // As above, for a provider whose answers have no headers of that kind.
+    let level = 1_200;
+    let at = 0;
+    const { load, attempts, between, end } = troubledWorld(
+      { account: [{ name: 's', models: ['*'], requestsPerMinute: 12_000 }] },
+      (now) => {
+        const perMs = now < 20_000 ? 0.2 : 0.1;
+        level = Math.min(perMs * 6_000, level + perMs * (now - at));
+        at = now;
+        if (level < 1) {
+          const wait = Math.ceil((1 - level) / perMs / 1_000);
+          return { status: 429, ms: 30, headers: { 'retry-after': String(wait) } };
+        }
+        level -= 1;
+        return { status: 200 };
+      },
+    );
+    await load(180, 120_000);
+    const refused = attempts.filter(({ status }) => status === 429);
+    expect(refused.length).toBeGreaterThan(0);
+    // Each time that it is tried: what is sent until the first word of it is back. There were ten thousand once.
+    expect(refused.length).toBeLessThanOrEqual(40);
+    const after = between(attempts, 30_000, 120_000);
+    expect(after.length / 90).toBeGreaterThan(70);
+    const mean = after.length / 900;
+    const most = Math.max(
+      ...Array.from({ length: 900 }, (_, i) => between(after, 30_000 + i * 100, 30_100 + i * 100).length),
+    );
+    expect(most).toBeLessThanOrEqual(3 * mean);
     await end();
   }, 60_000);
 });

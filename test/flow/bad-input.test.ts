@@ -123,11 +123,13 @@ describe('an unknown model', () => {
       const error = await rejection(claude.messages.create({ ...ask(), model: 'claude-tulip-9' as never }));
       expect(error).toBeInstanceOf(Anthropic.NotFoundError);
     }
-    expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toContain('"claude-tulip-9"');
+    expect(warnings).toEqual([
+      expect.stringMatching(/"claude-tulip-9".*HG_UNKNOWN_MODEL/),
+      expect.stringMatching(/"claude-tulip-9".*HG_MODEL_GONE/),
+    ]);
     const { buckets, warnings: inSnapshot } = governor.snapshot();
     expect(buckets.map(({ name }) => name)).toContain('default');
-    expect(inSnapshot).toMatchObject([{ code: 'HG_UNKNOWN_MODEL' }]);
+    expect(inSnapshot).toMatchObject([{ code: 'HG_UNKNOWN_MODEL' }, { code: 'HG_MODEL_GONE' }]);
   });
 
   it('known to the API and not configured, learns its limits', async () => {

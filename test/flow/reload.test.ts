@@ -68,6 +68,23 @@ describe('governor.update', () => {
     await until(() => governor.snapshot().inFlight === 3, 400);
     await Promise.all(calls);
   });
+
+  it('holds a call to the rules that it began with, also for what comes after its headers', async () => {
+    const { governor, claude, api } = await startGoverned({
+      config: { timeouts: { streamIdle: '10s' }, hangUp: 'abort' },
+      api: { latency: { timeToFirstTokenMs: 10, tokensPerSecond: 100, flushMs: 10 }, output: () => 2_000 },
+    });
+    api.inject({ kind: 'stall', at: 'before-headers', ms: 100 });
+    const asked = claude.messages.create({ ...ask('x', { max_tokens: 4_000 }), stream: true }).asResponse();
+    await until(() => api.received.length === 1);
+    governor.update({ account: ACCOUNT, timeouts: { streamIdle: '50ms' }, hangUp: 'drain' });
+    const response = await asked;
+    await pause(250);
+    expect(governor.snapshot().inFlight).toBe(1);
+    await response.body?.cancel();
+    await until(() => api.ledger.count({ disconnected: true }) === 1, 1_000);
+    await until(() => isSettled(governor));
+  });
 });
 
 describe('watchConfig', () => {

@@ -223,8 +223,9 @@ export class World {
           granted.lease.responded(answer.kind === 'overloaded' ? {} : headers, false, sentAt);
           granted.lease.drop('refused');
           const now = clock.now();
-          if (answer.kind !== 'overloaded') granted.lease.pause(now + answer.retryAfterMs);
-          else (granted.lease as { overloaded?: () => void }).overloaded?.();
+          if (answer.kind !== 'overloaded') {
+            granted.lease.pause(now + answer.retryAfterMs, answer.kind === 'ramp');
+          } else (granted.lease as { overloaded?: () => void }).overloaded?.();
           if (attempt >= MAX_ATTEMPTS) {
             for (const done of this.onDone) done(job);
             return;

@@ -7,6 +7,7 @@ import { Alarms } from './alarms.ts';
 import { Alive } from './alive.ts';
 import { Breakers } from './attempts/breaker.ts';
 import { createMiddleware } from './attempts/middleware.ts';
+import { Models } from './attempts/models.ts';
 import type { Parts } from './attempts/parts.ts';
 import { Pressure } from './attempts/pressure.ts';
 import { RetryBudget } from './attempts/retry.ts';
@@ -107,6 +108,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     pressure: new Pressure(admission, clock),
     budget,
     breakers,
+    models: new Models(clock, once),
     telemetry,
     once,
     running: new Set(),
@@ -239,6 +241,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       config: { generation, problem },
       ...admission.snapshot(),
       ...breakers.snapshot(),
+      ...parts.models.snapshot(),
       retryBudget: budget.remaining(clock.now()),
       usage: book.totals,
       budgets: budgetsOfAll(),

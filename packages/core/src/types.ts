@@ -2,6 +2,7 @@ import type { Middleware } from '@anthropic-ai/sdk';
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
 import type { Admission, BudgetSubject, NamedStanding } from './admission/admission.ts';
 import type { Breakers } from './attempts/breaker.ts';
+import type { Models } from './attempts/models.ts';
 import type { BatchLanes } from './batch/lanes.ts';
 import type { BatchClient, BatchLane } from './batch/types.ts';
 import type { CallerSource } from './caller/scope.ts';
@@ -89,7 +90,8 @@ export interface Governor {
 }
 
 export type Snapshot = ReturnType<Admission['snapshot']> &
-  ReturnType<Breakers['snapshot']> & {
+  ReturnType<Breakers['snapshot']> &
+  ReturnType<Models['snapshot']> & {
     readonly version: string;
     /** `generation` counts the configurations taken over; `problem` is why the last one was not. */
     readonly config: { readonly generation: number; readonly problem: string | undefined };

@@ -17,9 +17,8 @@ export type HeadgateOptions = DoorOptions<[req: Request, res: Response]>;
 
 /** Puts every Claude call of a request under the governor, in the name of the request's caller. */
 function middleware(governor: Governor, options: HeadgateOptions = {}): RequestHandler {
-  const door = createDoor(governor, options);
-  return (req, res, next) =>
-    door({ request: req, response: res, route: () => routeOf(req) }, [req, res], next);
+  const door = createDoor(governor, options, { route: routeOf });
+  return (req, res, next) => door(req, res, [req, res], next);
 }
 
 /** The pattern of the matched route, as `/users/:id`: of bounded number, and without anybody's data. */

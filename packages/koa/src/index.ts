@@ -19,11 +19,8 @@ export type HeadgateOptions = DoorOptions<[ctx: Context]>;
  * that were refused, with the status, `Retry-After` and an error body like the API's own. Every other error goes on.
  */
 function middleware(governor: Governor, options: HeadgateOptions = {}): Middleware {
-  const door = createDoor(governor, options);
-  return (ctx, next) => {
-    const exchange = { request: ctx.req, response: ctx.res, context: ctx, route: () => routeOf(ctx) };
-    return door(exchange, [ctx], next).catch((error: unknown) => refuse(ctx, error));
-  };
+  const door = createDoor(governor, options, { route: routeOf });
+  return (ctx, next) => door(ctx.req, ctx.res, [ctx], next).catch((error: unknown) => refuse(ctx, error));
 }
 
 function refuse(ctx: Context, error: unknown): void {

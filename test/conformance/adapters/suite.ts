@@ -1,7 +1,4 @@
 import { once } from 'node:events';
-import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
-import { connect as connectHttp2, constants } from 'node:http2';
-import { connect } from 'node:net';
 import { type ConfigInput, findHeadgateError, type Governor } from '@headgate/core';
 import type { ClaudeApiOptions } from '@headgate/testing';
 import { context, trace } from '@opentelemetry/api';
@@ -9,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { ask, type Governed, isSettled, pause, startGoverned, until } from '../../support/governed.ts';
 import { startTelemetry } from '../../support/telemetry.ts';
 import type { Adapter, Io, TestDoor, TestRoute } from './adapter.ts';
+import { type Client, type ClientInit, clientOf, PROTOCOLS, type Protocol } from './client.ts';
 import { REFUSALS } from './refusals.ts';
 
 const caller = (user: string | undefined) => {
@@ -38,26 +36,28 @@ const eventsOf = (text: string) =>
       return { event, data: JSON.parse(data ?? 'null') };
     });
 
-/** What every adapter must do, over real HTTP. */
+/** What every adapter must do, over real HTTP: all of it by every protocol that the framework has. */
 export function testAdapter(adapter: Adapter): void {
-  describe(adapter.name, () => {
+  for (const protocol of PROTOCOLS) {
+    if (protocol === 'HTTP/1.1' || adapter.hasHttp2) testOver(protocol, adapter);
+  }
+}
+
+function testOver(protocol: Protocol, adapter: Adapter): void {
+  describe(`${adapter.name} over ${protocol}`, () => {
+    /** Serves an app, and gives a client of it. */
+    const serve = async (app: Parameters<Adapter['serve']>[0]): Promise<Client> =>
+      clientOf[protocol](await adapter.serve({ ...app, http2: protocol === 'HTTP/2' }));
+
     interface SetUp {
       config?: ConfigInput;
       api?: ClaudeApiOptions;
       door?: TestDoor;
       routes?: (governed: Governed) => readonly TestRoute[];
       nested?: (governed: Governed) => readonly TestRoute[];
-      http2?: boolean;
     }
 
-    async function setUp({
-      config = {},
-      api = {},
-      door = { caller },
-      routes,
-      nested,
-      http2 = false,
-    }: SetUp = {}) {
+    async function setUp({ config = {}, api = {}, door = { caller }, routes, nested }: SetUp = {}) {
       const telemetry = startTelemetry({ register: true });
       const governed = await startGoverned({
         config: { telemetry: { user: 'raw' }, ...config },
@@ -69,44 +69,34 @@ export function testAdapter(adapter: Adapter): void {
         path: '/chat',
         handle: async ({ json }) => json(await claude.messages.create(ask())),
       };
-      const url = await adapter.serve({
+      const client = await serve({
         doors: [{ governor, options: door }],
         routes: [chat, ...(routes?.(governed) ?? [])],
         ...(nested === undefined ? {} : { nested: nested(governed) }),
         tracer: telemetry.tracerProvider.getTracer('app'),
-        http2,
       });
-      const post = (path = '/chat', { user, body, ...init }: RequestInit & { user?: string } = {}) =>
-        fetch(`${url}${path}`, {
+      const post = (path = '/chat', { user, headers, ...init }: ClientInit & { user?: string } = {}) =>
+        client.fetch(path, {
           method: 'POST',
           ...init,
-          headers: { ...init.headers, ...(user === undefined ? {} : { 'x-user': user }) },
-          ...(body === undefined ? {} : { body }),
+          headers: { ...headers, ...(user === undefined ? {} : { 'x-user': user }) },
         });
       /** Of each admission, as its span tells. */
-      const admissions = () =>
-        telemetry.spans.spans
-          .filter(({ name }) => name === 'headgate.admission')
-          .map((span) => span.attributes);
-      /** User and lane of each call, and whether it belongs to the trace of its request. */
-      const callers = () =>
-        telemetry.spans.spans
-          .filter(({ name }) => name === 'headgate.admission')
-          .map(({ attributes, traceId }) => [
-            attributes['user.id'],
-            attributes['headgate.lane'],
-            telemetry.spans.spans.find((span) => span.traceId === traceId && span.kind === 'server')?.name,
-          ]);
+      const admissions = () => admissionSpans().map((span) => span.attributes);
+      const admissionSpans = () => telemetry.spans.spans.filter(({ name }) => name === 'headgate.admission');
+      const requestOf = (traceId: string) =>
+        telemetry.spans.spans.find((span) => span.traceId === traceId && span.kind === 'server')?.name;
+      /** User and lane of each call, and the request to whose trace it belongs: known when its span has ended. */
+      const callers = async () => {
+        await until(() => admissionSpans().every(({ traceId }) => requestOf(traceId) !== undefined));
+        return admissionSpans().map(({ attributes, traceId }) => [
+          attributes['user.id'],
+          attributes['headgate.lane'],
+          requestOf(traceId),
+        ]);
+      };
       const queued = () => governor.snapshot().buckets[0]?.lanes.interactive?.queued ?? 0;
-      return { ...governed, telemetry, url, post, admissions, callers, queued };
-    }
-
-    /** A client that sends a request and leaves when told. */
-    function hangingClient(url: string, path: string, method = 'POST') {
-      const socket = connect(Number(new URL(url).port), '127.0.0.1');
-      socket.on('error', () => {});
-      socket.write(`${method} ${path} HTTP/1.1\r\nhost: x\r\nx-user: gone\r\ncontent-length: 0\r\n\r\n`);
-      return socket;
+      return { ...governed, telemetry, client, post, admissions, callers, queued };
     }
 
     describe('answers', () => {
@@ -132,7 +122,7 @@ export function testAdapter(adapter: Adapter): void {
         ]);
         expect((await echo('ada')).status).toBe(429);
         expect((await echo('ben')).status).toBe(200);
-        expect(callers().map(([user, , server]) => [user, server])).toEqual([
+        expect((await callers()).map(([user, , server]) => [user, server])).toEqual([
           ['ada', '/echo'],
           ['ada', '/echo'],
           ['ben', '/echo'],
@@ -142,11 +132,11 @@ export function testAdapter(adapter: Adapter): void {
 
       it('a handler that never calls Claude, and asks nobody who it is', async () => {
         let asked = 0;
-        const { url, governor } = await setUp({
+        const { client, governor } = await setUp({
           door: { caller: () => ({ user: String(asked++) }) },
           routes: () => [{ method: 'GET', path: '/idle', handle: ({ json }) => json({ ok: true }) }],
         });
-        const response = await fetch(`${url}/idle`);
+        const response = await client.fetch('/idle');
         expect([response.status, await response.json()]).toEqual([200, { ok: true }]);
         expect(response.headers.get('ratelimit')).toBeNull();
         expect(asked).toBe(0);
@@ -169,26 +159,18 @@ export function testAdapter(adapter: Adapter): void {
       });
 
       it('one request after another on one connection, and keeps them apart', async () => {
-        const { url, governor } = await setUp({ config: { quotas: [{ name: 'q', requests: '1/day' }] } });
-        const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-        const ports = new Set<number | undefined>();
-        const post = async (user: string) => {
-          const sent = httpRequest(`${url}/chat`, {
+        const { client, governor } = await setUp({ config: { quotas: [{ name: 'q', requests: '1/day' }] } });
+        const statuses: number[] = [];
+        for (const user of ['a', 'b', 'a', 'c', 'b']) {
+          const response = await client.single.fetch('/chat', {
             method: 'POST',
-            agent,
             headers: { 'x-user': user },
-          }).end();
-          const [response] = (await once(sent, 'response')) as [import('node:http').IncomingMessage];
-          ports.add(response.socket.localPort);
-          response.resume();
-          await once(response, 'end');
-          return response.statusCode;
-        };
-        const statuses: unknown[] = [];
-        for (const user of ['a', 'b', 'a', 'c', 'b']) statuses.push(await post(user));
-        agent.destroy();
+          });
+          await response.text();
+          statuses.push(response.status);
+        }
         expect(statuses).toEqual([200, 200, 429, 200, 429]);
-        expect(ports.size).toBe(1);
+        expect(client.single.ports.size).toBe(1);
         expect(isSettled(governor)).toBe(true);
       });
 
@@ -201,7 +183,7 @@ export function testAdapter(adapter: Adapter): void {
           options: { maxTokens: 500 },
           handle: async ({ json }) => json(await claude.messages.create(ask())),
         });
-        const url = await adapter.serve({
+        const client = await serve({
           doors: [one, two].map(({ governor }) => ({ governor, options: { caller } })),
           routes: [routeOf(one, '/one'), routeOf(two, '/two')],
           tracer: tracerProvider.getTracer('app'),
@@ -209,7 +191,7 @@ export function testAdapter(adapter: Adapter): void {
         const statuses: number[] = [];
         for (const path of ['one', 'two', 'one', 'two']) {
           statuses.push(
-            (await fetch(`${url}/${path}`, { method: 'POST', headers: { 'x-user': 'ada' } })).status,
+            (await client.fetch(`/${path}`, { method: 'POST', headers: { 'x-user': 'ada' } })).status,
           );
         }
         expect(statuses).toEqual([200, 200, 429, 200]);
@@ -217,7 +199,7 @@ export function testAdapter(adapter: Adapter): void {
       });
 
       it('and leaves alone what goes on after a finished response', async () => {
-        const { url, api } = await setUp({
+        const { client, api } = await setUp({
           routes: ({ claude }) => [
             {
               method: 'GET',
@@ -230,11 +212,33 @@ export function testAdapter(adapter: Adapter): void {
             },
           ],
         });
-        const response = await fetch(`${url}/after`, { headers: { connection: 'close' } });
+        const response = await client.fetch('/after', { headers: { connection: 'close' } });
         expect(await response.json()).toEqual({ ok: true });
         await until(() => api.ledger.count({ outcome: 'admitted' }) === 2);
         await until(() => api.ledger.entries.every(({ endedAt }) => endedAt !== undefined));
         expect(api.ledger.count({ disconnected: true })).toBe(0);
+      });
+
+      it('also where a route stops a stream of its own: no client has hung up', async () => {
+        const { post, governor } = await setUp({
+          api: SLOW,
+          routes: ({ claude }) => [
+            {
+              path: '/short',
+              handle: async ({ json }) => {
+                const answer = claude.messages.stream(ask('x', { max_tokens: 4_000 }));
+                answer.on('text', () => answer.abort());
+                await answer.done().catch(() => {});
+                return json(
+                  await claude.messages.create(ask('x', { model: 'claude-haiku-4-5', max_tokens: 5 })),
+                );
+              },
+            },
+          ],
+        });
+        const response = await post('/short');
+        expect([response.status, await response.json()]).toMatchObject([200, { type: 'message' }]);
+        await until(() => isSettled(governor));
       });
     });
 
@@ -505,11 +509,11 @@ export function testAdapter(adapter: Adapter): void {
             isClosed = true;
           }
         }
-        const { url } = await setUp({
+        const { client } = await setUp({
           routes: () => [{ path: '/flood', handle: ({ events }) => events(source()) }],
         });
-        const socket = hangingClient(url, '/flood');
-        socket.pause();
+        const { bytes, leave } = client.hang('/flood');
+        bytes.pause();
         let before = -1;
         while (made !== before) {
           before = made;
@@ -518,37 +522,37 @@ export function testAdapter(adapter: Adapter): void {
         expect(made).toBeGreaterThan(1);
         // What the buffers of the kernel take, and not more.
         expect(made).toBeLessThan(2_000);
-        socket.destroy();
+        leave();
         await until(() => isClosed);
       });
     });
 
     describe('ends the calls of a client that hangs up', () => {
       it('in the queue', async () => {
-        const { post, url, api, governor, queued } = await setUp({ config: ONE_AT_A_TIME });
+        const { post, client, api, governor, queued } = await setUp({ config: ONE_AT_A_TIME });
         api.inject({ kind: 'stall', at: 'before-headers', ms: 500 });
         const first = post();
         await until(() => governor.snapshot().inFlight === 1);
-        const socket = hangingClient(url, '/chat');
+        const { leave } = client.hang('/chat');
         await until(() => queued() === 1);
-        socket.destroy();
+        leave();
         await until(() => queued() === 0);
         expect((await first).status).toBe(200);
         expect(api.ledger.count({})).toBe(1);
       });
 
       it('while they wait for headers', async () => {
-        const { url, api, governor } = await setUp();
+        const { client, api, governor } = await setUp();
         api.inject({ kind: 'stall', at: 'before-headers', ms: 10_000 });
-        const socket = hangingClient(url, '/chat');
+        const { leave } = client.hang('/chat');
         await until(() => api.ledger.count({}) === 1);
-        socket.destroy();
+        leave();
         await until(() => isSettled(governor), 1_000);
         await until(() => api.ledger.count({ disconnected: true }) === 1);
       });
 
       it('in mid-stream', async () => {
-        const { url, api, governor } = await setUp({
+        const { client, api, governor } = await setUp({
           api: SLOW,
           routes: ({ claude }) => [
             {
@@ -572,9 +576,9 @@ export function testAdapter(adapter: Adapter): void {
           ],
         });
         for (const [index, path] of ['/raw', '/helper', '/own'].entries()) {
-          const socket = hangingClient(url, path);
-          await once(socket, 'data');
-          socket.destroy();
+          const { bytes, leave } = client.hang(path);
+          await once(bytes, 'data');
+          leave();
           await until(() => api.ledger.count({ disconnected: true }) === index + 1, 1_000);
           await until(() => isSettled(governor));
         }
@@ -753,7 +757,7 @@ export function testAdapter(adapter: Adapter): void {
         expect(responses.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
         const of = (user: string, path: string, times: number) =>
           Array.from({ length: times }, () => [user, 'background', path]);
-        expect(callers().sort()).toEqual([
+        expect((await callers()).sort()).toEqual([
           ...of('ada', '/awaits', 3),
           ...of('ben', '/tools', 2),
           ...of('cy', '/awaits', 3),
@@ -791,7 +795,9 @@ export function testAdapter(adapter: Adapter): void {
           });
         const responses = await Promise.all(['ada', 'ben', 'cy'].map(upload));
         for (const response of responses) expect(await response.json()).toEqual({ bytes: 300_000 });
-        expect(callers().sort()).toEqual(['ada', 'ben', 'cy'].map((user) => [user, 'background', '/upload']));
+        expect((await callers()).sort()).toEqual(
+          ['ada', 'ben', 'cy'].map((user) => [user, 'background', '/upload']),
+        );
       });
 
       for (const unknownCaller of ['allow', 'refuse'] as const) {
@@ -852,54 +858,6 @@ export function testAdapter(adapter: Adapter): void {
         expect(active).toEqual([telemetry.spans.spans[0]?.traceId]);
       });
     });
-
-    if (adapter.hasHttp2) {
-      it('does all of it over HTTP/2', async () => {
-        const { url, api, governor } = await setUp({
-          http2: true,
-          api: SLOW,
-          config: { quotas: [{ name: 'q', requests: '2/day' }] },
-          routes: ({ claude }) => [
-            {
-              path: '/raw',
-              handle: ({ events }) =>
-                events(claude.messages.create({ ...ask('x', { max_tokens: 4_000 }), stream: true })),
-            },
-            {
-              path: '/short',
-              handle: async ({ json }) => {
-                const answer = claude.messages.stream(ask('x', { max_tokens: 4_000 }));
-                answer.on('text', () => answer.abort());
-                await answer.done().catch(() => {});
-                return json({ ok: true });
-              },
-            },
-          ],
-        });
-        const session = connectHttp2(url);
-        const send = async (path: string) => {
-          const stream = session.request({ ':path': path, ':method': 'POST', 'x-user': 'ada' }).end();
-          const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders & { ':status': number }];
-          return { stream, headers, status: headers[':status'] };
-        };
-        const short = await send('/short');
-        short.stream.resume();
-        await once(short.stream, 'end');
-        expect(short.status).toBe(200);
-        expect(short.headers.ratelimit).toContain('"q";r=1');
-        const streamed = await send('/raw');
-        await once(streamed.stream, 'data');
-        const before = api.ledger.count({ disconnected: true });
-        streamed.stream.close(constants.NGHTTP2_CANCEL);
-        await until(() => api.ledger.count({ disconnected: true }) === before + 1, 1_000);
-        await until(() => isSettled(governor));
-        const refused = await send('/raw');
-        let text = '';
-        for await (const chunk of refused.stream) text += String(chunk);
-        expect([refused.status, JSON.parse(text).error.type]).toEqual([429, 'rate_limit_error']);
-        session.close();
-      });
-    }
 
     it('says at the start what it means to have no `caller` function', async () => {
       const { governor, warnings } = await setUp({ door: {} });

@@ -81,9 +81,10 @@ export class Lease {
     if (this.#isOpen) this.#scheduler.upstream.progress(this.#flight, outputTokens, this.#clock.now());
   }
 
-  /** A 429: everybody who draws on the bucket waits until `until`. */
-  pause(until: number): void {
-    this.#scheduler.upstream.pause(until, this.#clock.now());
+  /** A 429: everybody who draws on the bucket waits until `until`. `isRamp`: it was for the growth of use. */
+  pause(until: number, isRamp = false): void {
+    const sentAt = isRamp ? this.#flight.startedAt : undefined;
+    this.#scheduler.upstream.pause(until, this.#clock.now(), sentAt);
   }
 
   /** The API was overloaded, or did not answer in time: fewer calls should run at once. */

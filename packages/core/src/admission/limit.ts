@@ -327,17 +327,6 @@ export class Limit {
     };
   }
 
-  /**
-   * Refused with plenty left: usage grew too fast for the API. From nothing, and at half the pace, until responses
-   * sent after some time show that there is more.
-   */
-  slow(until: number, now: number): void {
-    this.emptyUntil(until, now);
-    this.#loweredAt = until + TRUST_MS;
-    this.#drift += (this.ratePerMs * MOST_DRIFT - this.#drift) / 2;
-    this.#bucket = { ...this.#bucket, ratePerMs: this.ratePerMs - this.#drift };
-  }
-
   /** Nothing fits before `until`: at that time there is just nothing missing, and what waits goes at the pace of the refill. */
   emptyUntil(until: number, now: number): void {
     const bound = this.#held - this.#bucket.ratePerMs * Math.max(0, until - now);

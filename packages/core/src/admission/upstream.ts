@@ -5,6 +5,7 @@ import { Concurrency } from './concurrency.ts';
 import type { Demand, Flight, Shortage } from './flight.ts';
 import { Limit, type LimitSource } from './limit.ts';
 import { type OutputRule, type OutputRuleMaker, Projection } from './output-rule.ts';
+import { Ramp } from './ramp.ts';
 import { DIMENSIONS, type Dimension, type RateHeaders } from './rate-headers.ts';
 
 export type { Demand, Flight, Shortage } from './flight.ts';
@@ -23,6 +24,8 @@ const HOLD_MS = 3_000;
 const GUESS = 0.2;
 /** Of its pooled standard deviation: what is kept free for it. */
 const GUESS_MARGIN = 1.5;
+/** Share that one call has in the average of what calls cost. */
+const MEAN_STEP = 0.05;
 /** A bucket that shows no more than this in a refusal, or than was asked of it, is the one that refused. */
 const EMPTY: Record<Dimension, number> = { requests: 0, inputTokens: 1_000, outputTokens: 500 };
 
@@ -74,9 +77,11 @@ export class UpstreamBucket {
   #strikes = 0;
   /** Up to when the calls let in are paid for by the refill of output. */
   #paidUntil = Number.NEGATIVE_INFINITY;
-  /** The last refusal came with plenty left of everything. */
-  #isRamp = false;
-  #slowedAt = Number.NEGATIVE_INFINITY;
+  readonly #ramp = new Ramp();
+  /** The last refusal came with plenty left of everything, or without a word: when its request was sent. */
+  #rampSentAt: number | undefined;
+  /** What a call costs, on average, while there is a pace. */
+  #meanCost = 0;
 
   constructor(
     account: string,
@@ -111,6 +116,8 @@ export class UpstreamBucket {
   get share(): number {
     let share = 1;
     for (const limit of this.#limits.values()) share = Math.min(share, limit.refillPerMs / limit.ratePerMs);
+    const pace = this.#ramp.pacePerMs;
+    if (pace !== undefined && this.#meanCost > 0) share = Math.min(share, pace * this.#meanCost);
     return Math.max(0.05, share);
   }
 
@@ -203,7 +210,8 @@ export class UpstreamBucket {
     if (now < this.#pausedUntil) return { reason: 'upstream_paused', waitMs: this.#pausedUntil - now };
     if (now < this.#aloneUntil) return { reason: 'upstream_paused', waitMs: this.#aloneUntil - now };
     if (!this.#concurrency.hasRoom(this.#flights.size)) return { reason: 'concurrency', waitMs: undefined };
-    let worst: Shortage | undefined;
+    const rampMs = this.#ramp.waitMs(this.#requestsPerMs, now);
+    let worst: Shortage | undefined = rampMs > 0 ? { reason: 'upstream_paused', waitMs: rampMs } : undefined;
     for (const limit of this.#limits.values()) {
       const { dimension } = limit;
       const reserved = limit.capacity * reserve + (dimension === 'inputTokens' ? saved : 0);
@@ -270,6 +278,11 @@ export class UpstreamBucket {
       turn: undefined,
     };
     this.#limits.get('requests')?.send(1, 0, now);
+    this.#ramp.sent(now);
+    if (this.#ramp.pacePerMs !== undefined) {
+      const cost = this.costOf(demand);
+      this.#meanCost += (this.#meanCost === 0 ? 1 : MEAN_STEP) * (cost - this.#meanCost);
+    }
     if (demand.chargesTokens) {
       const { inputTokens, leastInputTokens } = demand.estimate;
       // What is as good as certain is charged, as the API charges it; what is not is held.
@@ -322,8 +335,11 @@ export class UpstreamBucket {
     if (this.#isRealtime) this.#output.ended(flight, now);
   }
 
-  /** Everybody waits until `until`. A later word never shortens an earlier one. */
-  pause(until: number, now: number): void {
+  /**
+   * Everybody waits until `until`. A later word never shortens an earlier one. `rampSentAt`: the API has said that use
+   * grows too fast, to a request sent then; where it does not say so, plenty left of everything says it.
+   */
+  pause(until: number, now: number, rampSentAt?: number): void {
     // Refusals of a volley that was under way say nothing of the pause.
     if (now < this.#aloneUntil) this.#strikes = Math.min(MOST_STRIKES, this.#strikes + 1);
     else if (now >= this.#pausedUntil) this.#strikes = 0;
@@ -336,11 +352,15 @@ export class UpstreamBucket {
       this.#limits.get(dimension)?.emptyUntil(this.#pausedUntil, this.#refusedAt);
     this.#culprits = [];
     // A pause too short to be meant for a rate of growth slows nothing down.
-    const isRamp = this.#isRamp && until - this.#refusedAt >= LEAST_RAMP_MS;
-    this.#isRamp = false;
-    if (!isRamp) return;
-    this.#slowedAt = until;
-    this.#limits.get('requests')?.slow(until, this.#refusedAt);
+    const guessed = until - now >= LEAST_RAMP_MS ? this.#rampSentAt : undefined;
+    this.#rampSentAt = undefined;
+    const sentAt = rampSentAt ?? guessed;
+    if (sentAt !== undefined) this.#ramp.refused(sentAt, this.#pausedUntil, this.#requestsPerMs, now);
+  }
+
+  get #requestsPerMs(): number | undefined {
+    const limit = this.#limits.get('requests');
+    return limit === undefined || limit.source === 'probe' ? undefined : limit.ratePerMs;
   }
 
   /** An operator knows better than the last refusal. */
@@ -350,6 +370,7 @@ export class UpstreamBucket {
     this.#isFirst = false;
     this.#aloneUntil = Number.NEGATIVE_INFINITY;
     this.#strikes = 0;
+    this.#ramp.reset();
   }
 
   /** The API was overloaded, or did not answer in time: fewer calls at once for a while. */
@@ -397,18 +418,18 @@ export class UpstreamBucket {
       const asked = isCharged ? amountOf(demand, dimension) : 0;
       return headroom.remaining <= Math.max(EMPTY[dimension], asked);
     });
+    // Of a provider that tells no limits: was it a 429, as a pause will tell, how fast use may go is all there is to learn.
+    this.#rampSentAt = sentAt;
     // An error that says nothing of limits is none of them.
     if (culprits.length === 0 && Object.keys(headers).length === 0) return;
     this.#culprits = culprits;
     this.#refusedAt = now;
     for (const dimension of culprits) this.#limits.get(dimension)?.refused(sentAt, now);
-    // One of a volley that was sent before the first was known slows nothing down again.
-    this.#isRamp =
-      sentAt > this.#slowedAt &&
-      [...this.#limits.values()].every(({ dimension, capacity }) => {
-        const remaining = headers[dimension]?.remaining;
-        return remaining !== undefined && remaining > capacity / 2;
-      });
+    const isRoomy = [...this.#limits.values()].every(({ dimension, capacity }) => {
+      const remaining = headers[dimension]?.remaining;
+      return remaining !== undefined && remaining > capacity / 2;
+    });
+    this.#rampSentAt = isRoomy ? sentAt : undefined;
   }
 
   /** Tokens that may have been charged upstream and not here, or the other way round. */
@@ -469,6 +490,7 @@ export class UpstreamBucket {
   snapshot(now: number) {
     this.#refresh(now);
     const limits = [...this.#limits].map(([dimension, limit]) => [dimension, limit.snapshot(now)] as const);
+    const pace = this.#ramp.pacePerMs;
     return {
       account: this.account,
       name: this.name,
@@ -477,6 +499,8 @@ export class UpstreamBucket {
       concurrency: this.#concurrency.limit,
       expectedOutputTokens: Math.round(this.#output.pending),
       pausedForMs: Math.max(0, Math.round(this.#pausedUntil - now)),
+      /** Requests a minute, where use has grown too fast for the API. */
+      pacePerMinute: pace === undefined ? undefined : Math.round(pace * 60_000),
     };
   }
 }

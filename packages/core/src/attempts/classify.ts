@@ -21,6 +21,8 @@ export type FailureKind =
   | 'timeout'
   /** The caller, its deadline or the governor ended it. */
   | 'aborted'
+  /** 404: the API has no such thing; of a call, no such model, or no more. */
+  | 'not_found'
   /** The request itself is wrong, or not allowed. */
   | 'final';
 
@@ -61,7 +63,7 @@ export function classifyResponse(status: number, headers: Headers, body: string,
   const asked = headers.get('x-should-retry');
   return {
     kind,
-    isRetryable: kind !== 'spend_limit' && (asked === 'true' || (asked !== 'false' && kind !== 'final')),
+    isRetryable: kind !== 'spend_limit' && (asked === 'true' || (asked !== 'false' && !isLast(kind))),
     retryAfterMs,
     errorType,
     errorCode: error.code,
@@ -69,12 +71,17 @@ export function classifyResponse(status: number, headers: Headers, body: string,
   };
 }
 
+/** Asked again, the API would say the same. */
+const isLast = (kind: FailureKind) => kind === 'final' || kind === 'not_found';
+
 function kindOf(status: number, error: ApiError): FailureKind {
   if (error.code !== undefined && SPEND_CODES.has(error.code)) return 'spend_limit';
   if (status === 402) return 'spend_limit';
   if (status === 400 && OWN_SPEND_LIMIT.test(error.message)) return 'spend_limit';
   if (status === 429) return error.code === 'ramp_limit_exceeded' ? 'ramp' : 'rate_limited';
   if (status === 529) return 'overloaded';
+  // With the API's own word for it: a proxy's 404 says nothing of models.
+  if (status === 404 && error.type === 'not_found_error') return 'not_found';
   if (status >= 500 || status === 408 || status === 409) return 'server';
   return 'final';
 }

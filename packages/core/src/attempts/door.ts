@@ -1,6 +1,7 @@
 import { UpstreamUnavailableError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
+import type { BreakerState } from './breaker.ts';
 import type { Verdict } from './classify.ts';
 import type { Parts } from './parts.ts';
 
@@ -11,14 +12,24 @@ export interface Door {
   /** Lets the call through, or tells why not. What comes of it must be `told`. */
   enter(): UpstreamUnavailableError | undefined;
   told(outcome: 'ok' | Verdict): void;
+  /** The call that has been let through is to see whether the model works again. */
+  readonly isProbe: boolean;
+  /** How the model's breaker stands now, where that is not closed. */
+  readonly breaker: BreakerState | undefined;
 }
 
-const ALWAYS_OPEN: Door = { look: () => undefined, enter: () => undefined, told() {} };
+const ALWAYS_OPEN: Door = {
+  look: () => undefined,
+  enter: () => undefined,
+  told() {},
+  isProbe: false,
+  breaker: undefined,
+};
 
 export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): Door {
   // What generates nothing costs nothing, and has no model that could be overloaded. In shadow nobody is held up.
   if ((call.kind !== 'messages' && call.kind !== 'batches') || plan.isShadow) return ALWAYS_OPEN;
-  const { breakers, clock } = parts;
+  const { breakers, models, clock } = parts;
   const { lane, modelId } = plan;
   const breaker = breakers.of(account, modelId);
   let isProbe = false;
@@ -46,6 +57,12 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
     });
 
   return {
+    get isProbe() {
+      return isProbe;
+    },
+    get breaker() {
+      return breaker.state === 'closed' ? undefined : breaker.state;
+    },
     look() {
       const passage = breaker.look();
       return outOfMoney() ?? (passage.pass ? undefined : shut(passage.retryAfterMs));
@@ -59,7 +76,10 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
       return undefined;
     },
     told(outcome) {
-      if (outcome === 'ok') return breaker.succeeded(isProbe);
+      if (outcome === 'ok') {
+        models.answered(account, modelId);
+        return breaker.succeeded(isProbe);
+      }
       switch (outcome.kind) {
         case 'overloaded':
         case 'server':
@@ -74,6 +94,9 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
             code: outcome.errorCode ?? 'spend_limit_reached',
           });
           return breaker.released(isProbe);
+        case 'not_found':
+          if (call.kind === 'messages') models.notFound(account, modelId);
+          return breaker.succeeded(isProbe);
         case 'rate_limited':
         case 'ramp':
         case 'final':

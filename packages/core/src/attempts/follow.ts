@@ -9,12 +9,16 @@ import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
 import { ATTRIBUTES as A } from '../telemetry/names.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
-import type { Parts } from './parts.ts';
+import { catalogueReader } from './models.ts';
+import type { Parts, Rules } from './parts.ts';
 import type { LinkedSignal } from './signals.ts';
 import type { Watch } from './watch.ts';
 
 interface Following {
+  /** The account whose list of models this is, where it is one. */
+  readonly catalogueOf: string | undefined;
   readonly call: Call;
+  readonly rules: Rules;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
   readonly prefix: PrefixLook;
@@ -29,7 +33,7 @@ interface Following {
 
 /** The response to hand on: the same bytes, read along, with everything settled when they end. */
 export function followBody(parts: Parts, response: Response, following: Following): Response {
-  const { call, plan, granted, story, telemetry, link, watch, release } = following;
+  const { call, rules, plan, granted, story, telemetry, link, watch, release } = following;
   const { clock } = parts;
   const { status, statusText, headers } = response;
 
@@ -40,12 +44,20 @@ export function followBody(parts: Parts, response: Response, following: Followin
     story.end('ok', clock.now());
     return response;
   }
+  if (response.bodyUsed || response.body.locked) {
+    // Another middleware has taken the body and put nothing in its place: the SDK has an error of its own for that.
+    release();
+    granted?.lease.drop('lost');
+    telemetry.end({ outcome: 'error', errorType: '_OTHER' });
+    story.end('error', clock.now(), '_OTHER');
+    return response;
+  }
   // A list or a file, of whatever size: it is read at its reader's own pace, for as long as it takes.
   if (call.kind === 'other' || call.kind === 'batches') watch.stop();
 
   const isEvents = headers.get('content-type')?.includes('text/event-stream') === true;
-  const reader = call.kind !== 'messages' ? blindReader : isEvents ? streamReader() : jsonReader();
-  const drains = call.kind === 'messages' && (plan.caller.hangUp ?? parts.rules.config.hangUp) === 'drain';
+  const reader = readerOf(parts, following, isEvents);
+  const drains = call.kind === 'messages' && (plan.caller.hangUp ?? rules.config.hangUp) === 'drain';
   let firstTokenMs: number | undefined;
   let isInputSettled = false;
   const tapped = tap(response.body, {
@@ -81,9 +93,16 @@ export function followBody(parts: Parts, response: Response, following: Followin
   return new Response(tapped.body, { status, statusText, headers });
 }
 
+/** Of what generates nothing only the list of models is looked at. */
+function readerOf(parts: Parts, { call, catalogueOf }: Following, isEvents: boolean): Reader {
+  if (catalogueOf !== undefined) return catalogueReader((body) => parts.models.read(catalogueOf, body));
+  if (call.kind !== 'messages') return blindReader;
+  return isEvents ? streamReader() : jsonReader();
+}
+
 function settle(
   parts: Parts,
-  { call, plan, granted, prefix, story, telemetry, link }: Following,
+  { call, rules, plan, granted, prefix, story, telemetry, link }: Following,
   reader: Reader,
   how: BodyEnd,
   firstTokenMs: number | undefined,
@@ -96,12 +115,16 @@ function settle(
   else if (usage === undefined) granted?.lease.drop('lost');
   else {
     granted?.lease.settle(usage, isWhole);
-    learnCache(parts, plan, prefix, usage);
+    learnCache(parts, rules, plan, prefix, usage);
     const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
     if (estimated > 0) story.estimateSeen(totalInput(usage) / estimated);
   }
 
-  const isAborted = how === 'aborted' || how === 'drained' || link.signal.aborted;
+  const { reason: why } = link.signal;
+  const ours = link.signal.aborted && isHeadgateError(why) ? why.reason : undefined;
+  // An error inside the stream makes its reader leave: it is the API's, and no hang-up.
+  const isAborted =
+    reading.errorType === undefined && (how === 'aborted' || how === 'drained' || link.signal.aborted);
   const outcome = isAborted ? 'aborted' : isWhole || call.kind !== 'messages' ? 'complete' : 'error';
   // A stream that breaks off without a word of its own: the connection's fault, whichever way it closed.
   const errorType =
@@ -109,6 +132,7 @@ function settle(
   const end = {
     outcome,
     errorType,
+    reason: isAborted ? (ours ?? 'aborted') : undefined,
     usage,
     usd: usage === undefined ? undefined : cost(plan.price, usage),
     responseModel: reading.model,
@@ -122,7 +146,7 @@ function settle(
 }
 
 /** What came of the cache, and what it and a smaller model have saved. */
-function learnCache(parts: Parts, plan: Plan, prefix: PrefixLook, usage: Usage): void {
+function learnCache(parts: Parts, rules: Rules, plan: Plan, prefix: PrefixLook, usage: Usage): void {
   const written = usage.cacheWrite5mTokens + usage.cacheWrite1hTokens;
   prefix.learned({ read: usage.cacheReadTokens, written });
   const { metrics } = parts.telemetry;
@@ -133,7 +157,7 @@ function learnCache(parts: Parts, plan: Plan, prefix: PrefixLook, usage: Usage):
   }
   if (plan.reroutedFrom === undefined) return;
   const usd = cost(plan.price, usage);
-  const asked = cost(parts.rules.policy.priceOf(plan.reroutedFrom), usage);
+  const asked = cost(rules.policy.priceOf(plan.reroutedFrom), usage);
   if (usd !== undefined && asked !== undefined && asked > usd)
     metrics.add('saved', asked - usd, { [A.mechanism]: 'downgrade' });
 }

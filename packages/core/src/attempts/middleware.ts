@@ -2,6 +2,7 @@ import type { Middleware } from '@anthropic-ai/sdk';
 import { context } from '@opentelemetry/api';
 import type { Granted } from '../admission/admission.ts';
 import { economize } from '../admission/thrift.ts';
+import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
@@ -9,6 +10,7 @@ import type { CallStory } from '../telemetry/types.ts';
 import type { Verdict } from './classify.ts';
 import { decide } from './decide.ts';
 import { doorFor } from './door.ts';
+import { fallbacksOf } from './fallbacks.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import { passGate, refuse } from './gate.ts';
 import type { Parts } from './parts.ts';
@@ -88,21 +90,27 @@ async function governCall(
   }
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
 
-  const lookAtPrefix = () =>
-    parts.prefixes.look(call, plan.modelId, plan.model, plan.marksPrefix, clock.now());
-  let prefix = lookAtPrefix();
-  const others = [...plan.fallbacks];
-  const switchTo = (model: string, cause: string) => {
-    plan = rules.policy.plan(call, caller, model);
-    prefix = lookAtPrefix();
-    story.planned(plan);
-    story.fellBack(cause);
-  };
+  const nextModel = fallbacksOf(rules, call, plan, story);
+  let prefix: PrefixLook | undefined;
+  let prefixOf: Plan | undefined;
   let attemptsOfModel = 0;
   let last: Failure | undefined;
   let isCounted = false;
   let attempt = 1;
   for (;;) {
+    if (parts.models.isGone(account, plan.modelId)) {
+      const other = nextModel('not_found_error');
+      // With nowhere else to go the API is asked all the same: its own error is the best answer.
+      if (other !== undefined) {
+        plan = other;
+        attemptsOfModel = 0;
+        continue;
+      }
+    }
+    if (prefix === undefined || prefixOf !== plan) {
+      prefix = parts.prefixes.look(call, plan.modelId, plan.model, plan.marksPrefix, clock.now());
+      prefixOf = plan;
+    }
     const signals = signalsOf(request, options, plan);
     const door = doorFor(parts, account, call, plan);
     let closed = door.look();
@@ -123,9 +131,10 @@ async function governCall(
     }
     if (closed !== undefined) {
       granted?.lease.drop('unsent');
-      const other = others.shift();
+      // Of the account's money no other model has more.
+      const other = closed.reason === 'spend_limit' ? undefined : nextModel(closed.reason);
       if (other !== undefined) {
-        switchTo(other, closed.reason);
+        plan = other;
         attemptsOfModel = 0;
         if (granted !== undefined) story.admissionStarted(attempt);
         continue;
@@ -140,14 +149,17 @@ async function governCall(
     const { modelId: model, maxTokens } = plan;
     const sent = rewriteRequest(request, call, { model, maxTokens, marksPrefix: prefix.marks });
     const sending = {
+      account,
       request: sent,
       next,
       options,
       call,
+      rules,
       plan,
       granted,
       prefix,
       attempt,
+      isProbe: door.isProbe,
       deadlineAt,
       signals,
       story,
@@ -158,14 +170,14 @@ async function governCall(
       return result.response;
     }
 
-    const { failure } = result;
+    const { failure, decided } = result;
     const { verdict } = failure;
     last = failure;
     isCounted ||= failure.isCounted;
     door.told(verdict);
     // One cooldown for everybody: what is in the queue waits with this call, and nobody learns it the hard way.
     if (verdict.kind === 'rate_limited' || verdict.kind === 'ramp') {
-      granted?.lease.pause(clock.now() + (verdict.retryAfterMs ?? 1_000));
+      granted?.lease.pause(clock.now() + (verdict.retryAfterMs ?? 1_000), verdict.kind === 'ramp');
     }
     const following = nextAttempt({
       verdict,
@@ -176,17 +188,19 @@ async function governCall(
       deadlineAt,
       random: parts.random,
     });
+    decided({ retryDenied: following.retry ? undefined : following.why, breaker: door.breaker });
     if (following.retry) {
       const pause = story.backoff(following.delayMs, following.source, verdict.errorType);
       // A paused bucket keeps the call in its queue, in its turn; only what has no bucket, or a bucket that works, sleeps here.
-      const isPaced = granted !== undefined && verdict.kind === 'rate_limited';
+      const isPaced = granted !== undefined && (verdict.kind === 'rate_limited' || verdict.kind === 'ramp');
       if (!isPaced) await sleep((wake) => parts.alarms.set(clock.now() + following.delayMs, wake), signals);
       pause.end();
     } else {
       story.retryDenied(following.why);
-      const other = isModelsFault(verdict) && clock.now() < deadlineAt ? others.shift() : undefined;
+      const mayMove = isModelsFault(verdict) && clock.now() < deadlineAt;
+      const other = mayMove ? nextModel(verdict.errorType) : undefined;
       if (other === undefined) return giveUp(failure, story, clock.now());
-      switchTo(other, verdict.errorType);
+      plan = other;
       attemptsOfModel = 0;
     }
     attempt++;
@@ -203,9 +217,12 @@ function mayRepeat(call: Call, { verdict, isCounted }: Failure): boolean {
   return isUnsent || kind === 'rate_limited' || kind === 'ramp' || kind === 'overloaded';
 }
 
-/** What another model may well answer: this one is overloaded, failing, or not there. */
-function isModelsFault({ kind, errorType }: Verdict): boolean {
-  return kind === 'overloaded' || kind === 'server' || (kind === 'final' && errorType === 'not_found_error');
+/**
+ * What another model may well answer: this one is overloaded, failing, too slow, or not there. A connection that cannot
+ * be made is no model's: another would only be asked in vain.
+ */
+function isModelsFault({ kind }: Verdict): boolean {
+  return kind === 'overloaded' || kind === 'server' || kind === 'timeout' || kind === 'not_found';
 }
 
 /** The failure as the SDK would have met it itself. */

@@ -10,6 +10,7 @@ import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Breakers } from './breaker.ts';
+import type { Models } from './models.ts';
 import type { Pressure } from './pressure.ts';
 import type { RetryBudget } from './retry.ts';
 import type { LinkedSignal } from './signals.ts';
@@ -34,6 +35,7 @@ export interface Parts {
   readonly pressure: Pressure;
   readonly budget: RetryBudget;
   readonly breakers: Breakers;
+  readonly models: Models;
   readonly telemetry: Telemetry;
   readonly once: OnceLog;
   /** The batch lane of an account. @throws TypeError where no client has told how to reach the API. */

@@ -87,7 +87,8 @@ export function nextAttempt(options: {
   const { retryAfterMs } = verdict;
   // A 429 that names neither a time nor a cause may never end: one more attempt, and no third.
   if (verdict.kind === 'rate_limited' && retryAfterMs === undefined && attempts > 1) return no('attempts');
-  const isPaced = verdict.kind === 'rate_limited' && retryAfterMs !== undefined;
+  const is429 = verdict.kind === 'rate_limited' || verdict.kind === 'ramp';
+  const isPaced = is429 && retryAfterMs !== undefined;
   const backoffMs = random() * Math.min(retries.maxDelay, BASE_MS * 2 ** (attempts - 1));
   const delayMs = isPaced
     ? retryAfterMs

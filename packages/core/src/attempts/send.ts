@@ -1,27 +1,33 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { Granted } from '../admission/admission.ts';
 import { readRateHeaders } from '../admission/rate-headers.ts';
-import { AbortedError, isHeadgateError } from '../errors.ts';
+import { AbortedError, isHeadgateError, type Reason } from '../errors.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
-import type { AttemptStory, CallStory } from '../telemetry/types.ts';
+import type { AttemptEnd, CallStory } from '../telemetry/types.ts';
 import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
 import { followBody } from './follow.ts';
-import type { Parts } from './parts.ts';
+import { isCatalogue } from './models.ts';
+import type { Parts, Rules } from './parts.ts';
 import { type LinkedSignal, linkSignals } from './signals.ts';
 import { Watch } from './watch.ts';
 
 /** One HTTP request, and all that it needs. */
 export interface Sending {
+  readonly account: string;
   readonly request: ApiRequest;
   readonly next: Parameters<Middleware>[1];
   readonly options: NonNullable<Parameters<Middleware>[2]['options']>;
   readonly call: Call;
+  /** Those that the call began with. */
+  readonly rules: Rules;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
   readonly prefix: PrefixLook;
   readonly attempt: number;
+  /** It is to see whether a model that failed works again. */
+  readonly isProbe: boolean;
   readonly deadlineAt: number;
   readonly signals: readonly AbortSignal[];
   readonly story: CallStory;
@@ -36,8 +42,19 @@ export interface Failure {
   readonly error?: unknown;
 }
 
+/** What is made of a failure, told to end its attempt's story: whoever gets a failure must tell it. */
+type Decided = Pick<AttemptEnd, 'retryDenied' | 'breaker'>;
+
 /** Milliseconds that an error's body may take. */
 const ERROR_BODY_MS = 10_000;
+
+const UNREADABLE: Verdict = {
+  kind: 'final',
+  isRetryable: false,
+  retryAfterMs: undefined,
+  errorType: '_OTHER',
+  errorCode: undefined,
+};
 
 /** Nothing was sent when the connection itself could not be made. */
 const UNSENT = new Set([
@@ -56,12 +73,21 @@ const UNSENT = new Set([
 export async function send(
   parts: Parts,
   sending: Sending,
-): Promise<{ response: Response } | { failure: Failure }> {
-  const { request, next, call, granted, attempt, deadlineAt, signals, story } = sending;
+): Promise<{ response: Response } | { failure: Failure; decided: (decided: Decided) => void }> {
+  const { request, next, call, rules, granted, attempt, deadlineAt, signals, story } = sending;
   const startedAt = parts.clock.now();
   const telemetry = story.attemptStarted(attempt, startedAt);
+  if (sending.isProbe) telemetry.probes();
+  const failing = (failure: Failure, reason?: Reason) => {
+    const { kind, errorType, errorCode } = failure.verdict;
+    const outcome = kind === 'aborted' ? 'aborted' : 'error';
+    return {
+      failure,
+      decided: (decided: Decided) => telemetry.end({ outcome, errorType, errorCode, reason, ...decided }),
+    };
+  };
   const link = linkSignals(signals);
-  const watch = new Watch(parts, link, deadlineAt);
+  const watch = new Watch(parts, link, deadlineAt, rules.config.timeouts.streamIdle);
   const timeout = ownTimeout(parts, sending, link);
   parts.running.add(link);
   const release = () => {
@@ -77,36 +103,44 @@ export async function send(
     response = await telemetry.run(() => next({ ...request, signal: link.signal }));
   } catch (error) {
     release();
-    return { failure: failThrown(sending, link, telemetry, error) };
+    return failing(failThrown(sending, link, error), endedBy(sending, link));
   }
   timeout?.cancel();
-  const headroom = readRateHeaders(response.headers);
-  telemetry.responded(response, headroom);
-  granted?.lease.responded(headroom, response.ok, startedAt);
-
-  if (!response.ok) {
+  try {
+    const headroom = readRateHeaders(response.headers);
+    telemetry.responded(response, headroom);
+    granted?.lease.responded(headroom, response.ok, startedAt);
+    if (response.ok) {
+      const catalogueOf = isCatalogue(request.method, request.url) ? sending.account : undefined;
+      const { plan } = sending;
+      return {
+        response: followBody(parts, response, {
+          catalogueOf,
+          call,
+          rules,
+          plan,
+          granted,
+          prefix: sending.prefix,
+          story,
+          telemetry,
+          link,
+          watch,
+          startedAt,
+          release,
+        }),
+      };
+    }
     const failed = await failResponse(parts, response, link);
     release();
     if (isCongestion(failed.verdict)) granted?.lease.overloaded();
     granted?.lease.drop('refused');
-    const { errorType, errorCode } = failed.verdict;
-    telemetry.end({ outcome: 'error', errorType, errorCode });
-    return { failure: failed };
+    return failing(failed);
+  } catch (error) {
+    // A response that cannot be read at all, as one whose body another middleware has taken.
+    release();
+    granted?.lease.drop('lost');
+    return failing({ verdict: UNREADABLE, isCounted: true, error });
   }
-  return {
-    response: followBody(parts, response, {
-      call,
-      plan: sending.plan,
-      granted,
-      prefix: sending.prefix,
-      story,
-      telemetry,
-      link,
-      watch,
-      startedAt,
-      release,
-    }),
-  };
 }
 
 /**
@@ -122,7 +156,14 @@ function ownTimeout({ alarms, clock }: Parts, { request, options, signals }: Sen
   return alarms.set(clock.now() + ms, () => link.abort(new DOMException('Request timed out.', 'AbortError')));
 }
 
-function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStory, error: unknown): Failure {
+/** Why an attempt was ended from this side, if it was. */
+function endedBy({ options, plan }: Sending, { signal }: LinkedSignal): Reason | undefined {
+  if (signal.aborted && isHeadgateError(signal.reason)) return signal.reason.reason;
+  const isCallers = options.signal?.aborted === true || plan.caller.signals.some(({ aborted }) => aborted);
+  return isCallers ? 'aborted' : undefined;
+}
+
+function failThrown(sending: Sending, link: LinkedSignal, error: unknown): Failure {
   const { granted, options, plan } = sending;
   const { reason } = link.signal;
   const isOurs = link.signal.aborted && isHeadgateError(reason);
@@ -132,10 +173,6 @@ function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStor
   if (isCongestion(verdict)) granted?.lease.overloaded();
   const isCounted = !isUnsent(error);
   granted?.lease.drop(isCounted ? 'lost' : 'unsent');
-  telemetry.end({
-    outcome: verdict.kind === 'aborted' ? 'aborted' : 'error',
-    errorType: verdict.errorType,
-  });
   if (isOurs) return { verdict, isCounted, error: reason };
   const isHangUp = isCallers && options.signal?.aborted !== true;
   return {
@@ -145,8 +182,8 @@ function failThrown(sending: Sending, link: LinkedSignal, telemetry: AttemptStor
   };
 }
 
-/** The API can bear fewer calls at once, or a slower rise. */
-const isCongestion = ({ kind }: Verdict) => kind === 'overloaded' || kind === 'timeout' || kind === 'ramp';
+/** The API can bear fewer calls at once. */
+const isCongestion = ({ kind }: Verdict) => kind === 'overloaded' || kind === 'timeout';
 
 function isUnsent(error: unknown): boolean {
   const seen = new Set<unknown>();
@@ -185,14 +222,16 @@ async function failResponse(
   headers.delete('content-encoding');
   headers.delete('content-length');
   const verdict = classifyResponse(response.status, response.headers, body, clock.wall());
-  const { status, statusText } = response;
-  return {
-    verdict,
-    isCounted: false,
-    response: new Response(body === '' ? null : body, {
-      status,
-      statusText,
-      headers,
-    }),
-  };
+  return { verdict, isCounted: false, response: remake(response, body, headers) };
+}
+
+/** The same response with another body, headers included, also with a status that no response can be made with. */
+function remake({ status, statusText }: Response, body: string, headers: Headers): Response {
+  const isMakeable = status >= 200 && status <= 599;
+  const made = new Response(body === '' ? null : body, {
+    status: isMakeable ? status : 500,
+    statusText,
+    headers,
+  });
+  return isMakeable ? made : Object.defineProperty(made, 'status', { value: status });
 }

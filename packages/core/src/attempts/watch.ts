@@ -21,11 +21,11 @@ export class Watch {
   #activeAt: number | undefined;
   #drainUntil: number | undefined;
 
-  constructor(parts: Parts, link: LinkedSignal, deadlineAt: number) {
+  constructor(parts: Parts, link: LinkedSignal, deadlineAt: number, idleMs: number) {
     this.#parts = parts;
     this.#link = link;
     this.#deadlineAt = deadlineAt;
-    this.#idleMs = parts.rules.config.timeouts.streamIdle;
+    this.#idleMs = idleMs;
     this.#alarm = this.#arm(parts.clock.now() + this.#idleMs);
   }
 

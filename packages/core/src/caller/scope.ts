@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { type Context, context, trace } from '@opentelemetry/api';
 import type { Clock } from '../clock.ts';
 import { type Caller, normalizeCaller, type Standing } from './caller.ts';
@@ -16,14 +16,6 @@ export interface ResolvedCaller extends Caller {
   readonly signals: readonly AbortSignal[];
 }
 
-export interface ScopeOptions {
-  /** Ends the scope's calls; asked for with the first of them. */
-  readonly signal?: () => AbortSignal;
-  /** What the scope can be found by again, where its context was lost. */
-  readonly keys?: readonly object[];
-  readonly onStanding?: ResolvedCaller['onStanding'];
-}
-
 /**
  * Where an object keeps the last scope that was opened for it. A property and no WeakMap: the entries of one survive
  * every scavenge, and cost a request more than all the rest of its scope.
@@ -32,43 +24,52 @@ const SCOPE = Symbol('headgate.scope');
 
 interface Keyed {
   [SCOPE]?: Scope;
+  /** Node's own request, behind a framework's object for it: of Fastify's request, and of Koa's context. */
+  readonly raw?: Keyed;
+  readonly req?: Keyed;
 }
 
 /** The last scope opened for `key`, of whichever governor; those before it follow by `before`. */
 export function lastScopeOf(key: object): Scope | undefined {
-  return (key as Keyed)[SCOPE];
+  const { [SCOPE]: own, raw, req } = key as Keyed;
+  return own ?? raw?.[SCOPE] ?? req?.[SCOPE];
 }
 
 /** One `run`, or one HTTP request. */
-export class Scope {
+export abstract class Scope {
   /** The trace in which the scope was opened: a lost context has lost that too. */
   readonly context: Context = context.active();
   readonly owner: Scopes;
-  /** The one that its keys led to before, of whichever governor. */
+  /** The scope around this one. */
+  readonly outer: Scope | undefined;
+  /** What the scope can be found by again, where its context was lost. */
+  readonly key: object | undefined;
+  /** The one that the key led to before, of whichever governor. */
   readonly before: Scope | undefined;
-  readonly #source: CallerSource;
-  readonly #parent: Scope | undefined;
   readonly #enteredAt: number;
-  readonly #options: ScopeOptions;
   #resolved: ResolvedCaller | Promise<ResolvedCaller> | undefined;
 
-  constructor(
-    owner: Scopes,
-    source: CallerSource,
-    enteredAt: number,
-    parent: Scope | undefined,
-    options: ScopeOptions,
-  ) {
+  constructor(owner: Scopes, key: object | undefined) {
     this.owner = owner;
-    this.before = options.keys?.[0] === undefined ? undefined : lastScopeOf(options.keys[0]);
-    this.#source = source;
-    this.#parent = parent;
-    this.#enteredAt = enteredAt;
-    this.#options = options;
+    this.outer = owner.current();
+    this.key = key;
+    this.#enteredAt = owner.now();
+    if (key === undefined) return;
+    this.before = (key as Keyed)[SCOPE];
+    (key as Keyed)[SCOPE] = this;
   }
 
-  get keys(): readonly object[] {
-    return this.#options.keys ?? [];
+  /** Who it is. Asked once. */
+  protected abstract find(): Caller | Promise<Caller>;
+
+  /** Ends the scope's calls; asked for with the first of them. */
+  protected hangUp(): AbortSignal | undefined {
+    return undefined;
+  }
+
+  /** Is told how the caller's own quotas stand. */
+  protected listener(): ResolvedCaller['onStanding'] {
+    return undefined;
   }
 
   /**
@@ -87,9 +88,8 @@ export class Scope {
   }
 
   #merge(): ResolvedCaller | Promise<ResolvedCaller> {
-    const source = this.#source;
-    const own = typeof source === 'function' ? source() : source;
-    const outer = this.#parent?.resolve();
+    const own = this.find();
+    const outer = this.outer?.resolve();
     if (own instanceof Promise || outer instanceof Promise) {
       return Promise.all([own, outer]).then(([mine, theirs]) => this.#combine(mine, theirs));
     }
@@ -102,7 +102,7 @@ export class Scope {
       outer?.deadlineAt,
       own.deadlineMs === undefined ? undefined : this.#enteredAt + own.deadlineMs,
     ].filter((at) => at !== undefined);
-    const signals = [...(outer?.signals ?? []), this.#options.signal?.(), own.signal].filter(
+    const signals = [...(outer?.signals ?? []), this.hangUp(), own.signal].filter(
       (signal) => signal !== undefined,
     );
     const ceilings = [outer?.maxTokens, own.maxTokens].filter((ceiling) => ceiling !== undefined);
@@ -111,13 +111,40 @@ export class Scope {
       ...outer,
       ...named,
       maxTokens: ceilings.length === 0 ? undefined : Math.min(...ceilings),
-      onStanding: this.#options.onStanding ?? outer?.onStanding,
+      onStanding: this.listener() ?? outer?.onStanding,
       signals,
       // An inner scope may be in more of a hurry than the outer one, never in less.
       deadlineAt: deadlines.length === 0 ? undefined : Math.min(...deadlines),
     };
   }
 }
+
+/** A scope whose caller is named, or found by a function. */
+class NamedScope extends Scope {
+  readonly #source: CallerSource;
+
+  constructor(owner: Scopes, source: CallerSource, key: object | undefined) {
+    super(owner, key);
+    this.#source = source;
+  }
+
+  protected override find(): Caller | Promise<Caller> {
+    return typeof this.#source === 'function' ? this.#source() : this.#source;
+  }
+}
+
+/**
+ * Whether Node keeps contexts in frames, which it puts back by itself after every callback (24 and later, unless told
+ * otherwise), and not with the resource that made the callback, as of a connection, where they would stay.
+ */
+const HAS_FRAMES = ((): boolean => {
+  const storage = new AsyncLocalStorage<boolean>();
+  const resource = new AsyncResource('HEADGATE_PROBE');
+  resource.runInAsyncScope(() => storage.enterWith(true));
+  const isKept = resource.runInAsyncScope(() => storage.getStore()) === true;
+  storage.disable();
+  return !isKept;
+})();
 
 /** Where the scope of the running code is kept, and the scopes that a lost context can be rejoined to. */
 export class Scopes {
@@ -128,14 +155,16 @@ export class Scopes {
     this.#clock = clock;
   }
 
+  now(): number {
+    return this.#clock.now();
+  }
+
   current(): Scope | undefined {
     return this.#storage.getStore();
   }
 
-  open(source: CallerSource, options: ScopeOptions = {}): Scope {
-    const scope = new Scope(this, source, this.#clock.now(), this.current(), options);
-    for (const key of scope.keys) (key as Keyed)[SCOPE] = scope;
-    return scope;
+  open(source: CallerSource, key?: object): Scope {
+    return new NamedScope(this, source, key);
   }
 
   run<T>(scope: Scope, fn: () => T): T {
@@ -145,6 +174,16 @@ export class Scopes {
   /** Runs `fn` in no scope: for work that is nobody's in particular. */
   outside<T>(fn: () => T): T {
     return this.#storage.exit(fn);
+  }
+
+  /**
+   * As `run`, in a callback of which all that follows belongs to the scope, where the context was empty before. To put
+   * back what was costs as much again as to enter, and where there are frames Node does it when the callback is over.
+   */
+  enter<T>(scope: Scope, fn: () => T): T {
+    if (!HAS_FRAMES || scope.outer !== undefined) return this.run(scope, fn);
+    this.#storage.enterWith(scope);
+    return fn();
   }
 
   /** The scope opened for `key`, as for a framework's request object. */

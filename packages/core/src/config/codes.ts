@@ -17,6 +17,8 @@ export const CHECKS = {
   HG_ROUTE_TO_ITSELF: 'a route or a fallback to the very model it is for',
 
   HG_UNKNOWN_MODEL: 'a model, or a pattern, that fits no model of the built-in table',
+  HG_MODEL_GONE: 'a model that the API says it does not have: retired, misspelt, or not for this account',
+  HG_MODEL_DEPRECATED: 'a model that the API is going to retire',
   HG_CAP_ABOVE_CEILING: 'a cap above what the model can produce, which never does anything',
   HG_CAP_UNDER_THINKING: 'a cap so low that every call with a thinking budget is refused',
   HG_RULE_OVERSHADOWED: 'a rule that another one with the same match always comes before',

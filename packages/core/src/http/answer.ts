@@ -16,9 +16,20 @@ export function answerTo(error: unknown, response: ServerResponse): Refusal | 'a
   return 'answered';
 }
 
+/** A response of HTTP/2 has its own stream, and says nothing, or nothing true, itself. */
+interface OverHttp2 {
+  readonly stream?: { readonly destroyed?: boolean; readonly rstCode?: number };
+}
+
 /** Closed, whether it was sent whole or not. */
 export function isClosed(response: ServerResponse): boolean {
-  // A response of HTTP/2 has its own stream, and says nothing itself.
-  const { stream } = response as { stream?: { destroyed?: boolean } };
-  return response.destroyed === true || stream?.destroyed === true;
+  return response.destroyed === true || (response as OverHttp2).stream?.destroyed === true;
+}
+
+/** Of a response that is closed: whether its client had it whole, and did not leave before. */
+export function wasSentWhole(response: ServerResponse): boolean {
+  const { stream } = response as OverHttp2;
+  // Over HTTP/2 `writableFinished` is true for what a client has called off, too.
+  if (stream?.rstCode !== undefined) return response.writableEnded && stream.rstCode === 0;
+  return response.writableFinished;
 }

@@ -1,10 +1,10 @@
-import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
-import { type Caller, normalizeCaller } from '../caller/caller.ts';
-import { lastScopeOf, type Scope, type Scopes } from '../caller/scope.ts';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Caller, normalizeCaller, type Standing } from '../caller/caller.ts';
+import { lastScopeOf, Scope, type Scopes } from '../caller/scope.ts';
 import { AbortedError } from '../errors.ts';
 import { internalsOf } from '../governor.ts';
 import type { Governor } from '../types.ts';
-import { isClosed } from './answer.ts';
+import { isClosed, wasSentWhole } from './answer.ts';
 import { rateLimitHeaders } from './rate-limit-headers.ts';
 
 /** What every adapter is told when it is put into an app. `A` is what the framework hands to a handler. */
@@ -27,22 +27,31 @@ export interface DoorOptions<A extends unknown[]> {
 /** What a route may say about its calls; it goes before what the `caller` function says. */
 export type RouteOptions = Pick<Caller, 'lane' | 'maxTokens' | 'deadlineMs' | 'fallback' | 'hangUp'>;
 
-/** One request, as its framework knows it. */
-export interface Exchange {
-  readonly request: { readonly headers: IncomingHttpHeaders };
-  readonly response: ServerResponse;
-  /** The framework's own object for the request, where it has one: `governor.bind` finds the scope by it too. */
-  readonly context?: object;
-  /** The pattern of the route, as `/chat/:id`: of bounded number. Asked when the caller is. */
-  readonly route: () => string | undefined;
-  /** What the route says about its calls, where the framework knows it in advance. Asked when the caller is. */
-  readonly options?: () => RouteOptions | undefined;
+/** What a framework knows of a request. Asked when the caller is. */
+export interface Framework<A extends unknown[]> {
+  /** The pattern of the route, as `/chat/:id`: of bounded number. */
+  route(...request: A): string | undefined;
+  /** What the route says about its calls, where the framework knows it in advance. */
+  options?(...request: A): RouteOptions | undefined;
 }
 
 /** Opens the scope of a request and runs the rest of the request in it. */
-export type Door<A extends unknown[]> = <T>(exchange: Exchange, request: A, fn: () => T) => T;
+export type Door<A extends unknown[]> = <T>(
+  request: IncomingMessage,
+  response: ServerResponse,
+  asked: A,
+  fn: () => T,
+) => T;
 
 const DEFAULT_TIMEOUT_HEADER = 'x-request-timeout';
+
+/** What all requests of a door have in common. */
+interface Threshold<A extends unknown[]> {
+  readonly caller: DoorOptions<A>['caller'];
+  readonly deadlineMs: number | undefined;
+  readonly header: string;
+  readonly framework: Framework<A>;
+}
 
 /**
  * What every adapter is made of: it opens the scope of one HTTP request. A client that hangs up aborts the request's
@@ -50,7 +59,8 @@ const DEFAULT_TIMEOUT_HEADER = 'x-request-timeout';
  */
 export function createDoor<A extends unknown[]>(
   governor: Governor,
-  { caller, deadlineMs, timeoutHeader = false }: DoorOptions<A> = {},
+  { caller, deadlineMs, timeoutHeader = false }: DoorOptions<A>,
+  framework: Framework<A>,
 ): Door<A> {
   const { scopes, once } = internalsOf(governor);
   // A wrong number is told when the app starts, and not with the first call.
@@ -63,36 +73,86 @@ export function createDoor<A extends unknown[]>(
       'the adapter was given no `caller` function: everybody is `anonymous` and shares what quotas give to one user',
     );
   }
-  return ({ request, response, context, route, options }, args, fn) => {
-    const complete = (found: Caller | undefined): Caller => {
-      const ofRoute = options?.();
-      const patienceMs = millisecondsOf(request.headers[header]);
-      return {
-        route: route(),
-        ...found,
-        ...ofRoute,
-        maxTokens: lowest([found?.maxTokens, ofRoute?.maxTokens]),
-        deadlineMs: lowest([deadlineMs, patienceMs, found?.deadlineMs, ofRoute?.deadlineMs]),
-      };
-    };
-    const keys = context === undefined ? [request] : [request, context];
-    const scope = scopes.open(
-      () => {
-        const found = caller?.(...args);
-        return found instanceof Promise ? found.then(complete) : complete(found);
-      },
-      {
-        signal: () => hangUpOf(response),
-        keys,
-        onStanding: (standing) => {
-          if (response.headersSent) return;
-          for (const [name, value] of Object.entries(rateLimitHeaders(standing)))
-            response.setHeader(name, value);
-        },
-      },
-    );
-    return scopes.run(scope, fn);
+  const threshold = { caller, deadlineMs, header, framework };
+  return (request, response, asked, fn) => {
+    const scope = new RequestScope(scopes, threshold, request, response, asked);
+    return isOnItsConnection(request) ? scopes.enter(scope, fn) : scopes.run(scope, fn);
   };
+}
+
+/**
+ * Whether Node's own server has just read this request off a connection of its own: then nothing but this request
+ * follows in the callback that has brought it. One that was made up inside the process, as by `inject`, is called
+ * from somebody else's code, which goes on in a scope of its own.
+ */
+function isOnItsConnection(request: IncomingMessage): boolean {
+  if (request.httpVersionMajor !== 1) return false;
+  // Node's parser is no documented part of a socket. Where there is none, the longer way is taken.
+  const { parser } = (request.socket ?? {}) as { parser?: { incoming?: unknown } | null };
+  return parser?.incoming === request;
+}
+
+/** The scope of one request. Most requests make no call: all that can be is done with the first one. */
+class RequestScope<A extends unknown[]> extends Scope {
+  readonly #threshold: Threshold<A>;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #asked: A;
+
+  constructor(
+    scopes: Scopes,
+    threshold: Threshold<A>,
+    request: IncomingMessage,
+    response: ServerResponse,
+    asked: A,
+  ) {
+    super(scopes, request);
+    this.#threshold = threshold;
+    this.#request = request;
+    this.#response = response;
+    this.#asked = asked;
+  }
+
+  protected override find(): Caller | Promise<Caller> {
+    const found = this.#threshold.caller?.(...this.#asked);
+    return found instanceof Promise ? found.then((late) => this.#complete(late)) : this.#complete(found);
+  }
+
+  #complete(found: Caller | undefined): Caller {
+    const { framework, deadlineMs, header } = this.#threshold;
+    const ofRoute = framework.options?.(...this.#asked);
+    const patienceMs = millisecondsOf(this.#request.headers[header]);
+    return {
+      route: framework.route(...this.#asked),
+      ...found,
+      ...ofRoute,
+      maxTokens: lowest([found?.maxTokens, ofRoute?.maxTokens]),
+      deadlineMs: lowest([deadlineMs, patienceMs, found?.deadlineMs, ofRoute?.deadlineMs]),
+    };
+  }
+
+  /** Aborts when the client is gone before the response was sent whole. */
+  protected override hangUp(): AbortSignal {
+    const response = this.#response;
+    const controller = new AbortController();
+    const look = () => {
+      if (!wasSentWhole(response)) {
+        controller.abort(new AbortedError('the client hung up', { reason: 'aborted' }));
+      }
+    };
+    // `close` of the response, not of the request: that one fires in healthy requests too.
+    if (isClosed(response)) look();
+    else response.once('close', look);
+    return controller.signal;
+  }
+
+  protected override listener() {
+    const response = this.#response;
+    return (standing: readonly Standing[]) => {
+      if (response.headersSent) return;
+      for (const [name, value] of Object.entries(rateLimitHeaders(standing))) response.setHeader(name, value);
+    };
+  }
 }
 
 /** Checks a route's options when the route is made. @throws TypeError naming the field. */
@@ -111,25 +171,11 @@ export function withRoute<T>(key: object, options: RouteOptions, fn: () => T): T
   }
   let run = fn;
   // With two governors in one app, the route's word holds for the calls of both.
-  for (const [scopes, { keys }] of outer) {
+  for (const [scopes, { key: request }] of outer) {
     const inner = run;
-    run = () => scopes.rejoin(key, () => scopes.run(scopes.open(options, { keys }), inner));
+    run = () => scopes.rejoin(key, () => scopes.run(scopes.open(options, request), inner));
   }
   return run();
-}
-
-/** Aborts when the client is gone before the response was sent whole. Made with the first call: most requests make none. */
-function hangUpOf(response: ServerResponse): AbortSignal {
-  const hangUp = new AbortController();
-  const look = () => {
-    if (!response.writableFinished) {
-      hangUp.abort(new AbortedError('the client hung up', { reason: 'aborted' }));
-    }
-  };
-  // `close` of the response, not of the request: that one fires in healthy requests too.
-  if (isClosed(response)) look();
-  else response.once('close', look);
-  return hangUp.signal;
 }
 
 /** Milliseconds of a number of seconds; what is none says nothing. */

@@ -4,7 +4,7 @@ export {
   createDoor,
   type Door,
   type DoorOptions,
-  type Exchange,
+  type Framework,
   type RouteOptions,
   withRoute,
 } from './door.ts';

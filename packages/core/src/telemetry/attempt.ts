@@ -73,6 +73,10 @@ export class AttemptTelemetry implements AttemptStory {
     });
   }
 
+  probes(): void {
+    quietly(() => this.#span?.setAttribute(A.breakerState, 'half_open'));
+  }
+
   end(end: AttemptEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
@@ -87,6 +91,7 @@ export class AttemptTelemetry implements AttemptStory {
       [A.outcome]: end.outcome,
       ...(this.#status === undefined ? {} : { [A.httpStatus]: this.#status }),
       ...(failed === undefined ? {} : { [A.errorType]: failed }),
+      ...(end.reason === undefined ? {} : { [A.reason]: end.reason }),
     });
     const plan = this.#plan;
     if (end.usage !== undefined && plan !== undefined) {
@@ -110,6 +115,9 @@ export class AttemptTelemetry implements AttemptStory {
         [A.outputTokens]: end.usage?.outputTokens,
         [A.errorType]: failed,
         [A.errorCode]: end.errorCode,
+        [A.reason]: end.reason,
+        [A.retryDenied]: end.retryDenied,
+        [A.breakerState]: end.breaker,
       });
     }
     if (failed !== undefined) span.setStatus({ code: SpanStatusCode.ERROR });

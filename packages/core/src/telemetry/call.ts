@@ -11,7 +11,7 @@ import type { Plan } from '../policy/plan.ts';
 import { totalInput } from '../settlement/usage.ts';
 import { AttemptTelemetry } from './attempt.ts';
 import { isSdkSpan, serverAttributes, setDefined, setUsage } from './attributes.ts';
-import { ATTRIBUTES as A, type CallOutcome, type Decision, errorType, SPANS } from './names.ts';
+import { ATTRIBUTES as A, type CallOutcome, type Decision, ERROR_TYPES, errorType, SPANS } from './names.ts';
 import { quietly } from './quietly.ts';
 import type { Telemetry } from './telemetry.ts';
 import type { Admitted, AttemptEnd, CallInfo, CallStory } from './types.ts';
@@ -25,6 +25,8 @@ export class CallTelemetry implements CallStory {
   readonly #parent: Context;
   #admission: Span | undefined;
   #plan: Plan | undefined;
+  /** Why the plan is for another model than the one before. */
+  #fallbackCause: string | undefined;
   #lane: string | undefined;
   #tier: string | undefined;
   #hasEnded = false;
@@ -101,6 +103,7 @@ export class CallTelemetry implements CallStory {
       [A.maxTokensRequested]: plan.clampedFrom ?? plan.maxTokens,
       [A.maxTokensGranted]: plan.maxTokens,
       [A.modelRequested]: plan.reroutedFrom,
+      [A.fallbackCause]: this.#fallbackCause,
     });
     for (const [name, value] of Object.entries(plan.caller.labels ?? {})) {
       span.setAttribute(`headgate.label.${name}`, value);
@@ -120,9 +123,13 @@ export class CallTelemetry implements CallStory {
   }
 
   fellBack(cause: string): void {
-    quietly(() =>
-      this.#telemetry.metrics.add('fallbacks', 1, { ...this.#labels(), [A.errorType]: errorType(cause) }),
-    );
+    this.#fallbackCause = cause;
+    quietly(() => {
+      // An error of the API's, or a reason of ours: a breaker that is open, a limit of money.
+      const why = ERROR_TYPES.has(cause) ? { [A.errorType]: cause } : { [A.reason]: cause };
+      this.#telemetry.metrics.add('fallbacks', 1, { ...this.#labels(), ...why });
+      this.#admission?.setAttribute(A.fallbackCause, cause);
+    });
   }
 
   retryDenied(why: string): void {

@@ -34,6 +34,7 @@ export const ATTRIBUTES = {
   maxTokensGranted: 'headgate.max_tokens.granted',
   shadowRules: 'headgate.shadow.rules',
   modelRequested: 'headgate.model.requested',
+  fallbackCause: 'headgate.fallback.cause',
 
   // What was sent and what came back, on the attempt span.
   attempt: 'headgate.attempt',
@@ -47,6 +48,7 @@ export const ATTRIBUTES = {
   backoffSource: 'headgate.backoff.source',
   backoffDelay: 'headgate.backoff.delay',
   errorCode: 'headgate.error_code',
+  retryDenied: 'headgate.retry.denied',
 
   // Money and batches.
   billing: 'headgate.billing',

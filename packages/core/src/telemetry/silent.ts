@@ -3,6 +3,7 @@ import type { AttemptStory, CallStory } from './types.ts';
 const SILENT_ATTEMPT: AttemptStory = {
   run: (fn) => fn(),
   responded() {},
+  probes() {},
   end() {},
 };
 

@@ -30,6 +30,12 @@ export interface AttemptEnd {
   readonly outcome: 'complete' | 'aborted' | 'error';
   readonly errorType?: string | undefined;
   readonly errorCode?: string | undefined;
+  /** Where we ended it, or its caller did: why. */
+  readonly reason?: Reason | undefined;
+  /** Of a failed attempt that is the last one: why none follows. */
+  readonly retryDenied?: string | undefined;
+  /** What the model's breaker has come to with it, where that is not closed. */
+  readonly breaker?: string | undefined;
   readonly usage?: Usage | undefined;
   readonly usd?: number | undefined;
   readonly responseModel?: string | undefined;
@@ -52,7 +58,7 @@ export interface CallStory {
   /** The call was refused before an attempt, or an error came out of the app's own `caller` function. */
   refused(error: unknown, waitedMs: number): void;
   attemptStarted(attempt: number, startedAt: number): AttemptStory;
-  /** Another model is asked, for what the last one answered. */
+  /** Another model is asked, for what the last one answered, or is known to. */
   fellBack(cause: string): void;
   /** A failed attempt is the last one, and why. */
   retryDenied(why: string): void;
@@ -71,6 +77,8 @@ export interface AttemptStory {
   /** Runs `fn` as the child of the attempt's span. */
   run<T>(fn: () => T): T;
   responded(response: Response, headroom: RateHeaders): void;
+  /** It is the one that is to see whether a model that failed works again. */
+  probes(): void;
   /** Ends the attempt. Only the first time counts. */
   end(end: AttemptEnd): void;
 }
