@@ -11,8 +11,6 @@ export interface Clock {
   wall(): number;
   /** Calls `fn` once after `ms` (at least 1 ms). A pending timer never keeps the process alive. */
   after(ms: number, fn: () => void): Timer;
-  /** Keeps the process alive until it is cancelled. Left out: nothing has to be, as where time is simulated. */
-  hold?(): Timer;
 }
 
 /** A number in [0, 1). */
@@ -29,9 +27,5 @@ export const systemClock: Clock = {
     const handle = setTimeout(fn, Math.min(Math.max(1, Math.ceil(ms)), MAX_TIMER_MS));
     handle.unref();
     return { cancel: () => clearTimeout(handle) };
-  },
-  hold() {
-    const handle = setInterval(() => {}, MAX_TIMER_MS);
-    return { cancel: () => clearInterval(handle) };
   },
 };

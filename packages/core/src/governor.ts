@@ -4,7 +4,6 @@ import { Accounts, DEFAULT_ACCOUNT } from './admission/accounts.ts';
 import { Admission } from './admission/admission.ts';
 import { Quotas } from './admission/quotas.ts';
 import { Alarms } from './alarms.ts';
-import { Alive } from './alive.ts';
 import { Breakers } from './attempts/breaker.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import { Models } from './attempts/models.ts';
@@ -66,7 +65,6 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const random = options.random ?? Math.random;
   const logger = options.logger ?? console;
   const alarms = new Alarms(clock);
-  const alive = new Alive(clock);
   const estimator = new Estimator();
   const accounts = new Accounts(config, { estimator, alarms, clock, random });
   const once = new OnceLog(logger);
@@ -100,7 +98,6 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     clock,
     random,
     alarms,
-    alive,
     rules: { config, policy: compilePolicy(config) },
     scopes: new Scopes(clock),
     admission,
@@ -119,7 +116,6 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     clock,
     random,
     alarms,
-    alive,
     scopes,
     admission,
     once,

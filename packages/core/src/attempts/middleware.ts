@@ -42,14 +42,11 @@ export function createMiddleware(parts: Parts, account: string): Middleware {
     }
     if (known !== undefined) throw known.error;
     const retryCount = sdkRetryCount(request);
-    parts.alive.hold();
     try {
       return await governCall(parts, account, request, next, options);
     } catch (error) {
       finalErrors.remember(options, retryCount, error);
       throw error;
-    } finally {
-      parts.alive.release();
     }
   };
 }

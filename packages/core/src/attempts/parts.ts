@@ -1,6 +1,5 @@
 import type { Admission } from '../admission/admission.ts';
 import type { Alarms } from '../alarms.ts';
-import type { Alive } from '../alive.ts';
 import type { Lane } from '../batch/lane.ts';
 import type { Scopes } from '../caller/scope.ts';
 import type { Clock, Random } from '../clock.ts';
@@ -26,7 +25,6 @@ export interface Parts {
   readonly clock: Clock;
   readonly random: Random;
   readonly alarms: Alarms;
-  readonly alive: Alive;
   /** As they are now. */
   rules: Rules;
   readonly scopes: Scopes;

@@ -1,6 +1,5 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import type { Alarms } from '../alarms.ts';
-import type { Alive } from '../alive.ts';
 import type { Random, Timer } from '../clock.ts';
 import { QueueFullError, UpstreamUnavailableError } from '../errors.ts';
 import type { OnceLog } from '../logger.ts';
@@ -26,7 +25,6 @@ const STALE_AT_ONCE = 100;
 export interface LaneParts extends IntakeParts {
   readonly random: Random;
   readonly alarms: Alarms;
-  readonly alive: Alive;
   readonly once: OnceLog;
   readonly journal: BatchJournal;
   readonly telemetry: BatchTelemetry;
@@ -49,7 +47,7 @@ export class Lane implements BatchLane {
 
   constructor(parts: LaneParts) {
     this.#parts = parts;
-    this.#waiters = new Waiters(parts.alive);
+    this.#waiters = new Waiters(parts.alarms, parts.clock);
     const events = {
       onDone: (item: Sent, outcome: BatchOutcome, batchId: string | undefined) =>
         this.#done(item, outcome, batchId),

@@ -1,4 +1,5 @@
-import type { Alive } from '../alive.ts';
+import type { Alarms } from '../alarms.ts';
+import type { Clock, Timer } from '../clock.ts';
 import type { BatchOutcome } from './outcome.ts';
 
 interface Waiter {
@@ -7,13 +8,24 @@ interface Waiter {
   reject(error: unknown): void;
 }
 
+/** How often an alarm rings that does nothing but keep the process alive. */
+const ALIVE_MS = 60_000;
+
 /** Those who wait for results, by request. Only who waits costs memory: results nobody waits for are in the journal. */
 export class Waiters {
   readonly #waiters = new Map<string, Waiter>();
-  readonly #alive: Alive;
+  readonly #alarms: Alarms;
+  readonly #clock: Clock;
+  /** A process whose only work is to wait for a batch must not end meanwhile. */
+  #alive: Timer | undefined;
 
-  constructor(alive: Alive) {
-    this.#alive = alive;
+  constructor(alarms: Alarms, clock: Clock) {
+    this.#alarms = alarms;
+    this.#clock = clock;
+  }
+
+  #stayAlive(): void {
+    this.#alive = this.#alarms.set(this.#clock.now() + ALIVE_MS, () => this.#stayAlive(), true);
   }
 
   get size(): number {
@@ -28,7 +40,7 @@ export class Waiters {
       // Whoever asked has a promise of their own; this one may be left alone when the governor is closed.
       waiter.promise.catch(() => undefined);
       this.#waiters.set(id, waiter);
-      this.#alive.hold();
+      if (this.#waiters.size === 1) this.#stayAlive();
       begin();
     }
     return waiter.promise;
@@ -47,7 +59,8 @@ export class Waiters {
 
   #take(id: string): Waiter | undefined {
     const waiter = this.#waiters.get(id);
-    if (this.#waiters.delete(id)) this.#alive.release();
+    this.#waiters.delete(id);
+    if (this.#waiters.size === 0) this.#alive?.cancel();
     return waiter;
   }
 
