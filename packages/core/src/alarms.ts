@@ -6,11 +6,13 @@ class Alarm implements HeapEntry, Timer {
   readonly at: number;
   readonly order: number;
   readonly ring: () => void;
+  readonly isAwaited: boolean;
   heapIndex = NOT_IN_HEAP;
   readonly #owner: Alarms;
 
-  constructor(owner: Alarms, at: number, order: number, ring: () => void) {
+  constructor(owner: Alarms, at: number, order: number, ring: () => void, isAwaited: boolean) {
     this.#owner = owner;
+    this.isAwaited = isAwaited;
     this.at = at;
     this.order = order;
     this.ring = ring;
@@ -31,6 +33,8 @@ export class Alarms {
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #order = 0;
+  /** Alarms that somebody's call waits for. */
+  #awaited = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -41,16 +45,22 @@ export class Alarms {
     return this.#heap.size;
   }
 
-  /** Rings once at `at` on the clock, or as soon as the event loop is free where that is past. */
-  set(at: number, ring: () => void): Timer {
-    const alarm = new Alarm(this, at, this.#order++, ring);
+  /**
+   * Rings once at `at` on the clock, or as soon as the event loop is free where that is past. `isAwaited`: somebody's
+   * call waits for it with no connection open, so the process must not end meanwhile.
+   */
+  set(at: number, ring: () => void, isAwaited = false): Timer {
+    const alarm = new Alarm(this, at, this.#order++, ring, isAwaited);
     this.#heap.push(alarm);
+    if (isAwaited && ++this.#awaited === 1) this.#timer?.keepAlive?.(true);
     this.#arm();
     return alarm;
   }
 
   remove(alarm: Alarm): void {
+    if (alarm.heapIndex === NOT_IN_HEAP) return;
     this.#heap.remove(alarm);
+    if (alarm.isAwaited && --this.#awaited === 0) this.#timer?.keepAlive?.(false);
     // A timer for nobody would hold on to everything its owner holds.
     if (this.#heap.size === 0) this.#disarm();
   }
@@ -67,6 +77,7 @@ export class Alarms {
     this.#timer?.cancel();
     this.#timerAt = first.at;
     this.#timer = this.#clock.after(Math.max(0, first.at - this.#clock.now()), () => this.#ring());
+    if (this.#awaited > 0) this.#timer.keepAlive?.(true);
   }
 
   #ring(): void {
@@ -75,6 +86,7 @@ export class Alarms {
     const now = this.#clock.now();
     for (let first = this.#heap.peek(); first !== undefined && first.at <= now; first = this.#heap.peek()) {
       this.#heap.pop();
+      if (first.isAwaited) this.#awaited--;
       first.ring();
     }
     this.#arm();

@@ -1,6 +1,8 @@
 /** A pending wake-up. Cancelling one that has fired, or twice, is harmless. */
 export interface Timer {
   cancel(): void;
+  /** Whether the process stays alive for it; a clock that is not the process's own may do without. */
+  keepAlive?(isKept: boolean): void;
 }
 
 /** Time, passed in so that the whole core runs on a manual clock in tests and simulations. */
@@ -9,7 +11,7 @@ export interface Clock {
   now(): number;
   /** Milliseconds since the Unix epoch. For calendars and HTTP dates only, never for waits. */
   wall(): number;
-  /** Calls `fn` once after `ms` (at least 1 ms). A pending timer never keeps the process alive. */
+  /** Calls `fn` once after `ms` (at least 1 ms). A pending timer keeps the process alive only where it is told to. */
   after(ms: number, fn: () => void): Timer;
 }
 
@@ -26,6 +28,9 @@ export const systemClock: Clock = {
   after(ms, fn) {
     const handle = setTimeout(fn, Math.min(Math.max(1, Math.ceil(ms)), MAX_TIMER_MS));
     handle.unref();
-    return { cancel: () => clearTimeout(handle) };
+    return {
+      cancel: () => clearTimeout(handle),
+      keepAlive: (isKept) => void (isKept ? handle.ref() : handle.unref()),
+    };
   },
 };

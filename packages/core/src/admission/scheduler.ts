@@ -168,7 +168,7 @@ export class Scheduler {
     const { arrival, lane, prediction, now, resolve, reject } = parts;
     const { deadlineAt, signals, bytes = 0 } = arrival;
     const expiresAt = arrival.isRetry ? deadlineAt : Math.min(deadlineAt, now + lane.config.maxWait);
-    const expiry = this.#alarms.set(expiresAt, () => this.#expire(waiter));
+    const expiry = this.#alarms.set(expiresAt, () => this.#expire(waiter), true);
     const onAbort = () => this.#refuse(waiter, refusals.hungUpRefusal(lane.name));
     for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
     this.#lanes.count(lane, 1, bytes);

@@ -190,7 +190,8 @@ async function governCall(
       const pause = story.backoff(following.delayMs, following.source, verdict.errorType);
       // A paused bucket keeps the call in its queue, in its turn; only what has no bucket, or a bucket that works, sleeps here.
       const isPaced = granted !== undefined && (verdict.kind === 'rate_limited' || verdict.kind === 'ramp');
-      if (!isPaced) await sleep((wake) => parts.alarms.set(clock.now() + following.delayMs, wake), signals);
+      if (!isPaced)
+        await sleep((wake) => parts.alarms.set(clock.now() + following.delayMs, wake, true), signals);
       pause.end();
     } else {
       story.retryDenied(following.why);
