@@ -84,12 +84,12 @@ for (const load of [0, 0.5, 0.8, 0.855, 0.9, 0.95]) {
   );
 }
 for (const depthSeconds of [1, 6, 60]) {
-  const { share, served, longest, refusals } = await sim.largePrompts(depthSeconds, seed);
+  const { share, served, longest, others, refusals } = await sim.largePrompts(depthSeconds, seed);
   row(
     '5',
     `190,000-token prompts, ${depthSeconds} s deep`,
-    `used ${percent(share)}, served ${percent(served)}, longest wait ${(longest / 1_000).toFixed(1)} s, 429s ${refusals}`,
-    share >= 0.85 && served >= 0.9 && refusals === 0,
+    `used ${percent(share)}, served ${percent(served)}, longest wait ${(longest / 1_000).toFixed(1)} s, p99 of the others ${(others / 1_000).toFixed(1)} s, 429s ${refusals}`,
+    share >= 0.95 && served === 1 && refusals === 0,
   );
 }
 for (const name of ['requests', 'input', 'output'] as const) {

@@ -321,22 +321,28 @@ export async function largePrompts(depthSeconds: number, seed = 1) {
     maxTokens: 4_096,
     isStreaming: true,
   });
+  const until = 540_000;
   poisson(
     world,
     () => 1.2 * allowed(small),
-    600_000,
+    until,
     () => draw(world, small, anybody(world, 1_000), 'interactive'),
   );
-  poisson(world, () => 1 / 40, 600_000, large, 5_000);
+  poisson(world, () => 1 / 40, until, large, 5_000);
   await world.clock.run(60_000);
   const before = world.usedNow();
-  await world.clock.run(600_000);
+  await world.clock.run(until);
+  const share = ofRefill(world, before, 480);
+  // Nobody is refused here, so what waits at the end of an overload is served after it.
+  await world.clock.run(until + 180_000);
   const waits = waitsOf(world, ({ job }) => job.user.startsWith('large'));
+  const others = waitsOf(world, ({ job }) => job.user.startsWith('user'));
   const arrived = world.outcomes.filter(({ job }) => job.user.startsWith('large')).length;
   return {
-    share: ofRefill(world, before, 540),
+    share,
     served: waits.length / arrived,
     longest: Math.max(...waits),
+    others: quantile(others, 0.99),
     refusals: world.upstream.refusals.length,
   };
 }
