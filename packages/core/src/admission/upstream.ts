@@ -35,6 +35,8 @@ const EMPTY: Record<Dimension, number> = { requests: 0, inputTokens: 1_000, outp
  * go at most at so many times the pace of the refill, beyond what the level itself could pay for.
  */
 const PACE = 1.3;
+/** In about this time a level that is not needed is drawn down. */
+const DRAWN_DOWN_MS = 4_000;
 /** Share of the refill that calls in flight may be brought to at once, however low the level. */
 const FILLED = 0.7;
 /** After a refusal what is known of the level is worth less than it seems: for this long it pays for nothing in advance. */
@@ -262,7 +264,9 @@ export class UpstreamBucket {
     // Of lengths that nobody knows, the path that is run forward expects the worst already.
     if (limit === undefined || !this.#estimator.knows(key)) return;
     const from = Math.max(this.#paidUntil, now - this.#inAdvance(demand, limit, now));
-    this.#paidUntil = from + this.#estimator.rest(key, 0).mean / (PACE * limit.refillPerMs);
+    const deep = Math.max(0, limit.available(now) - limit.spare) / limit.refillPerMs;
+    const pace = PACE + deep / DRAWN_DOWN_MS;
+    this.#paidUntil = from + this.#estimator.rest(key, 0).mean / (pace * limit.refillPerMs);
   }
 
   /** Takes what a call asks for. The caller has seen that nothing is short. */
@@ -340,12 +344,13 @@ export class UpstreamBucket {
    * grows too fast, to a request sent then; where it does not say so, plenty left of everything says it.
    */
   pause(until: number, now: number, rampSentAt?: number): void {
-    // Refusals of a volley that was under way say nothing of the pause.
-    if (now < this.#aloneUntil) this.#strikes = Math.min(MOST_STRIKES, this.#strikes + 1);
+    // Refusals of a volley that was under way say nothing of the pause, nor does one that shows room.
+    const isEmpty = this.#culprits.length > 0;
+    if (isEmpty && now < this.#aloneUntil) this.#strikes = Math.min(MOST_STRIKES, this.#strikes + 1);
     else if (now >= this.#pausedUntil) this.#strikes = 0;
     const longer = now + (until - now) * 2 ** this.#strikes;
     this.#pausedUntil = Math.max(this.#pausedUntil, longer);
-    this.#isFirst = true;
+    this.#isFirst ||= isEmpty;
     this.#aloneUntil = Number.NEGATIVE_INFINITY;
     // What waits then goes at the pace of the refill, and not all at once.
     for (const dimension of this.#culprits)
