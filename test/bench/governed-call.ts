@@ -1,5 +1,6 @@
 import Anthropic from '@anthropic-ai/sdk';
 import { createGovernor } from '@headgate/core';
+import { instantFetch, MODEL, WIDE_ACCOUNT } from '../support/instant-fetch.ts';
 
 /**
  * CPU of one call through the SDK, bare and governed, in one run: rounds of both take turns, so that whatever else the
@@ -8,81 +9,16 @@ import { createGovernor } from '@headgate/core';
  */
 const ROUNDS = Number(process.argv[2] ?? 15);
 const CALLS = 1_000;
-const MODEL = 'claude-sonnet-4-6';
-
-const HEADERS = {
-  'request-id': 'req_bench',
-  'anthropic-ratelimit-requests-limit': '1000000',
-  'anthropic-ratelimit-requests-remaining': '999999',
-  'anthropic-ratelimit-input-tokens-limit': '1000000000',
-  'anthropic-ratelimit-input-tokens-remaining': '999999000',
-  'anthropic-ratelimit-output-tokens-limit': '1000000000',
-  'anthropic-ratelimit-output-tokens-remaining': '999999000',
-};
-const usage = {
-  input_tokens: 200,
-  cache_creation_input_tokens: 0,
-  cache_read_input_tokens: 0,
-  output_tokens: 120,
-};
-const message = {
-  id: 'msg_bench',
-  type: 'message',
-  role: 'assistant',
-  model: MODEL,
-  content: [{ type: 'text', text: 'words '.repeat(120) }],
-  stop_reason: 'end_turn',
-  stop_sequence: null,
-  usage,
-};
-const json = JSON.stringify(message);
-const event = (type: string, data: object) =>
-  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const events = [
-  event('message_start', {
-    message: { ...message, content: [], stop_reason: null, usage: { ...usage, output_tokens: 1 } },
-  }),
-  event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }),
-  ...Array.from({ length: 40 }, () =>
-    event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'some words and then ' } }),
-  ),
-  event('content_block_stop', { index: 0 }),
-  event('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 120 } }),
-  event('message_stop', {}),
-].map((text) => new TextEncoder().encode(text));
-
-async function answer(_url: unknown, init?: RequestInit): Promise<Response> {
-  const isStream = typeof init?.body === 'string' && init.body.includes('"stream":true');
-  if (!isStream) return new Response(json, { headers: { ...HEADERS, 'content-type': 'application/json' } });
-  let next = 0;
-  const body = new ReadableStream<Uint8Array>({
-    pull(controller) {
-      const chunk = events[next++];
-      if (chunk === undefined) controller.close();
-      else controller.enqueue(chunk);
-    },
-  });
-  return new Response(body, { headers: { ...HEADERS, 'content-type': 'text/event-stream' } });
-}
 
 const bare = new Anthropic({
   apiKey: 'bench',
   baseURL: 'http://bench.invalid',
-  fetch: answer,
+  fetch: instantFetch,
   maxRetries: 0,
 });
 const governor = createGovernor({
   config: {
-    account: [
-      {
-        name: 'sonnet-4',
-        models: ['claude-sonnet-4-*'],
-        requestsPerMinute: 100_000_000,
-        inputTokensPerMinute: 1_000_000_000,
-        outputTokensPerMinute: 1_000_000_000,
-        burst: 1,
-      },
-    ],
+    account: WIDE_ACCOUNT,
     quotas: [{ name: 'per-user', requests: '100M/minute', inputTokens: '1000M/minute' }],
   },
 });

@@ -1,23 +1,13 @@
-import { existsSync } from 'node:fs';
-import { type Browser, chromium } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { launchChromium, skipsChromium } from '../support/chromium.ts';
 import { addressOf, startExample } from '../support/example.ts';
 import { until } from '../support/governed.ts';
 
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const INSTALL = 'apt-get install -y --no-install-recommends chromium';
-const isThere = existsSync(CHROMIUM);
-if (!isThere) console.warn(`no browser at ${CHROMIUM}; for these tests: ${INSTALL}`);
-
-// Where all must pass, a missing browser is a failure.
-describe.skipIf(!isThere && process.env.CI !== 'true')('a browser', () => {
+describe.skipIf(skipsChromium)('a browser', () => {
   let browser: Browser;
   beforeAll(async () => {
-    if (!isThere) throw new Error(`no browser at ${CHROMIUM}: ${INSTALL}`);
-    browser = await chromium.launch({
-      executablePath: CHROMIUM,
-      args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
-    });
+    browser = await launchChromium();
   });
   afterAll(() => browser?.close());
 

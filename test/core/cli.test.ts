@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -123,5 +123,58 @@ describe('headgate check', () => {
       expect((await headgate(...args)).code, args.join(' ')).toBe(2);
     }
     expect((await headgate('--version')).code).toBe(0);
+  });
+});
+
+describe('headgate dashboards', () => {
+  const folder = () => {
+    const made = mkdtempSync(join(tmpdir(), 'headgate-cli-'));
+    onTestFinished(() => rmSync(made, { recursive: true }));
+    return made;
+  };
+
+  it('writes a dashboard and alert rules', async () => {
+    const out = join(folder(), 'new/folder');
+    const options = [
+      '--service',
+      'shop',
+      '--queue-wait-seconds',
+      '2.5',
+      '--usd-per-hour',
+      '7',
+      '--lane',
+      'chat',
+    ];
+    const { code, out: said } = await headgate(
+      'dashboards',
+      '--out',
+      out,
+      '--naming',
+      'otlp-prometheus',
+      ...options,
+    );
+    expect({ code, said }).toEqual({
+      code: 0,
+      said: `${out}/headgate-dashboard.json\n${out}/headgate-alerts.yaml\n`,
+    });
+    const dashboard = readFileSync(join(out, 'headgate-dashboard.json'), 'utf8');
+    expect(dashboard).toContain('headgate_call_duration_seconds_count');
+    expect(JSON.parse(dashboard)).toMatchObject({ uid: 'headgate', templating: { list: expect.any(Array) } });
+    expect(dashboard).toContain('"shop"');
+    const alerts = readFileSync(join(out, 'headgate-alerts.yaml'), 'utf8');
+    expect(alerts).toMatch(/headgate_lane="chat".* > 2\.5\n/);
+    expect(alerts).toMatch(/headgate_cost_total.* > 7\n/);
+  });
+
+  it('wants to know how metrics come to Prometheus, and where to write', async () => {
+    const unnamed = await headgate('dashboards', '--out', folder());
+    expect(unnamed.code).toBe(2);
+    expect(unnamed.out).toContain('--naming');
+    expect((await headgate('dashboards', '--out', folder(), '--naming', 'statsd')).code).toBe(2);
+    const file = join(folder(), 'file');
+    writeFileSync(file, '');
+    const blocked = await headgate('dashboards', '--out', file, '--naming', 'js-prometheus');
+    expect(blocked.code).toBe(2);
+    expect(blocked.out).toContain('cannot be written');
   });
 });

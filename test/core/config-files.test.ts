@@ -76,6 +76,7 @@ it('every file is in a table, and every check of a configuration has a file', ()
     'HG_SDK_RETRIES',
     'HG_GOVERNOR_PER_REQUEST',
     'HG_NO_CALLER',
+    'HG_OTEL_API',
     'HG_PRICES_OLD',
     'HG_JOURNAL',
     'HG_BUDGET_SOFT',

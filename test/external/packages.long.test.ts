@@ -1,16 +1,11 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { startClaudeApi } from '@headgate/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from '../support/free-port.ts';
+import { type Packed, pack, run } from './packed.ts';
 
-const run = promisify(execFile);
-const ROOT = join(import.meta.dirname, '../..');
-const PNPM = ['--yes', 'pnpm@12'];
 const PEERS = ['@anthropic-ai/sdk', '@opentelemetry/api'];
 const TOOLS = ['typescript@7', '@types/node@24'];
 
@@ -23,28 +18,11 @@ const APPS = [
   { name: 'fastify', framework: ['fastify@5'] },
 ];
 
-let packed = '';
-const tarball = async (name: string) =>
-  join(packed, (await readdir(packed)).find((file) => file.startsWith(`headgate-${name}-`)) ?? '');
-
+let packed: Packed;
 beforeAll(async () => {
-  packed = await mkdtemp(join(tmpdir(), 'headgate-packed-'));
-  for (const name of ['core', 'express', 'koa', 'fastify']) {
-    const cwd = join(ROOT, 'packages', name);
-    await run('npx', [...PNPM, 'run', 'build'], { cwd });
-    await run('npx', [...PNPM, 'pack', '--pack-destination', packed], { cwd });
-  }
+  packed = await pack(['core', 'express', 'koa', 'fastify']);
 }, 300_000);
-afterAll(() => rm(packed, { recursive: true }));
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0);
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+afterAll(() => packed.remove());
 
 async function untilItListens(url: string, app: ChildProcess): Promise<void> {
   while ((await fetch(url).catch(() => undefined)) === undefined) {
@@ -56,15 +34,10 @@ async function untilItListens(url: string, app: ChildProcess): Promise<void> {
 describe('from its tarball, in a bare app', () => {
   for (const { name, framework } of APPS) {
     it(`@headgate/${name} installs with ${framework[0]}, type-checks, and its README's sample runs`, async () => {
-      const app = await mkdtemp(join(tmpdir(), 'headgate-app-'));
+      const app = await packed.install(['core', name], [...PEERS, ...framework, ...TOOLS]);
       const api = await startClaudeApi({ latency: { timeToFirstTokenMs: 5, tokensPerSecond: 5_000 } });
       let sample: ChildProcess | undefined;
       try {
-        await writeFile(join(app, 'package.json'), '{ "private": true, "type": "module" }');
-        const tarballs = await Promise.all(['core', name].map(tarball));
-        const install = ['install', '--no-audit', '--no-fund', '--prefer-offline', ...tarballs];
-        await run('npm', [...install, ...PEERS, ...framework, ...TOOLS], { cwd: app });
-
         const readme = await readFile(join(app, `node_modules/@headgate/${name}/README.md`), 'utf8');
         await writeFile(join(app, 'app.ts'), /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? '');
         const flags = ['--strict', '--exactOptionalPropertyTypes', '--noEmit', '--skipLibCheck'];

@@ -73,4 +73,21 @@ describe('a likely mistake is named, once', () => {
     for (let i = 0; i < 3; i++) await governor.run({ lane: 'turbo' }, () => claude.messages.create(ask()));
     expect(warnings).toEqual([expect.stringMatching(/lane "turbo".*\[HG_UNKNOWN_LANE\]/)]);
   });
+
+  it('an OpenTelemetry SDK that an older copy of its API has registered', async () => {
+    // Where every copy of the API looks; ours does not take what an older one has put there, and says nothing.
+    const key = Symbol.for('opentelemetry.js.api.1');
+    const shared = globalThis as { [key]?: unknown };
+    const before = shared[key];
+    const { claude, warnings } = await startGoverned();
+    await claude.messages.create(ask());
+    expect(warnings).toEqual([]);
+    shared[key] = { version: '1.3.0', trace: {} };
+    try {
+      for (let i = 0; i < 2; i++) await claude.messages.create(ask());
+    } finally {
+      shared[key] = before;
+    }
+    expect(warnings).toEqual([expect.stringMatching(/@opentelemetry\/api 1\.3\.0.*\[HG_OTEL_API\]/)]);
+  });
 });

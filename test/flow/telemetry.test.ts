@@ -26,6 +26,8 @@ const VARYING = new Set([
   'headgate.user.hash',
   'headgate.retry_after',
   'headgate.cost',
+  'headgate.time_to_first_chunk',
+  'headgate.retry_budget.remaining',
   'headgate.estimate.input_tokens',
   'headgate.estimate.output_tokens',
   'headgate.backoff.delay',
@@ -112,7 +114,7 @@ describe('the spans of a call under the SDK’s own span', () => {
       ['headgate.admission', SDK],
       ['headgate.attempt', SDK],
     ]);
-    expect(tree[2]?.attributes).toEqual({ ...SENT, ...DONE });
+    expect(tree[2]?.attributes).toEqual({ ...SENT, ...DONE, 'headgate.time_to_first_chunk': 'number' });
   });
 
   it('of a call that was overloaded once: the attempt is marked, not the call', async () => {
@@ -136,6 +138,7 @@ describe('the spans of a call under the SDK’s own span', () => {
     expect(tree[3]?.attributes).toEqual({
       'headgate.backoff.source': 'backoff',
       'headgate.backoff.delay': 'number',
+      'headgate.retry_budget.remaining': 'number',
       'error.type': 'overloaded_error',
     });
     expect(tree[5]?.attributes).toEqual({
@@ -476,8 +479,8 @@ describe('trouble', () => {
     expect(total('headgate.breaker.transitions', { 'headgate.breaker.state': 'open' })).toBe(1);
     expect(total('headgate.breaker.transitions', { 'headgate.breaker.state': 'closed' })).toBe(1);
     expect(total('headgate.fallbacks', { 'error.type': 'overloaded_error' })).toBe(1);
-    expect(total('headgate.retries.denied', { 'headgate.reason': 'attempts' })).toBe(21);
-    expect(total('headgate.retries.denied', { 'headgate.reason': 'final' })).toBe(1);
+    expect(total('headgate.retries.denied', { 'headgate.retry.denied': 'attempts' })).toBe(21);
+    expect(total('headgate.retries.denied', { 'headgate.retry.denied': 'final' })).toBe(1);
     expect(total('headgate.decisions', { 'headgate.reason': 'spend_limit' })).toBe(1);
   });
 });

@@ -1,12 +1,15 @@
 import { describe, expect, it } from 'vitest';
+import type { Config } from '../../packages/core/src/config/schema.ts';
 import {
   drift,
   fairness,
+  flood,
   LANES,
   lanes,
   learnDepth,
   learnLimits,
   MIXES,
+  otherConsumer,
   overload,
   refusalTruth,
   weights,
@@ -19,15 +22,15 @@ describe('under twice the load that the limits allow', () => {
       it(`${name} binding, ${depthSeconds} s deep: uses nearly all of it, is never refused, keeps what it accepts`, async () => {
         const result = await overload({ mix: MIXES[name], depthSeconds, minutes: 3 });
         expect(result.refusals).toBe(0);
-        expect(result.minute).toBeGreaterThan(0.92);
-        expect(result.whole).toBeGreaterThan(0.96);
-        expect(result.timedOut / result.accepted).toBeLessThan(0.04);
+        expect(result.minute).toBeGreaterThan(0.94);
+        expect(result.whole).toBeGreaterThan(0.97);
+        expect(result.timedOut / result.accepted).toBeLessThan(0.03);
       });
 
   it('refuses calls that would have waited too long', async () => {
     const { refused, longer } = await refusalTruth(MIXES.output);
     expect(refused).toBeGreaterThan(100);
-    expect(longer).toBeGreaterThan(0.85);
+    expect(longer).toBeGreaterThan(0.9);
   });
 
   it('answers three times as long do not overrun it', async () => {
@@ -46,27 +49,60 @@ describe('limits that are not told', () => {
 
   it('nor is the depth: it is found from below', async () => {
     const { early, share } = await learnDepth(60);
-    expect(early).toBeLessThanOrEqual(25);
+    expect(early).toBeLessThanOrEqual(5);
     expect(share).toBeGreaterThan(0.95);
+  });
+});
+
+describe('another consumer of the account', () => {
+  for (const name of ['output', 'input'] as const)
+    it(`who takes a fifth of it costs one refusal at the most, ${name} binding`, async () => {
+      for (const { refusals, share } of await otherConsumer({ mix: MIXES[name] })) {
+        expect(refusals).toBeLessThanOrEqual(1);
+        expect(share).toBeGreaterThan(0.95);
+      }
+    });
+});
+
+/** The same questions, asked of a gate that holds nothing back: were they answered well, they would ask nothing. */
+describe('a gate that does nothing', () => {
+  const open = (config: Config): Config => ({ ...config, shadow: true });
+
+  it('is refused by the hundreds', async () => {
+    const { refusals } = await overload({
+      mix: MIXES.output,
+      depthSeconds: 6,
+      minutes: 1,
+      world: { adjust: open },
+    });
+    expect(refusals).toBeGreaterThan(100);
+  });
+
+  it('shares by who asks for most', async () => {
+    expect(await fairness(1, true)).toBeLessThan(0.95);
   });
 });
 
 describe('sharing', () => {
   it('between users is even, whatever the size of their calls', async () => {
-    // Short of the aim of 0.99 at this seed: a guard against getting worse.
-    expect(await fairness()).toBeGreaterThan(0.95);
+    expect(await fairness()).toBeGreaterThan(0.99);
   });
 
   it('between lanes follows guarantees and weights', async () => {
     const { gold, expected } = await weights();
-    expect(Math.abs(gold - expected)).toBeLessThan(0.08);
+    expect(Math.abs(gold - expected)).toBeLessThan(0.05 * expected);
+  });
+
+  it('lets a user who floods delay nobody else', async () => {
+    const { flooded, alone } = await flood();
+    expect(flooded).toBeLessThan(1.3 * alone);
   });
 
   it('leaves an interactive lane nearly undisturbed, and a background lane its guarantee', async () => {
     expect(Object.keys(LANES.lanes ?? {})).toEqual(['interactive', 'background']);
-    const { share, p99, background, refusals } = await lanes(0.8);
+    const { share, p99, background, refusals } = await lanes(0.9);
     expect(share).toBeGreaterThan(0.97);
-    expect(p99).toBeLessThan(3_000);
+    expect(p99).toBeLessThan(1_000);
     expect(background).toBeGreaterThan(0.05);
     expect(refusals).toBe(0);
   });

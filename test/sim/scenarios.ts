@@ -181,8 +181,8 @@ export function jain(values: readonly number[]): number {
 }
 
 /** Users who always wait, with calls of very different sizes; how evenly a minute is shared. */
-export async function fairness(seed = 1) {
-  const world = new World({ seed, upstream: { ...LIMITS, depthSeconds: 6 }, config: PATIENT });
+export async function fairness(seed = 1, isFifo = false) {
+  const world = new World({ seed, upstream: { ...LIMITS, depthSeconds: 6 }, config: PATIENT, isFifo });
   const users = Array.from({ length: 20 }, (_, i) => `user ${i}`);
   for (const [i, user] of users.entries()) {
     const mix = { meanInput: 500, meanOutput: 50 * 2 ** (i % 5), spread: 0.7 };

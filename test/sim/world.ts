@@ -50,6 +50,8 @@ export interface WorldOptions {
   readonly firstTokenMs?: number;
   readonly tokensPerSecond?: number;
   readonly networkMs?: number;
+  /** Nobody is told apart: first come, first served. */
+  readonly isFifo?: boolean;
   /** Another rule for output than the one that is kept. */
   readonly rule?: OutputRuleMaker;
 }
@@ -177,7 +179,7 @@ export class World {
       bytes: chars,
       isReplayable: true,
     };
-    const caller = { user: job.user, lane: job.lane, signals: [] };
+    const caller = { user: this.#options.isFifo ? 'all' : job.user, lane: job.lane, signals: [] };
     const plan = this.#policy.plan(call, caller);
     try {
       const granted = await this.admission.admit({

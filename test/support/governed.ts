@@ -3,7 +3,7 @@ import { type ConfigInput, createGovernor, type Governor, type GovernorOptions }
 import { type ClaudeApi, type ClaudeApiOptions, startClaudeApi } from '@headgate/testing';
 import { onTestFinished } from 'vitest';
 
-export const MODEL = 'claude-sonnet-4-6';
+export { ask, MODEL } from './ask.ts';
 
 /** One bucket, as the API keeps it and as the governor is told. */
 export const LIMITS = {
@@ -54,15 +54,6 @@ export async function startGoverned(
     await api.close();
   });
   return { api, governor, claude: governor.govern(bare), bare, warnings };
-}
-
-export function ask(content = 'hello', more: Partial<Anthropic.MessageCreateParamsNonStreaming> = {}) {
-  return {
-    model: MODEL,
-    max_tokens: 200,
-    messages: [{ role: 'user', content }],
-    ...more,
-  } satisfies Anthropic.MessageCreateParamsNonStreaming;
 }
 
 /** Waits until `probe` is true, looking often; gives up, and says so, after `ms`. */

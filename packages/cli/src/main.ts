@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { check } from './check.ts';
+import { type AlertThresholds, DEFAULT_THRESHOLDS } from './dashboards/alerts.ts';
+import type { DashboardOptions } from './dashboards/grafana.ts';
+import { NAMINGS } from './dashboards/naming.ts';
+import { dashboards } from './dashboards/write.ts';
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 
@@ -12,8 +16,14 @@ function wholeNumber(text: string): number {
   return value;
 }
 
+function amount(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError('expected a number above 0.');
+  return value;
+}
+
 const program = new Command('headgate')
-  .description('Checks what Headgate is told, and shows what it makes of it.')
+  .description('Checks what Headgate is told, and writes dashboards for what it tells.')
   .version(version)
   // A wrong call is told apart from a wrong configuration: 2 and 1.
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
@@ -37,5 +47,27 @@ program
       process.exitCode = await check(file, options, (text) => process.stdout.write(`${text}\n`));
     },
   );
+
+program
+  .command('dashboards')
+  .description('write a Grafana dashboard and Prometheus alert rules for what Headgate emits')
+  .requiredOption('--out <folder>', 'where the two files go')
+  .addOption(
+    new Option('--naming <way>', 'how metrics come to Prometheus: scraped from the app, or over OTLP')
+      .choices(NAMINGS)
+      .makeOptionMandatory(),
+  )
+  .option('--service <name>', 'service.name of the app, by which its traces are found', 'app')
+  .option('--lane <name>', 'the lane whose queue wait is watched', DEFAULT_THRESHOLDS.lane)
+  .option(
+    '--queue-wait-seconds <n>',
+    'alert above this p95 wait',
+    amount,
+    DEFAULT_THRESHOLDS.queueWaitSeconds,
+  )
+  .option('--usd-per-hour <n>', 'alert above this cost', amount, DEFAULT_THRESHOLDS.usdPerHour)
+  .action(async ({ out, ...options }: { out: string } & DashboardOptions & AlertThresholds) => {
+    process.exitCode = await dashboards(out, options, (text) => process.stdout.write(`${text}\n`));
+  });
 
 await program.parseAsync();

@@ -17,7 +17,7 @@ import { systemClock } from './clock.ts';
 import { findWarnings } from './config/doubts.ts';
 import { parseConfig } from './config/parse.ts';
 import type { Config } from './config/schema.ts';
-import { AbortedError } from './errors.ts';
+import { AbortedError, ConfigError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
 import { Prefixes } from './estimate/prefixes.ts';
 import { OnceLog } from './logger.ts';
@@ -30,6 +30,7 @@ import { UsageBook } from './stores/usage-book.ts';
 import { USAGE_BY } from './stores/usage-store.ts';
 import { BatchTelemetry } from './telemetry/batch.ts';
 import { readGauges } from './telemetry/gauges.ts';
+import { quietly } from './telemetry/quietly.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
 import type { GovernableClient, Governor, GovernorOptions } from './types.ts';
 import { VERSION } from './version.ts';
@@ -68,8 +69,10 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const estimator = new Estimator();
   const accounts = new Accounts(config, { estimator, alarms, clock, random });
   const once = new OnceLog(logger);
-  const storeFails = (error: unknown) =>
+  const storeFails = (error: unknown) => {
+    quietly(() => telemetry.storeFailed());
     once.warn('HG_MEMORY_ONLY', 'store', `the store fails, counters go on in memory alone: ${String(error)}`);
+  };
   const counters =
     options.store === undefined ? undefined : new SafeCounters(options.store, alarms, clock, storeFails);
   const book = new UsageBook(options.store?.usage, alarms, clock, storeFails);
@@ -85,6 +88,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     version: VERSION,
     tracerProvider: options.tracerProvider,
     meterProvider: options.meterProvider,
+    warn: (message) => once.warn('HG_OTEL_API', '', message),
     readGauges: () =>
       readGauges(
         admission.snapshot(),
@@ -159,7 +163,12 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const reloadFailed = (error: unknown) => {
     problem = error instanceof Error ? error.message : String(error);
     telemetry.reloaded('refused');
-    logger.error(`Headgate: the configuration was not taken over, the old one stays: ${problem}`);
+    // A logger that throws must not hide what is wrong with the configuration.
+    quietly(() =>
+      logger.error(`Headgate: the configuration was not taken over, the old one stays: ${problem}`, {
+        problems: error instanceof ConfigError ? error.problems : [],
+      }),
+    );
   };
 
   const governor: Governor = {

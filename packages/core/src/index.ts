@@ -34,6 +34,7 @@ export {
   UpstreamUnavailableError,
 } from './errors.ts';
 export { createGovernor } from './governor.ts';
+export { type LogFields, logFields } from './log-fields.ts';
 export type { Logger } from './logger.ts';
 export { MODEL_TABLE_DATE } from './policy/models.ts';
 export type {

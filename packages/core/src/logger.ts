@@ -1,6 +1,10 @@
 import type { CheckCode } from './config/codes.ts';
+import { logFields } from './log-fields.ts';
 
-/** Where Headgate writes its few lines. `console` fits, and so do most loggers. */
+/**
+ * Where Headgate writes its few lines: named checks, each once, and configurations that are refused. `console` fits. The
+ * message is for people; `fields` has the `code` of the check and the trace in which it was met.
+ */
 export interface Logger {
   info(message: string, fields?: Record<string, unknown>): void;
   warn(message: string, fields?: Record<string, unknown>): void;
@@ -25,7 +29,7 @@ export class OnceLog {
     this.#said.set(full, { code, message });
     // A logger that throws must not fail the call that had something to say.
     try {
-      this.#logger.warn(`Headgate: ${message} [${code}]`);
+      this.#logger.warn(`Headgate: ${message} [${code}]`, { code, ...logFields() });
     } catch {}
   }
 

@@ -1,4 +1,5 @@
 import type { Clock, Random } from '../clock.ts';
+import type { BreakerState } from '../telemetry/values.ts';
 
 /**
  * Circuit breakers: one for each model of an account, and one for the money of the account as a whole.
@@ -20,8 +21,6 @@ const LONGEST_OPEN_MS = 8_000;
 const SUCCESSES_TO_CLOSE = 3;
 /** A probe whose outcome is never told, as when its caller hangs up, is given up after this. */
 const PROBE_MS = 30_000;
-
-export type BreakerState = 'closed' | 'open' | 'half_open';
 
 /** Whether a call may go. `isProbe` where its outcome decides. */
 export type Passage =

@@ -1,7 +1,7 @@
 import { UpstreamUnavailableError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
-import type { BreakerState } from './breaker.ts';
+import type { BreakerState } from '../telemetry/values.ts';
 import type { Verdict } from './classify.ts';
 import type { Parts } from './parts.ts';
 

@@ -14,7 +14,7 @@ export function fallbacksOf({ policy }: Rules, call: Call, plan: Plan, story: Ca
     for (let model = models.shift(); model !== undefined; model = models.shift()) {
       try {
         const other = policy.plan(call, plan.caller, model);
-        story.planned(other);
+        story.planned(other, 'fallback');
         story.fellBack(cause);
         return other;
       } catch (error) {

@@ -67,7 +67,9 @@ export function followBody(parts: Parts, response: Response, following: Followin
       reader.push(bytes);
       if (!call.isStreaming) return;
       if (reader.outputTokens > 0) {
-        firstTokenMs ??= clock.now() - following.startedAt;
+        const now = clock.now();
+        firstTokenMs ??= now - following.startedAt;
+        telemetry.chunk(now);
         granted?.lease.progress(reader.outputTokens);
       }
       if (reader.isInputKnown && !isInputSettled) {

@@ -61,7 +61,8 @@ async function governCall(
   const { clock, rules } = parts;
   const call = readCall(request);
   const startedAt = clock.now();
-  const story = parts.telemetry.callStarted({ call, url: request.url, startedAt, context: context.active() });
+  const { url, method = 'GET' } = request;
+  const story = parts.telemetry.callStarted({ call, url, method, startedAt, context: context.active() });
 
   story.admissionStarted(1);
   let plan: Plan;
@@ -72,7 +73,8 @@ async function governCall(
     for (const name of thrifty.soft)
       parts.once.warn('HG_BUDGET_SOFT', `budget ${name}`, `budget "${name}" is past its soft share`);
     plan = parts.pressure.relieve(rules, account, call, thrifty.plan);
-    story.planned(plan);
+    const isSpared = thrifty.plan !== decided;
+    story.planned(plan, plan !== thrifty.plan ? 'pressure' : isSpared ? 'budget' : 'route');
   } catch (error) {
     refuse(parts, story, error, startedAt);
     throw error;
@@ -187,11 +189,12 @@ async function governCall(
     });
     decided({ retryDenied: following.retry ? undefined : following.why, breaker: door.breaker });
     if (following.retry) {
-      const pause = story.backoff(following.delayMs, following.source, verdict.errorType);
+      const { delayMs, source } = following;
+      const budgetLeft = parts.budget.remaining(clock.now());
+      const pause = story.backoff({ delayMs, source, cause: verdict.errorType, budgetLeft });
       // A paused bucket keeps the call in its queue, in its turn; only what has no bucket, or a bucket that works, sleeps here.
       const isPaced = granted !== undefined && (verdict.kind === 'rate_limited' || verdict.kind === 'ramp');
-      if (!isPaced)
-        await sleep((wake) => parts.alarms.set(clock.now() + following.delayMs, wake, true), signals);
+      if (!isPaced) await sleep((wake) => parts.alarms.set(clock.now() + delayMs, wake, true), signals);
       pause.end();
     } else {
       story.retryDenied(following.why);

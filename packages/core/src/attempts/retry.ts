@@ -1,5 +1,6 @@
 import type { Random } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
+import type { BackoffSource, RetryDenial } from '../telemetry/values.ts';
 import type { Verdict } from './classify.ts';
 
 /** Half a second, then one, two, four, … */
@@ -57,14 +58,11 @@ export type NextAttempt =
   | {
       readonly retry: true;
       readonly delayMs: number;
-      readonly source: 'retry_after' | 'backoff';
+      readonly source: BackoffSource;
     }
-  | { readonly retry: false; readonly why: NoRetry };
+  | { readonly retry: false; readonly why: RetryDenial };
 
-/** Why there is no further attempt. */
-export type NoRetry = 'final' | 'attempts' | 'deadline' | 'budget';
-
-const no = (why: NoRetry): NextAttempt => ({ retry: false, why });
+const no = (why: RetryDenial): NextAttempt => ({ retry: false, why });
 
 /**
  * Decides on the next attempt. A 429 that says when to come back is no failure of the API: it spends an attempt and

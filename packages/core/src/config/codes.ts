@@ -30,6 +30,7 @@ export const CHECKS = {
   HG_CLUSTER_MEMORY: 'a worker of a cluster with limits of its own: each worker has all of them',
   HG_SDK_RETRIES: 'a client that still retries by itself',
   HG_GOVERNOR_PER_REQUEST: 'a governor made again and again, each with full limits of its own',
+  HG_OTEL_API: 'an OpenTelemetry SDK that Headgate cannot see, so nothing is emitted',
   HG_NO_CALLER: 'an adapter without a `caller` function: all users share what quotas give to one',
 } as const;
 

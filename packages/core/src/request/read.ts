@@ -12,6 +12,9 @@ export interface MessageBody {
   readonly tools?: unknown;
   readonly tool_choice?: unknown;
   readonly thinking?: unknown;
+  readonly temperature?: unknown;
+  readonly top_p?: unknown;
+  readonly top_k?: unknown;
   readonly speed?: unknown;
   readonly cache_control?: unknown;
 }

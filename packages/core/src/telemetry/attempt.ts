@@ -7,14 +7,27 @@ import {
   SpanStatusCode,
   trace,
 } from '@opentelemetry/api';
-import type { RateHeaders } from '../admission/rate-headers.ts';
+import type { Dimension, RateHeaders } from '../admission/rate-headers.ts';
 import type { Plan } from '../policy/plan.ts';
 import { totalInput } from '../settlement/usage.ts';
-import { serverAttributes, setDefined } from './attributes.ts';
-import { ATTRIBUTES as A, errorType, ratelimitAttribute, SPANS } from './names.ts';
+import { genAiLabels, recordChunk } from './gen-ai-metrics.ts';
+import { ATTRIBUTES as A, SPANS } from './names.ts';
 import { quietly } from './quietly.ts';
+import { serverAttributes, setDefined } from './set.ts';
 import type { Telemetry } from './telemetry.ts';
 import type { AttemptEnd, AttemptStory, CallInfo } from './types.ts';
+import { type BreakerState, errorType } from './values.ts';
+
+const LIMIT: Record<Dimension, string> = {
+  requests: A.requestsLimit,
+  inputTokens: A.inputTokensLimit,
+  outputTokens: A.outputTokensLimit,
+};
+const REMAINING: Record<Dimension, string> = {
+  requests: A.requestsRemaining,
+  inputTokens: A.inputTokensRemaining,
+  outputTokens: A.outputTokensRemaining,
+};
 
 /** An attempt in full. */
 export class AttemptTelemetry implements AttemptStory {
@@ -23,8 +36,9 @@ export class AttemptTelemetry implements AttemptStory {
   readonly #plan: Plan | undefined;
   readonly #span: Span | undefined;
   readonly context: Context;
-  readonly startedAt: number;
   #status: number | undefined;
+  #chunkAt: number | undefined;
+  #chunkLabels: Attributes | undefined;
   #hasEnded = false;
 
   constructor(
@@ -33,18 +47,16 @@ export class AttemptTelemetry implements AttemptStory {
     parent: Context,
     plan: Plan | undefined,
     attempt: number,
-    startedAt: number,
   ) {
     this.#telemetry = telemetry;
     this.#info = info;
     this.#plan = plan;
-    this.startedAt = startedAt;
     this.#span = quietly(() => {
       const span = telemetry.tracer.startSpan(SPANS.attempt, { kind: SpanKind.CLIENT }, parent);
       if (!span.isRecording()) return span;
       span.setAttributes({
         [A.attempt]: attempt,
-        [A.httpMethod]: 'POST',
+        [A.httpMethod]: info.method,
         ...serverAttributes(info.url),
       });
       setDefined(span, {
@@ -67,61 +79,69 @@ export class AttemptTelemetry implements AttemptStory {
         [A.requestId]: response.headers.get('request-id') ?? undefined,
       });
       for (const [dimension, { limit, remaining }] of Object.entries(headroom)) {
-        span.setAttribute(ratelimitAttribute(dimension, 'limit'), limit);
-        span.setAttribute(ratelimitAttribute(dimension, 'remaining'), remaining);
+        span.setAttribute(LIMIT[dimension as Dimension], limit);
+        span.setAttribute(REMAINING[dimension as Dimension], remaining);
       }
     });
   }
 
+  chunk(now: number): void {
+    const before = this.#chunkAt;
+    this.#chunkAt = now;
+    if (before === undefined) return;
+    quietly(() => {
+      this.#chunkLabels ??= genAiLabels(this.#telemetry, this.#info, undefined);
+      recordChunk(this.#telemetry, (now - before) / 1000, this.#chunkLabels);
+    });
+  }
+
   probes(): void {
-    quietly(() => this.#span?.setAttribute(A.breakerState, 'half_open'));
+    quietly(() => this.#span?.setAttribute(A.breakerState, 'half_open' satisfies BreakerState));
   }
 
   end(end: AttemptEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    quietly(() => this.#end(end));
+    quietly(() => this.#count(end));
+    quietly(() => this.#describe(end));
+    quietly(() => this.#span?.end());
   }
 
-  #end(end: AttemptEnd): void {
+  #count({ outcome, errorType: failed, reason, usage, usd, responseModel }: AttemptEnd): void {
     const { metrics } = this.#telemetry;
-    const failed =
-      end.outcome === 'complete' && end.errorType === undefined ? undefined : errorType(end.errorType);
-    metrics.add('attempts', 1, {
-      [A.outcome]: end.outcome,
-      ...(this.#status === undefined ? {} : { [A.httpStatus]: this.#status }),
-      ...(failed === undefined ? {} : { [A.errorType]: failed }),
-      ...(end.reason === undefined ? {} : { [A.reason]: end.reason }),
-    });
+    const labels: Attributes = { [A.outcome]: outcome };
+    if (this.#status !== undefined) labels[A.httpStatus] = this.#status;
+    if (outcome !== 'complete') labels[A.errorType] = errorType(failed);
+    if (reason !== undefined) labels[A.reason] = reason;
+    metrics.add('attempts', 1, labels);
     const plan = this.#plan;
-    if (end.usage !== undefined && plan !== undefined) {
-      const labels: Attributes = {
-        [A.genAiResponseModel]: this.#telemetry.models.of(end.responseModel ?? this.#info.call.model),
-        [A.lane]: plan.lane,
-        [A.billing]: 'standard',
-      };
-      const tier = this.#telemetry.tiers.of(plan.caller.tier);
-      if (tier !== undefined) labels[A.tier] = tier;
-      if (end.usd === undefined) metrics.add('unpriced', 1, labels);
-      else metrics.add('cost', end.usd, labels);
-    }
+    if (usage === undefined || plan === undefined) return;
+    const spent = this.#telemetry.labels.of(
+      { [A.genAiResponseModel]: responseModel ?? this.#info.call.model, [A.tier]: plan.caller.tier },
+      { [A.lane]: plan.lane, [A.billing]: 'standard' },
+    );
+    if (usd === undefined) metrics.add('unpriced', 1, spent);
+    else metrics.add('cost', usd, spent);
+  }
+
+  #describe(end: AttemptEnd): void {
+    const { outcome, usage, firstTokenMs } = end;
     const span = this.#span;
     if (span === undefined) return;
-    if (span.isRecording()) {
-      span.setAttribute(A.outcome, end.outcome);
-      setDefined(span, {
-        [A.cost]: end.usd,
-        [A.inputTokens]: end.usage === undefined ? undefined : totalInput(end.usage),
-        [A.outputTokens]: end.usage?.outputTokens,
-        [A.errorType]: failed,
-        [A.errorCode]: end.errorCode,
-        [A.reason]: end.reason,
-        [A.retryDenied]: end.retryDenied,
-        [A.breakerState]: end.breaker,
-      });
-    }
-    if (failed !== undefined) span.setStatus({ code: SpanStatusCode.ERROR });
-    span.end();
+    if (outcome !== 'complete') span.setStatus({ code: SpanStatusCode.ERROR });
+    if (!span.isRecording()) return;
+    span.setAttribute(A.outcome, outcome);
+    setDefined(span, {
+      [A.cost]: end.usd,
+      [A.inputTokens]: usage === undefined ? undefined : totalInput(usage),
+      [A.outputTokens]: usage?.outputTokens,
+      [A.firstChunk]: firstTokenMs === undefined ? undefined : firstTokenMs / 1000,
+      [A.errorType]: outcome === 'complete' ? undefined : errorType(end.errorType),
+      [A.errorCode]: end.errorCode,
+      [A.reason]: end.reason,
+      [A.retryDenied]: end.retryDenied,
+      [A.breakerState]: end.breaker,
+    });
   }
 
   run<T>(fn: () => T): T {

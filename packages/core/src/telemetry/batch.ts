@@ -1,5 +1,4 @@
 import {
-  type Attributes,
   type Context,
   context,
   isSpanContextValid,
@@ -12,10 +11,11 @@ import {
 } from '@opentelemetry/api';
 import { totalInput, type Usage } from '../settlement/usage.ts';
 import type { BatchItem } from '../stores/batch-journal.ts';
-import { setDefined } from './attributes.ts';
-import { ATTRIBUTES as A, errorType, SPANS } from './names.ts';
+import { ATTRIBUTES as A, SPANS } from './names.ts';
 import { quietly } from './quietly.ts';
+import { setDefined } from './set.ts';
 import type { Telemetry } from './telemetry.ts';
+import { errorType } from './values.ts';
 
 /** Links on one span: a batch has thousands of requests, and their traces are told by the results too. */
 const MAX_LINKS = 128;
@@ -120,7 +120,7 @@ export class BatchTelemetry {
   }
 
   #count({ owner }: Omit<BatchItem, 'params'>, result: BatchResult): void {
-    const { metrics, models, tiers } = this.#telemetry;
+    const { metrics } = this.#telemetry;
     const { usage, usd, directUsd } = result;
     metrics.add('batchRequests', 1, {
       [A.lane]: owner.lane,
@@ -132,25 +132,25 @@ export class BatchTelemetry {
       [A.outcome]: result.outcome,
     });
     if (usage === undefined) return;
-    const model = models.of(result.responseModel ?? owner.model);
-    const tier = tiers.of(owner.tier);
-    const labels: Attributes = { [A.genAiResponseModel]: model, [A.lane]: owner.lane, [A.billing]: 'batch' };
-    if (tier !== undefined) labels[A.tier] = tier;
+    const model = result.responseModel ?? owner.model;
+    const labels = this.#telemetry.labels.of(
+      { [A.genAiResponseModel]: model, [A.tier]: owner.tier },
+      { [A.lane]: owner.lane, [A.billing]: 'batch' },
+    );
     if (usd === undefined) metrics.add('unpriced', 1, labels);
     else {
       metrics.add('cost', usd, labels);
       if (directUsd !== undefined) metrics.add('saved', directUsd - usd, { [A.mechanism]: 'batch' });
     }
     if (this.#telemetry.config.semconv === 'v1.41') return;
-    const genAi = {
-      [A.genAiOperation]: 'chat',
-      [A.genAiProvider]: 'anthropic',
-      [A.genAiRequestModel]: models.of(owner.model),
-      [A.genAiResponseModel]: model,
-    };
-    metrics.add('inputTokens', totalInput(usage), { ...genAi, [A.genAiModality]: 'unknown' });
-    metrics.add('outputTokens', usage.outputTokens, { ...genAi, [A.genAiModality]: 'unknown' });
-    metrics.add('cacheReadTokens', usage.cacheReadTokens, genAi);
-    metrics.add('cacheWriteTokens', usage.cacheWrite5mTokens + usage.cacheWrite1hTokens, genAi);
+    const genAi = this.#telemetry.genAiLabels.of(
+      { [A.genAiRequestModel]: owner.model, [A.genAiResponseModel]: model },
+      { [A.genAiOperation]: 'chat', [A.genAiProvider]: 'anthropic' },
+    );
+    const modal = { ...genAi, [A.genAiModality]: 'unknown' };
+    metrics.add('inputTokens', totalInput(usage), modal);
+    metrics.add('outputTokens', usage.outputTokens, modal);
+    metrics.add('cacheReadTokens', usage.cacheReadTokens, modal);
+    metrics.add('cacheWriteTokens', usage.cacheWrite5mTokens + usage.cacheWrite1hTokens, modal);
   }
 }

@@ -25,9 +25,12 @@ export function* readGauges(
   }
   yield { gauge: 'batchPending', value: batchPending, attributes: {} };
   yield { gauge: 'breakersOpen', value: openBreakers, attributes: {} };
-  for (const { account, name, limits, active, lanes } of snapshot.buckets) {
+  for (const { account, name, limits, active, concurrency, lanes } of snapshot.buckets) {
     const bucket = { [A.account]: account, [A.bucket]: name };
     yield { gauge: 'active', value: active, attributes: bucket };
+    if (concurrency !== undefined && Number.isFinite(concurrency)) {
+      yield { gauge: 'concurrencyLimit', value: concurrency, attributes: bucket };
+    }
     for (const [lane, { queued }] of Object.entries(lanes)) {
       yield {
         gauge: 'queueDepth',
@@ -38,22 +41,14 @@ export function* readGauges(
     for (const [dimension, limit] of Object.entries(limits)) {
       if (limit === undefined) continue;
       if (dimension === 'requests') {
-        yield {
-          gauge: 'requestsRemaining',
-          value: limit.level,
-          attributes: bucket,
-        };
-        yield {
-          gauge: 'requestsLimit',
-          value: limit.perMinute,
-          attributes: bucket,
-        };
+        yield { gauge: 'requestsRemaining', value: limit.level, attributes: bucket };
+        yield { gauge: 'requestsCapacity', value: limit.capacity, attributes: bucket };
+        yield { gauge: 'requestsLimit', value: limit.perMinute, attributes: bucket };
       } else {
-        const attributes = {
-          ...bucket,
-          [A.direction]: dimension === 'inputTokens' ? 'input' : 'output',
-        };
+        const direction = dimension === 'inputTokens' ? 'input' : 'output';
+        const attributes = { ...bucket, [A.direction]: direction };
         yield { gauge: 'tokensRemaining', value: limit.level, attributes };
+        yield { gauge: 'tokensCapacity', value: limit.capacity, attributes };
         yield { gauge: 'tokensLimit', value: limit.perMinute, attributes };
       }
     }

@@ -1,7 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
-
-/** What a label value becomes when too many different ones have been seen. */
-export const OTHER = '_OTHER';
+import type { Attributes } from '@opentelemetry/api';
+import { OTHER } from './values.ts';
 
 /** Values of one metric label: the first so many are kept, and all others share one series. */
 export class BoundedLabel {
@@ -12,11 +11,44 @@ export class BoundedLabel {
     this.#limit = limit;
   }
 
-  of(value: string | undefined): string | undefined {
-    if (value === undefined || this.#seen.has(value)) return value;
+  of(value: string): string {
+    if (this.#seen.has(value)) return value;
     if (this.#seen.size >= this.#limit) return OTHER;
     this.#seen.add(value);
     return value;
+  }
+}
+
+/**
+ * Labels whose values come from callers or from the API, bounded together: an OpenTelemetry SDK keeps 2,000 series of
+ * an instrument, and two labels of fifty values each would be more. The first so many combinations are kept; in every
+ * other one those labels say `_OTHER`.
+ */
+export class BoundedLabels {
+  readonly #known = new Map<string, Attributes>();
+  readonly #limit: number;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** `open` is bounded; `closed` is of few values by itself. What is undefined is left out. */
+  of(
+    open: Readonly<Record<string, string | number | undefined>>,
+    closed: Readonly<Record<string, string | undefined>> = {},
+  ): Attributes {
+    const key = JSON.stringify([open, closed]);
+    let labels = this.#known.get(key);
+    if (labels === undefined) {
+      const isFull = this.#known.size >= this.#limit;
+      labels = {};
+      for (const [name, value] of Object.entries(closed)) if (value !== undefined) labels[name] = value;
+      for (const [name, value] of Object.entries(open)) {
+        if (value !== undefined) labels[name] = isFull ? OTHER : value;
+      }
+      if (!isFull) this.#known.set(key, labels);
+    }
+    return labels;
   }
 }
 

@@ -9,8 +9,10 @@ import {
   type MeterProvider,
   type ObservableGauge,
 } from '@opentelemetry/api';
-import { INSTRUMENTS, type InstrumentName, type InstrumentSpec, SCOPE_NAME } from './names.ts';
+import { INSTRUMENTS, type InstrumentName, type InstrumentSpec } from './instruments.ts';
+import { ATTRIBUTES as A, SCOPE_NAME } from './names.ts';
 import { quietly } from './quietly.ts';
+import { RELOAD_OUTCOMES } from './values.ts';
 
 /** What the API hands out while nobody has registered anything. */
 const NO_METER = createNoopMeter();
@@ -101,6 +103,9 @@ export class Metrics {
         );
       } else gauges.set(name as GaugeName, meter.createObservableGauge(spec.name, { unit, description }));
     }
+    // Prometheus sees no increase in a counter that begins with its first event: what may happen once begins at zero.
+    counters.get('storeErrors')?.add(0);
+    for (const outcome of RELOAD_OUTCOMES) counters.get('configReloads')?.add(0, { [A.outcome]: outcome });
     return {
       provider,
       counters,

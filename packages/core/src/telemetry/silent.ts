@@ -4,6 +4,7 @@ const SILENT_ATTEMPT: AttemptStory = {
   run: (fn) => fn(),
   responded() {},
   probes() {},
+  chunk() {},
   end() {},
 };
 

@@ -8,20 +8,26 @@ import {
 import type { Caller } from '../caller/caller.ts';
 import type { Config } from '../config/schema.ts';
 import { CallTelemetry } from './call.ts';
-import { BoundedLabel, UserHash } from './labels.ts';
+import { BoundedLabel, BoundedLabels, UserHash } from './labels.ts';
 import { type GaugeReading, Metrics } from './metrics.ts';
 import { ATTRIBUTES as A, SCOPE_NAME } from './names.ts';
 import { SILENT_CALL } from './silent.ts';
 import type { CallInfo, CallStory } from './types.ts';
+import { registeredApi } from './unseen-sdk.ts';
+import type { BreakerState, ReloadOutcome } from './values.ts';
 
 /** Spans and metrics of one governor. Whatever fails in here, no call fails of it. */
 export class Telemetry {
   readonly metrics: Metrics;
   config: Config['telemetry'];
-  readonly tiers = new BoundedLabel(32);
   readonly models = new BoundedLabel(64);
+  readonly rules = new BoundedLabel(128);
+  /** Lane, tier and model; each combination has at most some thirty series of an instrument. */
+  readonly labels = new BoundedLabels(64);
+  readonly genAiLabels = new BoundedLabels(64);
   readonly #tracerProvider: TracerProvider | undefined;
   readonly #version: string;
+  readonly #warn: (message: string) => void;
   #userHash: UserHash;
 
   constructor(options: {
@@ -29,8 +35,10 @@ export class Telemetry {
     version: string;
     tracerProvider: TracerProvider | undefined;
     meterProvider: MeterProvider | undefined;
+    warn: (message: string) => void;
     readGauges: () => Iterable<GaugeReading>;
   }) {
+    this.#warn = options.warn;
     this.config = options.config;
     this.#version = options.version;
     this.#tracerProvider = options.tracerProvider;
@@ -43,7 +51,14 @@ export class Telemetry {
   }
 
   callStarted(info: CallInfo): CallStory {
-    return this.#isHeard ? new CallTelemetry(this, info) : SILENT_CALL;
+    if (this.#isHeard) return new CallTelemetry(this, info);
+    const version = registeredApi();
+    if (version !== undefined) {
+      this.#warn(
+        `an OpenTelemetry SDK is registered through @opentelemetry/api ${version}, which the newer copy that Headgate loads does not see: nothing is emitted until both use one copy, as new as the SDK asks for`,
+      );
+    }
+    return SILENT_CALL;
   }
 
   /** False while the app has registered neither a tracer nor a meter provider: then nothing is worth preparing. */
@@ -57,14 +72,18 @@ export class Telemetry {
     this.config = config;
   }
 
-  breakerMoved(model: string, state: string): void {
+  breakerMoved(model: string, state: BreakerState): void {
     this.metrics.add('breakerMoves', 1, {
       [A.genAiRequestModel]: this.models.of(model),
       [A.breakerState]: state,
     });
   }
 
-  reloaded(outcome: 'applied' | 'refused'): void {
+  storeFailed(): void {
+    this.metrics.add('storeErrors', 1, {});
+  }
+
+  reloaded(outcome: ReloadOutcome): void {
     this.metrics.add('configReloads', 1, { [A.outcome]: outcome });
   }
 

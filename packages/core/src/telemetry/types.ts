@@ -4,12 +4,20 @@ import type { Reason } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import type { Usage } from '../settlement/usage.ts';
-import type { CallOutcome } from './names.ts';
+import type {
+  AttemptOutcome,
+  BackoffSource,
+  BreakerState,
+  CallOutcome,
+  ModelCause,
+  RetryDenial,
+} from './values.ts';
 
 /** What a call is, for its spans and metrics. */
 export interface CallInfo {
   readonly call: Call;
   readonly url: string;
+  readonly method: string;
   readonly startedAt: number;
   readonly context: Context;
 }
@@ -27,15 +35,15 @@ export interface Admitted {
 
 /** How an attempt ended. */
 export interface AttemptEnd {
-  readonly outcome: 'complete' | 'aborted' | 'error';
+  readonly outcome: AttemptOutcome;
   readonly errorType?: string | undefined;
   readonly errorCode?: string | undefined;
   /** Where we ended it, or its caller did: why. */
   readonly reason?: Reason | undefined;
   /** Of a failed attempt that is the last one: why none follows. */
-  readonly retryDenied?: string | undefined;
+  readonly retryDenied?: RetryDenial | undefined;
   /** What the model's breaker has come to with it, where that is not closed. */
-  readonly breaker?: string | undefined;
+  readonly breaker?: BreakerState | undefined;
   readonly usage?: Usage | undefined;
   readonly usd?: number | undefined;
   readonly responseModel?: string | undefined;
@@ -44,11 +52,22 @@ export interface AttemptEnd {
   readonly firstTokenMs?: number | undefined;
 }
 
+/** A wait before another attempt. */
+export interface BackoffInfo {
+  readonly delayMs: number;
+  readonly source: BackoffSource;
+  /** The `error.type` of what failed. */
+  readonly cause: string;
+  /** Retries that the budget allows after this one. */
+  readonly budgetLeft: number;
+}
+
 /** Spans and metrics of one call. */
 export interface CallStory {
   /** Begins the admission span: policy, estimate and queue wait. */
   admissionStarted(attempt: number): void;
-  planned(plan: Plan): void;
+  /** `cause` says why, where another model is asked than the call names. */
+  planned(plan: Plan, cause: ModelCause): void;
   /** Budgets that are past their soft share draw on this call. */
   budgetsSoft(names: readonly string[]): void;
   /** The call generates nothing and has no gate to pass. */
@@ -58,12 +77,12 @@ export interface CallStory {
   /** The call was refused before an attempt, or an error came out of the app's own `caller` function. */
   refused(error: unknown, waitedMs: number): void;
   attemptStarted(attempt: number, startedAt: number): AttemptStory;
-  /** Another model is asked, for what the last one answered, or is known to. */
+  /** Another model is asked, for what the last one answered, or is known to: an `error.type`, or a reason of ours. */
   fellBack(cause: string): void;
   /** A failed attempt is the last one, and why. */
-  retryDenied(why: string): void;
+  retryDenied(why: RetryDenial): void;
   /** A wait before another attempt. */
-  backoff(delayMs: number, source: 'retry_after' | 'backoff', cause: string): { end(): void };
+  backoff(info: BackoffInfo): { end(): void };
   /** What the last attempt has told; the call's own spans and metrics are made of it. */
   attemptEnded(end: AttemptEnd): void;
   /** How the input that the API counted compares with the estimate. */
@@ -79,6 +98,8 @@ export interface AttemptStory {
   responded(response: Response, headroom: RateHeaders): void;
   /** It is the one that is to see whether a model that failed works again. */
   probes(): void;
+  /** A chunk of a stream that has content. */
+  chunk(now: number): void;
   /** Ends the attempt. Only the first time counts. */
   end(end: AttemptEnd): void;
 }

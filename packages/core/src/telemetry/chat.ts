@@ -1,0 +1,96 @@
+import {
+  type Attributes,
+  type Context,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api';
+import { totalInput } from '../settlement/usage.ts';
+import { ATTRIBUTES as A } from './names.ts';
+import { serverAttributes, setDefined } from './set.ts';
+import type { Telemetry } from './telemetry.ts';
+import type { AttemptEnd, CallInfo } from './types.ts';
+
+/** The scope of the spans that the Anthropic SDK itself emits. */
+const SDK_SCOPE = 'com.anthropic.sdk.typescript';
+
+/** Whether a span is the Anthropic SDK's own for the call. */
+function isSdkSpan(span: Span | undefined): boolean {
+  if (span === undefined || !span.isRecording()) return false;
+  // The scope is no part of the API, but both SDK lines show it on their spans, under one name or the other.
+  const shown = span as {
+    instrumentationScope?: { name?: unknown };
+    instrumentationLibrary?: { name?: unknown };
+  };
+  return (shown.instrumentationScope ?? shown.instrumentationLibrary)?.name === SDK_SCOPE;
+}
+
+/**
+ * The conventions' own span of a call, where the SDK has none. A second one would double every sum of tokens, so it is
+ * the live active span that decides, and no version.
+ */
+export function startChat(telemetry: Telemetry, info: CallInfo): ChatSpan | undefined {
+  const { call, context } = info;
+  const { spans } = telemetry.config;
+  if (call.kind !== 'messages' || spans === 'off') return undefined;
+  if (spans === 'auto' && isSdkSpan(trace.getSpan(context))) return undefined;
+  return new ChatSpan(telemetry, info);
+}
+
+export class ChatSpan {
+  readonly context: Context;
+  readonly #telemetry: Telemetry;
+  readonly #span: Span;
+
+  constructor(telemetry: Telemetry, { call, url, context }: CallInfo) {
+    const attributes: Attributes = {
+      [A.genAiOperation]: 'chat',
+      [A.genAiProvider]: 'anthropic',
+      [A.genAiRequestModel]: call.model,
+      ...serverAttributes(url),
+    };
+    if (call.maxTokens !== undefined) attributes[A.genAiRequestMaxTokens] = call.maxTokens;
+    if (call.isStreaming) attributes[A.genAiRequestStream] = true;
+    const { temperature, top_p, top_k } = call.body ?? {};
+    if (typeof temperature === 'number') attributes[A.genAiRequestTemperature] = temperature;
+    if (typeof top_p === 'number') attributes[A.genAiRequestTopP] = top_p;
+    if (typeof top_k === 'number') attributes[A.genAiRequestTopK] = top_k;
+    this.#telemetry = telemetry;
+    this.#span = telemetry.tracer.startSpan(
+      `chat ${call.model}`,
+      { kind: SpanKind.CLIENT, attributes },
+      context,
+    );
+    this.context = trace.setSpan(context, this.#span);
+  }
+
+  end(last: AttemptEnd | undefined, firstTokenMs: number | undefined, failed: string | undefined): void {
+    const span = this.#span;
+    if (last !== undefined) this.#describe(last, firstTokenMs);
+    if (failed !== undefined) {
+      span.setAttribute(A.errorType, failed);
+      span.setStatus({ code: SpanStatusCode.ERROR });
+    }
+    span.end();
+  }
+
+  #describe(end: AttemptEnd, firstTokenMs: number | undefined): void {
+    const { usage } = end;
+    const { semconv } = this.#telemetry.config;
+    const written = usage === undefined ? undefined : usage.cacheWrite5mTokens + usage.cacheWrite1hTokens;
+    setDefined(this.#span, {
+      [A.genAiResponseModel]: end.responseModel,
+      [A.genAiResponseId]: end.messageId,
+      [A.genAiInputTokens]: usage === undefined ? undefined : totalInput(usage),
+      [A.genAiOutputTokens]: usage?.outputTokens,
+      [A.genAiCacheRead]: usage?.cacheReadTokens,
+      [A.genAiCacheWrite]: semconv === 'v1.41' ? undefined : written,
+      [A.genAiCacheCreation]: semconv === 'latest' ? undefined : written,
+      [A.genAiReasoning]: usage?.thinkingTokens || undefined,
+      [A.genAiTimeToFirstChunk]: firstTokenMs === undefined ? undefined : firstTokenMs / 1000,
+      [A.cost]: end.usd,
+    });
+    if (end.stopReason !== undefined) this.#span.setAttribute(A.genAiFinishReasons, [end.stopReason]);
+  }
+}
