@@ -204,6 +204,26 @@ describe('the batch lane, looked after', () => {
     expect(api.ledger.count({ customId: 'left-behind', status: 200 })).toBe(1);
   });
 
+  it('keeps the requests of two accounts apart', async () => {
+    const { clock, governor, batches, client } = await batchBench({ config: { accounts: { second: [] } } });
+    const second = governor.batches(client, { account: 'second' });
+    await batches.submit(params(1), { customId: 'mine' });
+    expect(await second.get('mine')).toBeUndefined();
+    expect(await second.pending()).toEqual([]);
+    await expect(second.submit(params(1), { customId: 'mine' })).rejects.toThrow(
+      /which is of account "default"/,
+    );
+    const other = watch((await second.submit(params(2), { customId: 'theirs' })).result());
+    await pass(clock, 120_000);
+    expect(other.state).toBe('fulfilled');
+    expect(
+      (await governor.usage({ by: 'account' })).rows.map(({ key, calls }) => [key, calls]).sort(),
+    ).toEqual([
+      ['default', 1],
+      ['second', 1],
+    ]);
+  });
+
   it('tells a client that has no batches, and an account that does not exist', async () => {
     const { governor } = await batchBench();
     const other = createGovernor({ logger: { info() {}, warn() {}, error() {} } });

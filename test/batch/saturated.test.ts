@@ -6,7 +6,7 @@ import { type BatchJournal, createGovernor, isHeadgateError, sqliteJournal } fro
 import { type MessageRequest, manualClock, startClaudeApi } from '@headgate/testing';
 import { expect, it, onTestFinished } from 'vitest';
 import { seeded } from '../sim/random.ts';
-import { params, pass } from './support.ts';
+import { params, pass, shut } from './support.ts';
 
 const REQUESTS = 10_000;
 const SECONDS = 90;
@@ -83,7 +83,7 @@ async function run(withBatch: boolean) {
     },
   });
   onTestFinished(async () => {
-    await governor.close({ drainMs: 0 });
+    await shut(clock, governor);
     await api.close();
     rmSync(folder, { recursive: true });
   });

@@ -58,7 +58,7 @@ export async function batchBench(options: BatchBenchOptions = {}) {
     return { governor, batches: governor.batches(client) };
   };
   onTestFinished(async () => {
-    await Promise.all(governors.map((governor) => governor.close({ drainMs: 0 })));
+    await shut(clock, ...governors);
     await api.close();
   });
   return { clock, api, journal, client, open, warnings, ...open() };
@@ -95,4 +95,14 @@ export async function pass(clock: ManualClock, ms: number, step = 1_000): Promis
     // A kernel that is busy with others delivers over loopback when it comes to it: turns of our loop do not wait for it.
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
+}
+
+/** Closes governors on a clock that stands still: what runs is ended by a timer of theirs. */
+export async function shut(
+  clock: ManualClock,
+  ...governors: { close(options: { drainMs: number }): Promise<void> }[]
+): Promise<void> {
+  const closing = Promise.all(governors.map((governor) => governor.close({ drainMs: 0 })));
+  await pass(clock, 100, 10);
+  await closing;
 }

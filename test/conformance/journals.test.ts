@@ -88,7 +88,12 @@ function testJournal(name: string, make: () => BatchJournal): void {
       expect(ids(await journal.itemsOf('s', ['c', 'a', 'x']))).toEqual(['c', 'a']);
       await journal.finish([{ id: 'a', outcome: '{"type":"expired"}' }], 100);
       await journal.finish([{ id: 'a', outcome: '{"type":"canceled"}' }], 200);
-      expect(await journal.state('a')).toEqual({ id: 'a', state: 'done', outcome: '{"type":"expired"}' });
+      expect(await journal.state('a')).toEqual({
+        id: 'a',
+        account: 'default',
+        state: 'done',
+        outcome: '{"type":"expired"}',
+      });
       expect(ids(await journal.itemsOf('s', ['a', 'b']))).toEqual(['b']);
       expect(ids(await journal.restOf('s', 10))).toEqual(['b', 'c']);
       expect(ids(await journal.restOf('s', 1))).toHaveLength(1);

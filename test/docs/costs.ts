@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import Anthropic from '@anthropic-ai/sdk';
 import { type ConfigInput, createGovernor } from '@headgate/core';
 import { type LedgerEntry, type MessageRequest, manualClock, startClaudeApi } from '@headgate/testing';
+import { shut } from '../batch/support.ts';
 import { lognormal, seeded } from '../sim/random.ts';
 
 /**
@@ -161,7 +162,7 @@ export async function runWay(way: Way, minutes: number): Promise<Figures> {
   const { usage } = governor.snapshot();
   if (Math.abs(usage.usd - usd) > 1e-6)
     throw new Error(`The governor's books (${usage.usd}) and the API's (${usd}) differ.`);
-  await governor.close({ drainMs: 0 });
+  await shut(clock, governor);
   await api.close();
   return {
     name: way.name,

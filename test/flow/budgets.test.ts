@@ -4,7 +4,7 @@ import { type LedgerEntry, type ManualClock, manualClock, startClaudeApi } from 
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { endsInMs, Pace } from '../../packages/core/src/admission/pace.ts';
-import { pass, watch } from '../batch/support.ts';
+import { pass, shut, watch } from '../batch/support.ts';
 import { ask, startGoverned } from '../support/governed.ts';
 
 const MODEL = 'claude-sonnet-4-6';
@@ -29,7 +29,7 @@ async function bench(config: ConfigInput) {
     config: { account: WIDE, ...config },
   });
   onTestFinished(async () => {
-    await governor.close({ drainMs: 0 });
+    await shut(clock, governor);
     await api.close();
   });
   const claude = governor.govern(new Anthropic({ apiKey: 'k', baseURL: api.url }));

@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { Prefixes } from '../../packages/core/src/estimate/prefixes.ts';
 import { MODELS } from '../../packages/core/src/policy/models.ts';
 import type { Call } from '../../packages/core/src/request/read.ts';
-import { pass, watch } from '../batch/support.ts';
+import { pass, shut, watch } from '../batch/support.ts';
 import { ask, startGoverned } from '../support/governed.ts';
 import { startTelemetry } from '../support/telemetry.ts';
 
@@ -162,7 +162,7 @@ describe('caching: auto', () => {
         config: { account: [{ ...limits, burst: 0.5 }], caching, lanes: { interactive: { maxWait: '5m' } } },
       });
       onTestFinished(async () => {
-        await governor.close({ drainMs: 0 });
+        await shut(clock, governor);
         await api.close();
       });
       const claude = governor.govern(new Anthropic({ apiKey: 'k', baseURL: api.url }));

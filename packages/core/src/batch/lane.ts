@@ -3,7 +3,7 @@ import type { Alarms } from '../alarms.ts';
 import type { Random, Timer } from '../clock.ts';
 import { QueueFullError, UpstreamUnavailableError } from '../errors.ts';
 import type { OnceLog } from '../logger.ts';
-import type { BatchJournal } from '../stores/batch-journal.ts';
+import type { BatchJournal, BatchState } from '../stores/batch-journal.ts';
 import type { BatchTelemetry } from '../telemetry/batch.ts';
 import type { BatchApi } from './api.ts';
 import type { Sent } from './collect.ts';
@@ -112,7 +112,7 @@ export class Lane implements BatchLane {
     const caller = await callerOf(this.#parts, source);
     await this.#resumed();
     if (this.#isClosed) throw closedError();
-    if (id !== undefined && (await journal.state(id)) !== undefined) return { id };
+    if (id !== undefined && (await this.#known(id)) !== undefined) return { id };
     const { config, policy } = rules();
     if (this.pendingCount >= config.batch.maxPending) {
       throw new QueueFullError(`the batch lane has ${this.pendingCount} requests without a result`, {
@@ -132,9 +132,19 @@ export class Lane implements BatchLane {
     return item;
   }
 
+  /** A request of this lane by its id. @throws TypeError where it is another account's: ids are for all of them. */
+  async #known(id: string): Promise<BatchState | undefined> {
+    const state = await this.#parts.journal.state(id);
+    if (state === undefined || state.account === this.#parts.account) return state;
+    throw new TypeError(
+      `Headgate batch customId: expected one that no other account has, received ${JSON.stringify(id)}, which is of account "${state.account}"`,
+    );
+  }
+
   async get(id: string): Promise<BatchHandle | undefined> {
     await this.#resumed();
-    return (await this.#parts.journal.state(checkId(id))) === undefined ? undefined : this.#handle(id);
+    const state = await this.#parts.journal.state(checkId(id));
+    return state?.account === this.#parts.account ? this.#handle(id) : undefined;
   }
 
   async pending(): Promise<BatchHandle[]> {
@@ -150,7 +160,7 @@ export class Lane implements BatchLane {
   async cancel(id?: string): Promise<{ canceled: number; canceling: number }> {
     await this.#resumed();
     const { journal, account } = this.#parts;
-    const all = id === undefined ? await journal.pending(account) : [await journal.state(checkId(id))];
+    const all = id === undefined ? await journal.pending(account) : [await this.#known(checkId(id))];
     let canceled = 0;
     for (const each of all) {
       if (each?.state !== 'waiting') continue;

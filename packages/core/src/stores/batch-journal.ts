@@ -38,6 +38,7 @@ export interface BatchItem {
 /** How far a request has come. */
 export interface BatchState {
   readonly id: string;
+  readonly account: string;
   readonly state: 'waiting' | 'sent' | 'done';
   /** The outcome, as JSON, once it is done. */
   readonly outcome?: string | undefined;
@@ -68,7 +69,7 @@ export interface Waiting {
  * time works with the requests of one account: a journal sees to that, or is documented to need it.
  */
 export interface BatchJournal {
-  /** False, and nothing changes, where a request of this id is there already. */
+  /** False, and nothing changes, where a request of this id is there already, of whichever account. */
   add(item: BatchItem): Promise<boolean>;
   state(id: string): Promise<BatchState | undefined>;
   /** Requests of an account that are not done, the oldest first. */

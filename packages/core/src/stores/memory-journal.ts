@@ -29,6 +29,7 @@ export function memoryJournal(): BatchJournal {
   const isWaiting = ({ submission, doneAt }: Entry) => submission === undefined && doneAt === undefined;
   const stateOf = ({ item, submission, doneAt, outcome }: Entry): BatchState => ({
     id: item.id,
+    account: item.account,
     state: doneAt !== undefined ? 'done' : submission === undefined ? 'waiting' : 'sent',
     outcome,
   });

@@ -100,12 +100,12 @@ export function sqliteJournal({ path }: SqliteJournalOptions): BatchJournal {
       return Number(changes) > 0;
     },
     async state(id) {
-      const row = sql('SELECT id, submission, outcome, done FROM batch_items WHERE id = ?').get(id);
+      const row = sql('SELECT id, account, submission, outcome, done FROM batch_items WHERE id = ?').get(id);
       return row === undefined ? undefined : stateOf(row);
     },
     async pending(account) {
       return sql(
-        'SELECT id, submission, outcome, done FROM batch_items WHERE account = ? AND done IS NULL ORDER BY seq',
+        'SELECT id, account, submission, outcome, done FROM batch_items WHERE account = ? AND done IS NULL ORDER BY seq',
       )
         .all(account)
         .map(stateOf);
@@ -249,6 +249,7 @@ function reasonOf(error: unknown): string {
 function stateOf(row: Row): BatchState {
   return {
     id: String(row.id),
+    account: String(row.account),
     state: row.done !== null ? 'done' : row.submission === null ? 'waiting' : 'sent',
     outcome: row.outcome === null ? undefined : String(row.outcome),
   };
