@@ -18,7 +18,6 @@ it(`${SECONDS} seconds at twice the limit: nearly all of it is used, and nothing
     api: {
       seed: 1,
       limits: [{ ...LIMITS, burstSeconds: 6 }],
-      latency: { timeToFirstTokenMs: 600, tokensPerSecond: 70, flushMs: 100 },
       output: (_, draw) => Math.min(4_096, Math.max(1, Math.round(lognormal(draw, MEAN_OUTPUT, 1)))),
     },
   });
@@ -45,6 +44,12 @@ it(`${SECONDS} seconds at twice the limit: nearly all of it is used, and nothing
     }
   };
 
+  // A service that has been up for a while: connections are open, and something is known of how long answers are.
+  await Promise.all(Array.from({ length: 40 }, call));
+  await new Promise((resolve) => setTimeout(resolve, 7_000));
+  const warm = api.ledger.entries.length;
+  counts.answered = 0;
+
   const from = performance.now();
   const calls = Array.from({ length: Math.ceil(1.1 * ALLOWED * 6) }, call);
   for (let at = 0; at < SECONDS * 1_000; ) {
@@ -58,7 +63,7 @@ it(`${SECONDS} seconds at twice the limit: nearly all of it is used, and nothing
   stop.abort();
   await Promise.all(calls);
   console.log(
-    `used ${(100 * outputTokens).toFixed(1)} % of depth and refill; 429s ${refusals} of ${api.ledger.entries.length}; ` +
+    `used ${(100 * outputTokens).toFixed(1)} % of depth and refill; 429s ${refusals} of ${api.ledger.entries.length - warm}; ` +
       `answered ${counts.answered}, refused for the wait ${counts.refused}, failed ${counts.failed.length}`,
   );
   expect(counts.failed).toEqual([]);
