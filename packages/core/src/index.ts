@@ -34,6 +34,27 @@ export { createGovernor } from './governor.ts';
 export type { Logger } from './logger.ts';
 export { MODEL_TABLE_DATE } from './policy/models.ts';
 export type { CounterStore, SavedCounter } from './stores/counters.ts';
+export { type MemoryStoreOptions, memoryStore } from './stores/memory.ts';
 export { type SqliteStoreOptions, sqliteStore } from './stores/sqlite.ts';
+export type {
+  AmountName,
+  Amounts,
+  Answer,
+  Candidate,
+  ConfiguredLimits,
+  Exchange,
+  LaneTerms,
+  LedgerEvent,
+  LevelTold,
+  MeterAsk,
+  Path,
+  QuotaAsk,
+  QuotaChange,
+  Reservation,
+  Result,
+  Store,
+  StoreDoubt,
+  Wake,
+} from './stores/store.ts';
 export type { GovernableClient, Governor, GovernorOptions, Snapshot } from './types.ts';
 export { type ConfigWatch, watchConfig } from './watch-config.ts';
