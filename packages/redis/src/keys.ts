@@ -27,6 +27,7 @@ export function keysOf(prefix: string, bucket: string, exchange: Exchange): Keys
     ...new Set(
       [
         ...exchange.quotas,
+        ...exchange.spent,
         ...exchange.reserve.flatMap((each) => each.quotas),
         ...exchange.candidates.flatMap((each) => each.quotas),
       ].map(({ key }) => key),

@@ -28,11 +28,17 @@ export interface RedisStoreOptions {
   readonly client: RedisClient;
   /** Who shares the limits: processes with one prefix are one fleet. Default: `headgate`. */
   readonly prefix?: string;
+  /**
+   * Processes that are taken to share the limits as long as Redis was never reached. Default: 4. Once it was, their
+   * number is known.
+   */
+  readonly assumedProcesses?: number;
   /** Milliseconds that Redis may take for an answer, before the process goes on with its own share. Default: 100. */
   readonly timeoutMs?: number;
 }
 
 const TIMEOUT_MS = 100;
+const ASSUMED_PROCESSES = 4;
 const DOUBTS_MS = 2_000;
 
 /** The ledger of a fleet on Redis 6.2 or later, or Valkey. */
@@ -42,7 +48,12 @@ export function redisStore(options: RedisStoreOptions): Store {
 
 /** The same with another clock in the script: for tests alone. */
 export function storeOf(
-  { client, prefix = 'headgate', timeoutMs = TIMEOUT_MS }: RedisStoreOptions,
+  {
+    client,
+    prefix = 'headgate',
+    timeoutMs = TIMEOUT_MS,
+    assumedProcesses = ASSUMED_PROCESSES,
+  }: RedisStoreOptions,
   source: string,
   clock: () => readonly number[] = () => [],
 ): Store {
@@ -75,6 +86,7 @@ export function storeOf(
 
   return {
     kind: 'fleet',
+    assumedProcesses,
     async exchange(bucket: string, exchange: Exchange): Promise<Answer> {
       if (isClosed) throw new Error('Headgate: the store is closed');
       // A client that is not connected would keep the command for later, when it says what is long past.

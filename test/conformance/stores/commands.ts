@@ -150,6 +150,7 @@ export const command: fc.Arbitrary<Command> = fc
     users: fc.tuple(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 3 })),
     events: fc.oneof(fc.constant([]), fc.array(event, { maxLength: 2 })),
     quotas: fc.array(change, { maxLength: 2 }),
+    spent: fc.oneof(fc.constant([]), quotas),
     reserve: fc.array(fc.record({ id: fc.integer({ min: 51, max: 90 }), quotas }), { maxLength: 2 }),
     candidates: fc.uniqueArray(candidate, { maxLength: 5, selector: ({ id }) => id }),
   })

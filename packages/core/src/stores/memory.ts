@@ -3,7 +3,7 @@ import { systemClock } from '../clock.ts';
 import { applyExchange } from './ledger/exchange.ts';
 import { emptyQuota, keptMs, type QuotaState } from './ledger/quotas.ts';
 import { type Books, type BucketState, freshBucket } from './ledger/state.ts';
-import type { Answer, Exchange, Store, Wake } from './store.ts';
+import { type Answer, type Exchange, LEASE_MS, type Store, type Wake } from './store.ts';
 
 export interface MemoryStoreOptions {
   /** Default: the process's own. */
@@ -68,11 +68,18 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
         for (const [user, tag] of kept.tags.get(lane) ?? [])
           if (tag <= time) kept.tags.get(lane)?.delete(user);
     },
+    get processes() {
+      return seen.size;
+    },
+    forget(process) {
+      if ((seen.get(process) ?? 0) < now - LEASE_MS) seen.delete(process);
+    },
     seenAt: (process) => seen.get(process) ?? Number.NEGATIVE_INFINITY,
   });
 
   return {
     kind: 'fleet',
+    assumedProcesses: 1,
     async exchange(bucket, exchange: Exchange) {
       const now = clock.wall();
       let kept = buckets.get(bucket);
@@ -84,6 +91,7 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
       const last = kept.answers.get(exchange.process);
       if (last !== undefined && last.seq === exchange.seq) return last.answer;
       const touched = new Set<string>();
+      seen.set(exchange.process, now);
       const { answer, announce } = applyExchange(
         kept.state,
         booksOf(kept, touched, now),
@@ -91,18 +99,15 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
         isFresh,
         now,
       );
-      seen.set(exchange.process, now);
       for (const key of touched) {
         const quota = quotas.get(key);
         if (quota !== undefined) quota.until = now + keptMs(quota.state, now);
       }
       sweep(now);
       kept.answers.set(exchange.process, { seq: exchange.seq, answer });
-      for (const process of kept.answers.keys())
-        if (kept.state.processes[process] === undefined) {
-          kept.answers.delete(process);
-          seen.delete(process);
-        }
+      for (const process of kept.answers.keys()) {
+        if (kept.state.processes[process] === undefined) kept.answers.delete(process);
+      }
       if (announce !== undefined) for (const tell of [...(listeners.get(bucket) ?? [])]) tell(announce);
       return answer;
     },

@@ -12,6 +12,8 @@
  */
 export interface Store {
   readonly kind: 'fleet';
+  /** How many processes are taken to share the limits where the ledger was never reached. */
+  readonly assumedProcesses: number;
   /** @throws when there is no answer in time, or none that can be read; whether it was applied is then unknown. */
   exchange(bucket: string, exchange: Exchange): Promise<Answer>;
   /** Calls `onWake` when the turn of a bucket may have come to somebody else. The returned function ends it. */
@@ -71,6 +73,8 @@ export interface Exchange {
   readonly lanes: Readonly<Record<string, LaneTerms & { readonly users: number }>>;
   readonly events: readonly LedgerEvent[];
   readonly quotas: readonly QuotaChange[];
+  /** Taken of quotas while the ledger was not there: it is charged, whatever there is. */
+  readonly spent: readonly QuotaAsk[];
   readonly reserve: readonly Reservation[];
   readonly candidates: readonly Candidate[];
 }

@@ -1,5 +1,5 @@
 /** packages/core/src/stores/ledger/exchange.ts, in Lua, and what reads and writes the keys. */
-export const BOOKS = String.raw`
+export const BOOKS = `
 local LEASE_MS, HEAD_MS, GRACE_MS = 10000, 2500, 50
 
 local function sortedKeys(map)
@@ -61,7 +61,7 @@ local function forgetTags(lane, time)
 end
 `;
 
-export const EXCHANGE = String.raw`
+export const EXCHANGE = `
 local function exceededBy(id, index, onExceed, binding)
   local waitMs = binding.waitMs
   if waitMs == UNTIL_ANOTHER_ENDS then waitMs = nil end
@@ -189,7 +189,7 @@ local function takeTurns(state, me, exchange, results, now)
 end
 
 local function answerOf(state, isUnknown, results, wake, now)
-  local levels, users, processes = {}, {}, 0
+  local levels, users = {}, {}
   for _, name in ipairs(NAMES) do
     local l = state.limits[name]
     if l then
@@ -200,7 +200,6 @@ local function answerOf(state, isUnknown, results, wake, now)
     end
   end
   for _, process in pairs(state.processes) do
-    processes = processes + 1
     for lane, count in pairs(process.users) do users[lane] = (users[lane] or 0) + count end
   end
   local most = mostCalls(state)
@@ -208,7 +207,7 @@ local function answerOf(state, isUnknown, results, wake, now)
     now = now, isUnknown = isUnknown, results = results, levels = levels, pausedMs = max(0, state.pausedUntil - now),
     concurrency = most < math.huge and most or nil, calls = callsOf(state),
     expectedOutputTokens = #state.path > 0 and pendingOf(pathSum(state, now), now) or 0,
-    processes = processes, users = users, wake = wake,
+    processes = redis.call('HLEN', KEYS[3]), users = users, wake = wake,
   }
 end
 
@@ -256,6 +255,7 @@ local function applyExchange(state, exchange, isFresh, now)
   for _, event in ipairs(exchange.events) do
     if event.type ~= 'corrected' or laneKeys[event.lane] then happened(state, event, now) end
   end
+  for _, ask in ipairs(exchange.spent) do commit(quotaOf(ask.key), ask, false, name, now) end
   for _, each in ipairs(exchange.quotas) do changeQuota(quotaOf(each.key), each, name) end
   local results = {}
   for _, each in ipairs(exchange.reserve) do
@@ -269,7 +269,7 @@ end
 `;
 
 /** Reads the state, applies the exchange once, writes what has changed. */
-export const MAIN = String.raw`
+export const MAIN = `
 local exchange = cjson.decode(ARGV[1])
 local names = cjson.decode(ARGV[2])
 for at, lane in ipairs(names.lanes) do laneKeys[lane] = KEYS[3 + at] end
@@ -287,6 +287,7 @@ if me and me.seq == exchange.seq then
   if last then return last end
 end
 
+redis.call('HSET', KEYS[3], exchange.process, string.format('%.3f', now))
 local answer, wake = applyExchange(state, exchange, not packed, now)
 local text = cjson.encode(answer)
 sideDirty['r:' .. exchange.process] = nil
@@ -296,7 +297,6 @@ for field in pairs(sideDirty) do
   if values then redis.call('HSET', KEYS[2], field, cmsgpack.pack(values))
   else redis.call('HDEL', KEYS[2], field) end
 end
-redis.call('HSET', KEYS[3], exchange.process, string.format('%.3f', now))
 redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', 86400000)
 redis.call('PEXPIRE', KEYS[2], 86400000)
 redis.call('PEXPIRE', KEYS[3], 86400000)

@@ -1,5 +1,5 @@
 /** packages/core/src/stores/ledger/limit.ts and trail.ts, in Lua. */
-export const LIMIT = String.raw`
+export const LIMIT = `
 local NEVER = -1e15
 local NAMES = { 'requests', 'inputTokens', 'outputTokens' }
 local VISIBLE = { requests = 3, inputTokens = 1500, outputTokens = 1500 }

@@ -1,5 +1,5 @@
 /** packages/core/src/stores/ledger/path.ts, in Lua. A sum is one flat list: base, use0, most0, use, variance, most. */
-export const PATH = String.raw`
+export const PATH = `
 local POINTS = 20
 local POINT_MS = {}
 for k = 1, POINTS do POINT_MS[k] = 100 * 1.5 ^ (k - 1) end

@@ -1,5 +1,5 @@
 /** packages/core/src/stores/ledger/quotas.ts, in Lua. */
-export const QUOTAS = String.raw`
+export const QUOTAS = `
 local NEVER_FITS, UNTIL_ANOTHER_ENDS = -1, -2
 
 local function meterOf(state, ask, now)

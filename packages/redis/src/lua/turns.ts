@@ -1,5 +1,5 @@
 /** packages/core/src/stores/ledger/turns.ts and the turns of exchange.ts, in Lua. */
-export const TURNS = String.raw`
+export const TURNS = `
 local function isWaiting(process, now) return not process.isLate and process.seenAt >= now - HEAD_MS end
 local function isOwed(lane, now) return lane.guarantee > 0 and lane.owedFrom <= now end
 local function comesBefore(a, b, now)

@@ -1,5 +1,5 @@
 /** packages/core/src/stores/ledger/upstream.ts, in Lua. */
-export const UPSTREAM = String.raw`
+export const UPSTREAM = `
 local EMPTY = { requests = 0, inputTokens = 1000, outputTokens = 500 }
 local REASON = {
   requests = 'requests_per_minute',

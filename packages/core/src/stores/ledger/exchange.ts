@@ -87,6 +87,7 @@ export function applyExchange(
   for (const event of exchange.events)
     if (event.type !== 'corrected' || exchange.lanes[event.lane] !== undefined)
       happened(state, books, event, now);
+  for (const ask of exchange.spent) commit(books.quota(ask.key), { ...ask, isHeld: false }, name, now);
   for (const each of exchange.quotas) change(books.quota(each.key), each, name);
 
   const results: Result[] = [];
@@ -503,7 +504,7 @@ function answerOf(
     ...(Number.isFinite(most) ? { concurrency: most } : {}),
     calls: callsOf(state),
     expectedOutputTokens: state.path.length > 0 ? pendingOf(pathSum(state, books, now), now) : 0,
-    processes: Object.keys(state.processes).length,
+    processes: books.processes,
     users,
     ...(wake === undefined ? {} : { wake }),
   };

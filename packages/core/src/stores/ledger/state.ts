@@ -1,5 +1,5 @@
 import type { AmountName } from '../store.ts';
-import type { LimitState } from './limit.ts';
+import { type LimitState, NEVER } from './limit.ts';
 import type { QuotaState } from './quotas.ts';
 import type { Side } from './trail.ts';
 import type { LaneState, ProcessState } from './turns.ts';
@@ -40,9 +40,11 @@ export interface Books {
   forgetTags(lane: string, time?: number): void;
   /** When a process was last heard of, by whichever bucket. */
   seenAt(process: string): number;
+  /** A process is dead to this bucket: unless another has heard of it since, it counts no more. */
+  forget(process: string): void;
+  /** Processes that are not known to be dead, this one included. */
+  readonly processes: number;
 }
-
-const NEVER = -1e15;
 
 export const freshBucket = (): BucketState => ({
   limits: {},

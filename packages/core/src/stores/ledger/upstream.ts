@@ -10,6 +10,7 @@ import {
   hold,
   type LimitState,
   levelOf,
+  NEVER,
   observe,
   openLimit,
   refillOf,
@@ -218,6 +219,7 @@ export function bury(state: BucketState, books: Books, name: string, now: number
   }
   books.side.delete(`v:${name}`);
   for (const lane of Object.keys(process.heads)) books.side.delete(`h:${name}:${lane}`);
+  books.forget(name);
   state.path = [];
   delete state.processes[name];
 }
@@ -225,28 +227,34 @@ export function bury(state: BucketState, books: Books, name: string, now: number
 export function happened(state: BucketState, books: Books, event: LedgerEvent, now: number): void {
   switch (event.type) {
     case 'headers':
-      return merge(state, books, event, now);
+      merge(state, books, event, now);
+      break;
     case 'pause':
-      return pause(state, now + event.ms, now);
+      pause(state, now + event.ms, now);
+      break;
     case 'endPause':
-      state.pausedUntil = -1e15;
-      return;
+      state.pausedUntil = NEVER;
+      break;
     case 'overloaded':
-      return overloaded(state, now - event.startedAgo, now);
+      overloaded(state, now - event.startedAgo, now);
+      break;
     case 'ended':
-      return ended(state, now - event.startedAgo);
-    case 'corrected': {
-      const lane = state.lanes[event.lane];
-      if (lane === undefined) return;
-      if (!event.isOwed) lane.finish += event.delta / lane.weight;
-      else if (lane.guarantee > 0) lane.owedFrom += event.delta / lane.guarantee;
-      if (event.epoch !== lane.epoch) return;
-      const tag = books.tagOf(event.lane, event.user);
-      const later = (tag ?? lane.time) + event.delta;
-      if (later > lane.time) books.setTag(event.lane, event.user, later);
-      return;
-    }
+      ended(state, now - event.startedAgo);
+      break;
+    case 'corrected':
+      correct(state, books, event);
+      break;
   }
+}
+
+function correct(state: BucketState, books: Books, event: Extract<LedgerEvent, { type: 'corrected' }>): void {
+  const lane = state.lanes[event.lane];
+  if (lane === undefined) return;
+  if (!event.isOwed) lane.finish += event.delta / lane.weight;
+  else if (lane.guarantee > 0) lane.owedFrom += event.delta / lane.guarantee;
+  if (event.epoch !== lane.epoch) return;
+  const later = (books.tagOf(event.lane, event.user) ?? lane.time) + event.delta;
+  if (later > lane.time) books.setTag(event.lane, event.user, later);
 }
 
 function pause(state: BucketState, until: number, now: number): void {
