@@ -8,12 +8,17 @@ import type { Clock, Random } from './clock.ts';
 import type { ConfigInput } from './config/schema.ts';
 import type { Logger, OnceLog } from './logger.ts';
 import type { CounterStore } from './stores/counters.ts';
+import type { Store } from './stores/store.ts';
 
 export interface GovernorOptions {
   /** Limits, lanes, quotas, caps. Left out: limits are learned from response headers, and there are no quotas. */
   readonly config?: ConfigInput;
-  /** Keeps the counters of day and month quotas beyond the life of the process. Default: memory, with a warning. */
-  readonly store?: CounterStore;
+  /**
+   * Keeps the counters of day and month quotas beyond the life of the process (`sqliteStore`), or every limit of all
+   * processes that share an account (`redisStore` of `@headgate/redis`). It is closed with the governor. Default: memory,
+   * with a warning.
+   */
+  readonly store?: CounterStore | Store;
   /** Default: the process's own. */
   readonly clock?: Clock;
   /** Default: `Math.random`. */

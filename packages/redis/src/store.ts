@@ -39,6 +39,7 @@ export interface RedisStoreOptions {
 
 const TIMEOUT_MS = 100;
 const ASSUMED_PROCESSES = 4;
+const REACHABLE = new Set(['wait', 'connecting', 'connect', 'ready']);
 const DOUBTS_MS = 2_000;
 
 /** The ledger of a fleet on Redis 6.2 or later, or Valkey. */
@@ -89,8 +90,9 @@ export function storeOf(
     assumedProcesses,
     async exchange(bucket: string, exchange: Exchange): Promise<Answer> {
       if (isClosed) throw new Error('Headgate: the store is closed');
-      // A client that is not connected would keep the command for later, when it says what is long past.
-      if (client.status !== 'ready') throw new Error(`Headgate: Redis is not there (${client.status})`);
+      // A client that is about to connect sends the command in time, or it is not waited for; one that has lost its
+      // connection would keep it for later.
+      if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
       const { keys, names, channel } = keysOf(prefix, bucket, exchange);
       const args = [JSON.stringify(exchange), JSON.stringify(names), channel, ...clock()];
       const text = await bounded(run(keys, args), timeoutMs, 'an exchange with Redis');

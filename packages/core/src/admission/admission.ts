@@ -7,9 +7,10 @@ import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
 import { NO_USAGE } from '../settlement/usage.ts';
 import type { Accounts } from './accounts.ts';
+import type { GateKeeper } from './gate.ts';
 import { Lease } from './lease.ts';
 import type { Quotas } from './quotas.ts';
-import { quotaRefusal, type Scheduler } from './scheduler.ts';
+import { quotaRefusal } from './refusals.ts';
 import type { Demand } from './upstream.ts';
 
 /** A call that asks to be let in. */
@@ -27,7 +28,7 @@ export interface Ask {
 /** A call that has been let in. */
 export interface Granted {
   readonly lease: Lease;
-  readonly scheduler: Scheduler;
+  readonly scheduler: GateKeeper;
   readonly demand: Demand;
   readonly waitedMs: number;
   readonly waitedFor: Reason | undefined;
@@ -35,6 +36,8 @@ export interface Granted {
   readonly shadowRules: readonly string[];
   /** How the caller's own quotas stand now. */
   readonly standing: readonly Standing[];
+  /** Where several processes share the limits: who has let the call in. */
+  readonly mode: 'shared' | 'degraded' | undefined;
   /** False where no bucket was configured for the model. */
   readonly isKnownModel: boolean;
 }
@@ -134,6 +137,7 @@ export class Admission {
         ...(isShadow && passage.waitedFor !== undefined ? [scheduler.upstream.name] : []),
       ],
       standing: ticket.standing(),
+      mode: passage.mode,
       isKnownModel: isKnown,
     };
   }
@@ -146,6 +150,11 @@ export class Admission {
   /** Refuses all that wait and all that come. */
   close(): void {
     for (const scheduler of this.#accounts.all()) scheduler.close();
+  }
+
+  /** Says the last word to those who share the limits. */
+  async hangUp(): Promise<void> {
+    await Promise.all([...this.#accounts.all()].map((scheduler) => scheduler.hangUp?.()));
   }
 
   /** Ends the pauses that 429s have set. */

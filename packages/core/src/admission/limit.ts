@@ -337,6 +337,15 @@ export class Limit {
     this.#bucket = { ...this.#bucket, level: bound, at: Math.max(now, this.#bucket.at) };
   }
 
+  /** The level is known to be no higher than `level`, of which nothing is held. */
+  lowerTo(level: number, now: number): void {
+    const bound = level + this.#held;
+    const before = levelAt(this.#bucket, now);
+    if (before <= bound) return;
+    this.#trail.shift(bound - before);
+    this.#bucket = { ...this.#bucket, level: bound, at: Math.max(now, this.#bucket.at) };
+  }
+
   snapshot(now: number) {
     return {
       perMinute: this.perMinute,

@@ -486,6 +486,14 @@ export class UpstreamBucket {
     return (this.#limits.get('inputTokens')?.refillPerMs ?? 0) * ms;
   }
 
+  /** Levels are known to be no higher than these. */
+  bound(levels: Partial<Record<Dimension, number>>, now: number): void {
+    for (const dimension of DIMENSIONS) {
+      const level = levels[dimension];
+      if (level !== undefined) this.#limits.get(dimension)?.lowerTo(level, now);
+    }
+  }
+
   /** Levels and limits as plain JSON. */
   snapshot(now: number) {
     this.#refresh(now);

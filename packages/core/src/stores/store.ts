@@ -23,6 +23,10 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** Whether a store is one that processes share. */
+export const isShared = (store: object | undefined): store is Store =>
+  store !== undefined && 'kind' in store && store.kind === 'fleet';
+
 export interface StoreDoubt {
   readonly code: 'HG_STORE_EVICTS' | 'HG_STORE_OLD' | 'HG_STORE_READ_ONLY';
   readonly message: string;

@@ -144,6 +144,7 @@ export class CallTelemetry implements CallStory {
         ...this.#labels(),
         [A.decision]: decision,
         ...(admitted.waitedFor === undefined ? {} : { [A.reason]: admitted.waitedFor }),
+        ...(admitted.mode === undefined ? {} : { [A.mode]: admitted.mode }),
       });
       metrics.record('queueWait', admitted.waitedMs / 1000, {
         ...this.#laneLabel(),
@@ -162,7 +163,7 @@ export class CallTelemetry implements CallStory {
           [A.estimatedInput]: admitted.inputTokens,
           [A.estimatedOutput]: admitted.outputTokens,
         });
-        setDefined(span, { [A.reason]: admitted.waitedFor });
+        setDefined(span, { [A.reason]: admitted.waitedFor, [A.mode]: admitted.mode });
         if (admitted.shadowRules.length > 0) span.setAttribute(A.shadowRules, [...admitted.shadowRules]);
       }
       span.end();

@@ -10,8 +10,12 @@ export function* readGauges(
 ): Generator<GaugeReading> {
   yield { gauge: 'retryBudget', value: retryBudget, attributes: {} };
   yield { gauge: 'breakersOpen', value: openBreakers, attributes: {} };
-  for (const { account, name, limits, active, lanes } of snapshot.buckets) {
+  for (const { account, name, limits, active, lanes, fleet } of snapshot.buckets) {
     const bucket = { [A.account]: account, [A.bucket]: name };
+    if (fleet !== undefined) {
+      yield { gauge: 'storeShared', value: fleet.mode === 'shared' ? 1 : 0, attributes: bucket };
+      yield { gauge: 'storeProcesses', value: fleet.processes, attributes: bucket };
+    }
     yield { gauge: 'active', value: active, attributes: bucket };
     for (const [lane, { queued }] of Object.entries(lanes)) {
       yield {

@@ -31,6 +31,7 @@ export const ATTRIBUTES = {
   maxTokensRequested: 'headgate.max_tokens.requested',
   maxTokensGranted: 'headgate.max_tokens.granted',
   shadowRules: 'headgate.shadow.rules',
+  mode: 'headgate.mode',
   modelRequested: 'headgate.model.requested',
   fallbackCause: 'headgate.fallback.cause',
 
@@ -161,6 +162,26 @@ export const INSTRUMENTS = {
     kind: 'observableGauge',
     unit: '{breaker}',
     description: 'Models whose calls are held back now',
+  },
+  storeMoves: {
+    name: 'headgate.store.moves',
+    kind: 'counter',
+    unit: '{move}',
+    description:
+      'Times that limits came to be kept by the shared store (shared), or by a share of this process (degraded)',
+  },
+  storeShared: {
+    name: 'headgate.store.shared',
+    kind: 'observableGauge',
+    unit: '1',
+    description:
+      'Whether the shared store keeps the limits of a bucket: 1, or 0 while the process goes on with its share',
+  },
+  storeProcesses: {
+    name: 'headgate.store.processes',
+    kind: 'observableGauge',
+    unit: '{process}',
+    description: 'Processes that share the limits, as last told by the store',
   },
   retryBudget: {
     name: 'headgate.retry_budget.remaining',

@@ -1,0 +1,590 @@
+import { createHash } from 'node:crypto';
+import type { Alarms } from '../../alarms.ts';
+import type { Clock, Random } from '../../clock.ts';
+import type { LaneConfig } from '../../config/schema.ts';
+import { type HeadgateError, type Reason, UpstreamUnavailableError } from '../../errors.ts';
+import type { Estimator } from '../../estimate/estimator.ts';
+import {
+  type Answer,
+  type Candidate,
+  type Exchange,
+  GRACE_MS,
+  type QuotaAsk,
+  type QuotaChange,
+  type Result,
+  type Store,
+  type Wake,
+} from '../../stores/store.ts';
+import type { Demand, Flight } from '../flight.ts';
+import { type Lane, Lanes } from '../lanes.ts';
+import { Parking } from '../parking.ts';
+import { Predictor } from '../predict.ts';
+import * as refusals from '../refusals.ts';
+import { Scheduler } from '../scheduler.ts';
+import type { Binding, QuotaTicket } from '../ticket.ts';
+import type { Arrival, Passage, Waiter } from '../waiter.ts';
+import type { FleetUpstream } from './fleet-upstream.ts';
+import { Line, type Mode } from './line.ts';
+import { candidateOf } from './statement.ts';
+
+/** Calls of each lane that are put forward: the first ones of so many users. */
+const PUT_FORWARD = 4;
+/** What is to be put right waits so long for more of it. */
+const GATHER_MS = 25;
+/** A turn that is somebody else's is asked about again so much later than it should have been taken, at random. */
+const SPREAD_MS = 25;
+/** A slot of a quota that another process holds is asked for again after this. */
+const SLOT_MS = 1_000;
+const MAX_BYTES = 256 * 2 ** 20;
+const SPREAD = 0.2;
+/** Charges of quotas kept for a ledger that is not there: past it the oldest are forgotten. */
+const MAX_SPENT = 10_000;
+
+/** What the fleet knows of a call that waits. */
+interface Standing {
+  readonly id: number;
+  readonly user: string;
+  /** Others stood before it, or it has been told to wait. */
+  isQueued: boolean;
+  /** Its quotas that refuse are reserved in the ledger. */
+  isReserved: boolean;
+}
+
+export interface FleetParts {
+  readonly upstream: FleetUpstream;
+  readonly lanes: Readonly<Record<string, LaneConfig>>;
+  readonly store: Store;
+  readonly process: string;
+  readonly estimator: Estimator;
+  readonly alarms: Alarms;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onMode: (mode: Mode, error: unknown) => void;
+}
+
+/**
+ * The gate of a bucket that several processes share. Calls wait here, each process its own; who goes is the ledger's word,
+ * which knows the first of every process. When the ledger is not there a scheduler like that of a single process takes over,
+ * with this process's share.
+ */
+export class FleetScheduler {
+  readonly upstream: FleetUpstream;
+  readonly #local: Scheduler;
+  readonly #lanes: Lanes<Waiter>;
+  readonly #parking: Parking;
+  readonly #predictor = new Predictor();
+  readonly #line: Line;
+  readonly #parts: FleetParts;
+  readonly #waiters = new Map<number, Waiter>();
+  readonly #standings = new Map<Waiter, Standing>();
+  #changes: QuotaChange[] = [];
+  #spent: QuotaAsk[] = [];
+  #unlisten: (() => void) | undefined;
+  #nextId = 1;
+  #areLimitsTold = false;
+  /** Of the ledger's clock, on ours. */
+  #wallAhead: number;
+  #closed: HeadgateError | undefined;
+
+  constructor(parts: FleetParts) {
+    const { upstream, lanes, alarms, clock, random, store, process } = parts;
+    this.#parts = parts;
+    this.upstream = upstream;
+    this.#lanes = new Lanes(lanes);
+    this.#local = new Scheduler(upstream.mirror, lanes, alarms, clock, random);
+    this.#wallAhead = clock.wall() - clock.now();
+    this.#parking = new Parking(
+      alarms,
+      () => clock.now(),
+      (waiter) => {
+        this.#enqueue(waiter, true);
+        this.#line.ask();
+      },
+    );
+    this.#line = new Line({
+      store,
+      bucket: `${upstream.account}\n${upstream.name}`,
+      process,
+      clock,
+      alarms,
+      build: (now, isKnown) => this.#build(now, isKnown),
+      onAnswer: (answer, said) => this.#answered(answer, said),
+      onMode: (mode, error) => this.#turned(mode, error),
+      isBusy: () => this.upstream.active > 0 || this.#lanes.size > 0,
+    });
+    upstream.onChange = (isUrgent) => (isUrgent ? this.#line.ask() : this.#soon());
+  }
+
+  get size(): number {
+    return this.#lanes.size + this.#parking.size + this.#local.size;
+  }
+
+  get mode(): Mode {
+    return this.#line.mode;
+  }
+
+  configure(lanes: Readonly<Record<string, LaneConfig>>): void {
+    this.#lanes.configure(lanes);
+    this.#local.configure(lanes);
+    this.#areLimitsTold = false;
+    this.#soon();
+  }
+
+  /** Admits a call when its turn has come. @throws HeadgateError when it is refused; then nothing is taken. */
+  enter(arrival: Arrival): Promise<Passage> {
+    if (this.mode === 'degraded') return this.#enterLocal(arrival);
+    const { clock } = this.#parts;
+    const now = clock.now();
+    const lane = this.#lanes.get(arrival.lane) ?? this.#lanes.last;
+    if (lane === undefined) throw new TypeError(`Headgate: no lane "${arrival.lane}"`);
+    const { waitMs, mostMs, queueMs } = this.#predict(lane, arrival, now);
+    const refusal =
+      this.#impossible(arrival, lane) ??
+      (arrival.isRetry ? undefined : this.#tooLong(arrival, lane, waitMs, mostMs, now));
+    if (refusal !== undefined) {
+      arrival.ticket.cancel();
+      return Promise.reject(refusal);
+    }
+    return new Promise((resolve, reject) => {
+      const waiter = this.#waiter(arrival, lane, queueMs, now, resolve, reject);
+      this.#predictor.joined(lane, waiter.cost, now);
+      this.#enqueue(waiter, arrival.isRetry);
+      this.#line.ask();
+    });
+  }
+
+  #predict(lane: Lane<Waiter>, arrival: Pick<Arrival, 'demand' | 'flowKey'>, now: number) {
+    const { upstream } = this;
+    let users = 0;
+    for (const { queue } of this.#lanes.all()) users += queue.users;
+    const seen = {
+      share: upstream.shareOf(users),
+      shortage: (demand: Demand, reserve: number) => upstream.shortage(demand, reserve, now),
+    };
+    return this.#predictor.predict(seen, this.#lanes, lane, arrival, now);
+  }
+
+  #impossible({ demand, signals }: Arrival, lane: Lane<Waiter>): HeadgateError | undefined {
+    if (this.#closed !== undefined) return this.#closed;
+    if (signals.some((signal) => signal.aborted)) return refusals.goneRefusal(lane.name);
+    const large = this.upstream.tooLarge(demand);
+    if (large === undefined) return undefined;
+    return refusals.tooLargeRefusal(demand.estimate.inputTokens, large.limit, this.upstream.name, lane.name);
+  }
+
+  #tooLong(
+    arrival: Arrival,
+    lane: Lane<Waiter>,
+    waitMs: number,
+    mostMs: number,
+    now: number,
+  ): HeadgateError | undefined {
+    const { queue, config } = lane;
+    const { name } = this.upstream;
+    const isFull = lane.held >= config.maxQueued || lane.bytes + (arrival.bytes ?? 0) > MAX_BYTES;
+    if (isFull || queue.backlogOf(arrival.flowKey) >= config.maxQueuedPerUser) {
+      const whose = isFull ? `lane "${lane.name}" has` : 'this user has';
+      return refusals.fullRefusal(whose, name, lane.name, waitMs);
+    }
+    const left = arrival.deadlineAt - now;
+    if (mostMs <= Math.min(config.maxWait, left)) return undefined;
+    const retryAfterMs = Math.max(1_000, waitMs - config.maxWait / 2) * (1 + SPREAD * this.#parts.random());
+    return refusals.tooLongRefusal(mostMs, left < config.maxWait, name, lane.name, retryAfterMs);
+  }
+
+  #waiter(
+    arrival: Arrival,
+    lane: Lane<Waiter>,
+    predictedMs: number,
+    now: number,
+    resolve: (passage: Passage) => void,
+    reject: (error: HeadgateError) => void,
+  ): Waiter {
+    const { deadlineAt, signals, bytes = 0, flowKey, demand } = arrival;
+    const { estimate, chargesTokens } = demand;
+    const expiresAt = arrival.isRetry ? deadlineAt : Math.min(deadlineAt, now + lane.config.maxWait);
+    const expiry = this.#parts.alarms.set(expiresAt, () => this.#expire(waiter));
+    const onAbort = () => this.#refuse(waiter, refusals.hungUpRefusal(lane.name));
+    for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
+    const id = this.#nextId++;
+    const waiter: Waiter = {
+      flowKey,
+      cost: chargesTokens
+        ? this.upstream.cost(estimate.inputTokens, estimate.outputTokens)
+        : this.upstream.cost(0, 0),
+      arrival,
+      lane,
+      arrivedAt: now,
+      expiresAt,
+      predictedMs,
+      waitedFor: undefined,
+      leave: () => {
+        expiry.cancel();
+        for (const signal of signals) signal.removeEventListener('abort', onAbort);
+        lane.queue.remove(waiter);
+        this.#lanes.count(lane, -1, bytes);
+        this.#parking.leave(waiter);
+        this.#waiters.delete(id);
+        this.#standings.delete(waiter);
+      },
+      resolve,
+      reject,
+    };
+    const isQueued = arrival.isRetry || this.#lanes.size > 0;
+    this.#lanes.count(lane, 1, bytes);
+    this.#waiters.set(id, waiter);
+    this.#standings.set(waiter, { id, user: hashOf(flowKey), isQueued, isReserved: false });
+    return waiter;
+  }
+
+  #enqueue(waiter: Waiter, front: boolean): void {
+    waiter.lane.queue.push(waiter, { front });
+  }
+
+  #expire(waiter: Waiter): void {
+    const now = this.#parts.clock.now();
+    this.#predictor.learn(waiter, now - waiter.arrivedAt, true, now);
+    const { waitMs } = this.#predict(waiter.lane, waiter.arrival, now);
+    this.#refuse(waiter, refusals.expiredRefusal(waiter, this.upstream.name, waitMs));
+  }
+
+  #refuse(waiter: Waiter, error: HeadgateError): void {
+    this.#unreserve(waiter);
+    waiter.leave();
+    waiter.arrival.ticket.cancel();
+    waiter.reject(error);
+    this.#soon();
+  }
+
+  /** What is reserved for a call that leaves is free. */
+  #unreserve(waiter: Waiter): void {
+    if (this.#standings.get(waiter)?.isReserved !== true) return;
+    this.#release(this.#asks(waiter.arrival.ticket, true));
+  }
+
+  #release(asks: readonly QuotaAsk[]): void {
+    for (const { key, onExceed, meters } of asks) {
+      if (onExceed === 'wait') continue;
+      const freed = meters.map(({ name, amount }) => ({ name, released: amount, used: 0, at: 0 }));
+      this.#changes.push({ key, slots: -1, meters: freed });
+    }
+    this.#soon();
+  }
+
+  #asks(ticket: QuotaTicket, isReserved: boolean): QuotaAsk[] {
+    const wall = this.#parts.clock.now() + this.#wallAhead;
+    return ticket.asks(wall).map((ask) => ({ ...ask, isHeld: isReserved && ask.onExceed !== 'wait' }));
+  }
+
+  #soon(): void {
+    this.#line.by(this.#parts.clock.now() + GATHER_MS);
+  }
+
+  /** What the ledger is told, and asked. */
+  #build(now: number, isKnown: boolean): Omit<Exchange, 'process' | 'seq' | 'acked'> {
+    const isDegraded = this.mode === 'degraded';
+    const lanes: Record<string, Exchange['lanes'][string]> = {};
+    const candidates: Candidate[] = [];
+    const putForward = new Set<Waiter>();
+    for (const { name, order, config, queue } of this.#lanes.all()) {
+      const { weight, guarantee, reserve } = config;
+      lanes[name] = { weight, guarantee, reserve, order, users: queue.users };
+      if (isDegraded) continue;
+      for (const waiter of queue.peekFlows(PUT_FORWARD)) {
+        candidates.push(this.#candidate(waiter));
+        putForward.add(waiter);
+      }
+    }
+    const changes = this.#changes;
+    const spent = this.#spent;
+    this.#changes = [];
+    this.#spent = [];
+    const limits = isKnown && this.#areLimitsTold ? {} : { limits: this.upstream.limits };
+    this.#areLimitsTold = true;
+    return {
+      ...this.upstream.statement(now),
+      ...limits,
+      lanes,
+      quotas: changes,
+      spent,
+      reserve: isDegraded ? [] : this.#reservations(putForward),
+      candidates,
+    };
+  }
+
+  #candidate(waiter: Waiter): Candidate {
+    const standing = this.#standingOf(waiter);
+    const { id, user, isQueued, isReserved } = standing;
+    return candidateOf(this.#parts.estimator, waiter.arrival.demand, this.upstream.isRealtime, {
+      id,
+      lane: waiter.lane.name,
+      user,
+      cost: waiter.cost,
+      isQueued,
+      quotas: this.#asks(waiter.arrival.ticket, isReserved),
+    });
+  }
+
+  /** Calls that came behind others: what their quotas refuse is refused now, and not when their turn comes. */
+  #reservations(putForward: ReadonlySet<Waiter>): Exchange['reserve'] {
+    const reservations: { id: number; quotas: QuotaAsk[] }[] = [];
+    for (const [waiter, standing] of this.#standings) {
+      if (standing.isReserved || putForward.has(waiter)) continue;
+      const quotas = this.#asks(waiter.arrival.ticket, false);
+      if (quotas.some(({ onExceed }) => onExceed !== 'wait')) reservations.push({ id: standing.id, quotas });
+      else standing.isReserved = true;
+    }
+    return reservations;
+  }
+
+  #standingOf(waiter: Waiter): Standing {
+    const standing = this.#standings.get(waiter);
+    if (standing === undefined) throw new TypeError('Headgate: a call that waits and has no standing');
+    return standing;
+  }
+
+  #answered(answer: Answer, said: Exchange): void {
+    const { clock, store } = this.#parts;
+    const now = clock.now();
+    this.#wallAhead = answer.now - now;
+    this.upstream.answered(answer, now);
+    const mayRefuse = new Map([...said.candidates, ...said.reserve].map((each) => [each.id, each]));
+    let hasGranted = false;
+    for (const result of answer.results) {
+      const waiter = this.#waiters.get(result.id);
+      const asked = mayRefuse.get(result.id);
+      if (asked === undefined) continue;
+      if (waiter === undefined || this.mode === 'degraded') this.#tooLate(result, asked, waiter);
+      else this.#told(waiter, result, answer);
+      hasGranted ||= result.type === 'granted';
+    }
+    if (this.mode === 'degraded') return;
+    if (this.#lanes.size > 0)
+      this.#unlisten ??= store.listen(`${this.upstream.account}\n${this.upstream.name}`, (wake) =>
+        this.#woken(wake),
+      );
+    const stillFirst = answer.results.some(({ type }) => type === 'waits');
+    // More may go than was put forward.
+    if (this.#lanes.size > 0 && hasGranted && !stillFirst) this.#line.ask();
+    else if (answer.wake !== undefined) this.#woken(answer.wake);
+  }
+
+  #told(waiter: Waiter, result: Result, { now: ledgerNow }: Answer): void {
+    const standing = this.#standingOf(waiter);
+    switch (result.type) {
+      case 'granted':
+        this.#admit(waiter, result, ledgerNow);
+        break;
+      case 'waits':
+        standing.isReserved = true;
+        standing.isQueued = true;
+        if (result.reason === 'queue') break;
+        waiter.waitedFor ??= result.reason as Reason;
+        waiter.lane.queue.lead(waiter.flowKey, result.lead);
+        break;
+      case 'exceeded':
+        this.#exceeded(waiter, standing, result);
+        break;
+    }
+  }
+
+  #exceeded(waiter: Waiter, standing: Standing, result: Extract<Result, { type: 'exceeded' }>): void {
+    const entry = waiter.arrival.ticket.stateAt(result.quota);
+    if (entry === undefined) return;
+    const waitMs =
+      result.waitMs === undefined ? undefined : result.waitMs < 0 ? Number.POSITIVE_INFINITY : result.waitMs;
+    const binding: Binding = { rule: entry.rule, reason: result.reason as Reason, waitMs };
+    const { clock } = this.#parts;
+    // Nothing was reserved of a call that is refused as it comes; of one that is to wait, all that can be.
+    standing.isReserved = result.onExceed === 'wait';
+    const isFull = this.#parking.sizeOf(entry.state) >= waiter.lane.config.maxQueuedPerUser;
+    if (result.onExceed === 'refuse' || isFull || clock.now() + (waitMs ?? 0) > waiter.expiresAt) {
+      this.#refuse(waiter, refusals.quotaRefusal(binding, waiter.lane.name));
+      return;
+    }
+    waiter.waitedFor ??= binding.reason;
+    standing.isQueued = true;
+    waiter.lane.queue.remove(waiter);
+    this.#parking.park(waiter, entry.state, waitMs ?? SLOT_MS);
+  }
+
+  #admit(waiter: Waiter, { turn }: Extract<Result, { type: 'granted' }>, ledgerNow: number): void {
+    const now = this.#parts.clock.now();
+    const { lane, arrival, waitedFor } = waiter;
+    const waitedMs = now - waiter.arrivedAt;
+    this.#predictor.learn(waiter, waitedMs, false, now);
+    lane.queue.serve(waiter, waiter.cost);
+    this.#commit(arrival.ticket, ledgerNow);
+    const flight = this.upstream.granted(arrival.demand, now);
+    if (turn !== undefined) flight.turn = { ...turn, cost: waiter.cost };
+    waiter.leave();
+    waiter.resolve({ flight, waitedMs, waitedFor, mode: 'shared' });
+  }
+
+  /** The call's quotas are charged, here and there; its end puts both right. */
+  #commit(ticket: QuotaTicket, ledgerNow: number): void {
+    ticket.commit();
+    ticket.follow((corrections) => {
+      for (const { state, slots, used } of corrections) {
+        const meters = used.map(({ name, delta }) => ({ name, released: 0, used: delta, at: ledgerNow }));
+        this.#changes.push({ key: state.hash, slots, meters });
+      }
+      this.#soon();
+    });
+  }
+
+  /** What was granted or reserved for a call that has left, or was served otherwise meanwhile, goes back. */
+  #tooLate(result: Result, asked: Candidate | Exchange['reserve'][number], waiter: Waiter | undefined): void {
+    if (result.type === 'granted' && 'cost' in asked) {
+      this.upstream.giveBack(asked.inputTokens, asked.outputTokens);
+      for (const { key, meters } of asked.quotas) {
+        const back = meters.map(({ name, amount }) => ({
+          name,
+          released: 0,
+          used: -amount,
+          at: Number.MAX_SAFE_INTEGER,
+        }));
+        this.#changes.push({ key, slots: -1, meters: back });
+      }
+      return;
+    }
+    // Reserved by this very message: what was reserved before is given back by whoever took the call out.
+    if (
+      waiter === undefined &&
+      (result.type === 'waits' || (result.type === 'exceeded' && result.onExceed === 'wait'))
+    )
+      this.#release(asked.quotas.filter(({ isHeld }) => !isHeld));
+  }
+
+  #woken({ process, waitMs }: Wake): void {
+    if (this.#lanes.size === 0) return;
+    const now = this.#parts.clock.now();
+    if (process !== this.#parts.process)
+      this.#line.by(now + waitMs + GRACE_MS + SPREAD_MS * this.#parts.random());
+    else if (waitMs <= 0) this.#line.ask();
+    else this.#line.by(now + waitMs);
+  }
+
+  /** The ledger is not there, or there again. */
+  #turned(mode: Mode, error: unknown): void {
+    const now = this.#parts.clock.now();
+    if (mode === 'shared') this.upstream.restore(now);
+    else {
+      this.upstream.degrade(now);
+      for (const waiter of [...this.#standings.keys()]) this.#moveToLocal(waiter);
+    }
+    this.#parts.onMode(mode, error);
+  }
+
+  #moveToLocal(waiter: Waiter): void {
+    this.#unreserve(waiter);
+    const { arrival, arrivedAt, expiresAt, resolve, reject } = waiter;
+    waiter.leave();
+    // It has been let into the queue before: it keeps its place, and the end of its wait.
+    this.#enterLocal({ ...arrival, isRetry: true, deadlineAt: expiresAt }).then(
+      (passage) => resolve({ ...passage, waitedMs: this.#parts.clock.now() - arrivedAt }),
+      reject,
+    );
+  }
+
+  async #enterLocal(arrival: Arrival): Promise<Passage> {
+    const { flight, ...rest } = await this.#local.enter(arrival);
+    this.#spend(arrival.ticket);
+    this.upstream.adopt(flight);
+    return { ...rest, flight, mode: 'degraded' };
+  }
+
+  /** Quotas charged without the ledger: it is told when it is there. */
+  #spend(ticket: QuotaTicket): void {
+    this.#spent.push(...this.#asks(ticket, false));
+    if (this.#spent.length > MAX_SPENT) this.#spent.splice(0, this.#spent.length - MAX_SPENT);
+    const wall = this.#parts.clock.now() + this.#wallAhead;
+    ticket.follow((corrections) => {
+      for (const { state, slots, used } of corrections) {
+        const meters = used.map(({ name, delta }) => ({ name, released: 0, used: delta, at: wall }));
+        this.#changes.push({ key: state.hash, slots, meters });
+      }
+      if (this.#changes.length > MAX_SPENT) this.#changes.splice(0, this.#changes.length - MAX_SPENT);
+      this.#soon();
+    });
+  }
+
+  /** In shadow: records what would have held the call up, and lets it pass. */
+  pass(demand: Demand, ticket: QuotaTicket): Passage {
+    const now = this.#parts.clock.now();
+    const shortage = this.upstream.shortage(demand, 0, now);
+    ticket.commit();
+    this.#spend(ticket);
+    const flight = this.upstream.mirror.admit(demand, now);
+    this.upstream.adopt(flight);
+    return { flight, waitedMs: 0, waitedFor: shortage?.reason, mode: this.mode };
+  }
+
+  foresee(demand: Demand, laneName: string, flowKey: string): number {
+    if (this.mode === 'degraded') return this.#local.foresee(demand, laneName, flowKey);
+    const lane = this.#lanes.get(laneName) ?? this.#lanes.last;
+    if (lane === undefined) return 0;
+    return this.#predict(lane, { demand, flowKey }, this.#parts.clock.now()).waitMs;
+  }
+
+  /** A call ended: what it really cost is put on its user's account. */
+  settled(name: string, flowKey: string, costDelta: number, flight: Flight): void {
+    const { turn, demand } = flight;
+    if (this.upstream.wasLocal(flight)) this.#local.settled(name, flowKey, costDelta, flight);
+    else if (turn !== undefined) {
+      const { estimate, chargesTokens } = demand;
+      const estimated = chargesTokens
+        ? this.upstream.cost(estimate.inputTokens, estimate.outputTokens)
+        : this.upstream.cost(0, 0);
+      const delta = costDelta + estimated - turn.cost;
+      const { epoch, isOwed } = turn;
+      this.upstream.corrected({ lane: name, user: hashOf(flowKey), delta, isOwed, epoch });
+    }
+    this.wake();
+  }
+
+  /** Something may have changed. */
+  wake(): void {
+    if (this.mode === 'degraded') this.#local.wake();
+    else this.#soon();
+  }
+
+  /** Refuses all that wait and all that come. */
+  close(): void {
+    this.#closed = new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
+    for (const waiter of [...this.#standings.keys()]) this.#refuse(waiter, this.#closed);
+    this.#local.close();
+  }
+
+  /** Says the last word to the ledger, and hangs up. */
+  async hangUp(): Promise<void> {
+    this.#unlisten?.();
+    this.#unlisten = undefined;
+    await this.#line.close();
+  }
+
+  snapshot(now: number) {
+    const own = this.#local.snapshot(now);
+    const lanes = [...this.#lanes.all()].map(
+      ({ name, queue }) =>
+        [
+          name,
+          {
+            queued: queue.size + (own.lanes[name]?.queued ?? 0),
+            users: queue.flows + (own.lanes[name]?.users ?? 0),
+          },
+        ] as const,
+    );
+    return {
+      ...own,
+      ...this.upstream.snapshot(now),
+      lanes: Object.fromEntries(lanes),
+      parked: this.#parking.size + own.parked,
+      fleet: { mode: this.mode, processes: this.upstream.processes },
+    };
+  }
+}
+
+/** The ledger knows nobody. */
+const hashOf = (flowKey: string): string =>
+  createHash('sha256').update(flowKey).digest('base64url').slice(0, 22);

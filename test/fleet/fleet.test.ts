@@ -1,0 +1,63 @@
+import Anthropic from '@anthropic-ai/sdk';
+import { createGovernor, type Governor, memoryStore, type Store } from '@headgate/core';
+import { redisStore } from '@headgate/redis';
+import { startClaudeApi } from '@headgate/testing';
+import { afterEach, describe, expect, it } from 'vitest';
+import { noRedis, startRedis } from '../support/redis.ts';
+
+const MODEL = 'claude-sonnet-4-6';
+const quiet = { info() {}, warn() {}, error() {} };
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** Governors that stand for processes, each with a connection of its own where there is one. */
+function startFleet(count: number, makeStore: () => Store, config: object, baseURL: string): Governor[] {
+  return Array.from({ length: count }, () => {
+    const governor = createGovernor({ config, store: makeStore(), logger: quiet });
+    cleanups.push(() => governor.close({ drainMs: 100 }));
+    return governor;
+  });
+}
+
+const client = (governor: Governor, baseURL: string) =>
+  governor.govern(new Anthropic({ apiKey: 'k', baseURL }));
+const params = { model: MODEL, max_tokens: 50, messages: [{ role: 'user' as const, content: 'hello' }] };
+
+async function storesOf(kind: string): Promise<() => Store> {
+  if (kind === 'memory') {
+    const store = memoryStore();
+    return () => store;
+  }
+  const server = await startRedis({ own: true });
+  cleanups.push(() => server.stop());
+  return () => redisStore({ client: server.connect(), timeoutMs: 1_000 });
+}
+
+for (const kind of ['memory', 'redis']) {
+  describe.skipIf(kind === 'redis' && noRedis())(`four processes on one ${kind} store`, () => {
+    it('give a user of ten a day exactly ten, however many ask at once', async () => {
+      const api = await startClaudeApi({ latency: { timeToFirstTokenMs: 5, tokensPerSecond: 5_000 } });
+      cleanups.push(() => api.close());
+      const fleet = startFleet(
+        4,
+        await storesOf(kind),
+        {
+          quotas: [{ name: 'daily', requests: '10/day' }],
+          account: [{ name: 's', models: ['*'], requestsPerMinute: 6_000 }],
+        },
+        api.url,
+      );
+      const clients = fleet.map((governor) => client(governor, api.url));
+      const outcomes = await Promise.allSettled(
+        Array.from({ length: 200 }, (_, n) =>
+          (fleet[n % 4] as Governor).run({ user: 'anna' }, () => clients[n % 4]!.messages.create(params)),
+        ),
+      );
+      const refused = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+      expect(refused.map(({ code }) => code)).toEqual(new Array(190).fill('quota_exceeded'));
+      expect(api.ledger.totals().attempts).toBe(10);
+    });
+  });
+}
