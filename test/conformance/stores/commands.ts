@@ -71,6 +71,7 @@ const candidate: fc.Arbitrary<Candidate> = fc
     inputHeld: tokens,
     outputTokens: tokens,
     path: fc.option(path, { nil: undefined }),
+    waitedMs: fc.integer({ min: 0, max: 500 }),
     isQueued: fc.boolean(),
     quotas,
   })

@@ -137,6 +137,8 @@ export interface Candidate {
   /** Charged in advance; 0 where output is charged as it is produced. */
   readonly outputTokens: number;
   readonly path?: Path;
+  /** Among equals, who has waited longest is first. */
+  readonly waitedMs: number;
   /** It stands in a queue: it goes in turn, and pays for it. */
   readonly isQueued: boolean;
   readonly quotas: readonly QuotaAsk[];

@@ -118,10 +118,10 @@ local function register(state, me, name, turn, before, lanes, results, now)
       waitMs = short and short.waitMs ~= UNKNOWN_WAIT and short.waitMs or nil,
     }
     local first = me.heads[call.lane]
-    if not (first and first.start <= start) then
-      local same = before[call.lane]
+    local own = { start = start, since = asking.since, process = name }
+    if not first or isBefore(own, { start = first.start, since = first.since, process = name }) then
       me.heads[call.lane] = {
-        id = call.id, start = start, since = same and same.id == call.id and same.since or now, cost = call.cost,
+        id = call.id, start = start, since = asking.since, cost = call.cost,
         chargesTokens = call.chargesTokens, inputTokens = call.inputTokens, inputHeld = call.inputHeld,
         outputTokens = call.outputTokens, hasPath = call.path ~= nil, fitsSince = 0,
       }
@@ -174,7 +174,7 @@ local function takeTurns(state, me, exchange, results, now)
       else
         asking[#asking + 1] = {
           call = call, start = max(lane.time, tagOf(call.lane, call.user) or lane.time),
-          chargesTokens = call.chargesTokens, inputTokens = call.inputTokens, inputHeld = call.inputHeld,
+          since = now - call.waitedMs, chargesTokens = call.chargesTokens, inputTokens = call.inputTokens, inputHeld = call.inputHeld,
           outputTokens = call.outputTokens, path = call.path and sumOf(call.path, now) or nil,
         }
       end
@@ -219,7 +219,7 @@ local function announcementOf(state, name, wake, now)
   end
   if not hasListeners then return nil end
   local at, announced = now + wake.waitMs, state.announced
-  local isKnown = announced.process == wake.process and abs(announced.at - at) <= 10
+  local isKnown = announced.process == wake.process and abs(announced.at - at) <= 25
   local isDue = announced.process == wake.process and wake.waitMs == 0 and announced.at <= now
   if isKnown or isDue then return nil end
   state.announced = { process = wake.process, at = at }

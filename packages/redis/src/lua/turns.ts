@@ -24,25 +24,34 @@ local function usersOf(state, lane)
   return users
 end
 
+local function isBefore(a, b)
+  if a.start ~= b.start then return a.start < b.start end
+  if a.since ~= b.since then return a.since < b.since end
+  return a.process < b.process
+end
+
 -- One exchange's look at who stands first.
 local Turn = {}
 Turn.__index = Turn
 
 function Turn:firsts()
   local byLane, state = {}, self.state
-  local function offer(lane, process, start, mine)
-    local known = byLane[lane]
-    if not known or start < known.start then
-      byLane[lane] = { lane = lane, process = process, start = start, mine = mine }
-    end
+  local function offer(first)
+    local known = byLane[first.lane]
+    if not known or isBefore(first, known) then byLane[first.lane] = first end
   end
   for _, name in ipairs(sortedKeys(state.processes)) do
     local other = state.processes[name]
     if name ~= self.name and isWaiting(other, self.now) then
-      for _, lane in ipairs(sortedKeys(other.heads)) do offer(lane, name, other.heads[lane].start, nil) end
+      for _, lane in ipairs(sortedKeys(other.heads)) do
+        local head = other.heads[lane]
+        offer({ lane = lane, process = name, start = head.start, since = head.since })
+      end
     end
   end
-  for _, mine in ipairs(self.asking) do offer(mine.call.lane, self.name, mine.start, mine) end
+  for _, mine in ipairs(self.asking) do
+    offer({ lane = mine.call.lane, process = self.name, start = mine.start, since = mine.since, mine = mine })
+  end
   local firsts = {}
   for _, lane in ipairs(sortedKeys(byLane)) do firsts[#firsts + 1] = byLane[lane] end
   table.sort(firsts, function(a, b)

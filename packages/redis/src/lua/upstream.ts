@@ -219,8 +219,9 @@ local function happened(state, event, now)
     if not event.isOwed then lane.finish = lane.finish + event.delta / lane.weight
     elseif lane.guarantee > 0 then lane.owedFrom = lane.owedFrom + event.delta / lane.guarantee end
     if event.epoch ~= lane.epoch then return end
-    local later = (tagOf(event.lane, event.user) or lane.time) + event.delta
-    if later > lane.time then setTag(event.lane, event.user, later) end
+    local tag = tagOf(event.lane, event.user)
+    local later = (tag or lane.time) + event.delta
+    if tag or later > lane.time then setTag(event.lane, event.user, later) end
   end
 end
 `;

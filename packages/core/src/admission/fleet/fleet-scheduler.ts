@@ -30,7 +30,9 @@ import { candidateOf } from './statement.ts';
 /** Calls of each lane that are put forward: the first ones of so many users. */
 const PUT_FORWARD = 4;
 /** What is to be put right waits so long for more of it. */
-const GATHER_MS = 25;
+const GATHER_MS = 300;
+/** The same for what frees nothing: it goes with what is said sooner, as a rule. */
+const PATIENT_MS = 800;
 /** A turn that is somebody else's is asked about again so much later than it should have been taken, at random. */
 const SPREAD_MS = 25;
 /** A slot of a quota that another process holds is asked for again after this. */
@@ -48,6 +50,8 @@ interface Standing {
   isQueued: boolean;
   /** Its quotas that refuse are reserved in the ledger. */
   isReserved: boolean;
+  /** What it was last thought to cost. */
+  cost: number;
 }
 
 export interface FleetParts {
@@ -77,6 +81,8 @@ export class FleetScheduler {
   readonly #parts: FleetParts;
   readonly #waiters = new Map<number, Waiter>();
   readonly #standings = new Map<Waiter, Standing>();
+  /** What calls of users that wait have cost more than was thought: their next ones pay, or pay less. */
+  readonly #debts = new Map<string, number>();
   #changes: QuotaChange[] = [];
   #spent: QuotaAsk[] = [];
   #unlisten: (() => void) | undefined;
@@ -112,7 +118,10 @@ export class FleetScheduler {
       onMode: (mode, error) => this.#turned(mode, error),
       isBusy: () => this.upstream.active > 0 || this.#lanes.size > 0,
     });
-    upstream.onChange = (isUrgent) => (isUrgent ? this.#line.ask() : this.#soon());
+    upstream.onChange = (haste) => {
+      if (haste === 'now') this.#line.ask();
+      else this.#soon(haste === 'soon' ? GATHER_MS : PATIENT_MS);
+    };
   }
 
   get size(): number {
@@ -148,8 +157,11 @@ export class FleetScheduler {
     return new Promise((resolve, reject) => {
       const waiter = this.#waiter(arrival, lane, queueMs, now, resolve, reject);
       this.#predictor.joined(lane, waiter.cost, now);
+      const isFirst = lane.queue.size === 0;
       this.#enqueue(waiter, arrival.isRetry);
-      this.#line.ask();
+      // Behind others it is known to the ledger in time: nobody of its lane can go before they do.
+      if (isFirst || arrival.isRetry) this.#line.ask();
+      else this.#soon();
     });
   }
 
@@ -233,7 +245,13 @@ export class FleetScheduler {
     const isQueued = arrival.isRetry || this.#lanes.size > 0;
     this.#lanes.count(lane, 1, bytes);
     this.#waiters.set(id, waiter);
-    this.#standings.set(waiter, { id, user: hashOf(flowKey), isQueued, isReserved: false });
+    this.#standings.set(waiter, {
+      id,
+      user: hashOf(flowKey),
+      isQueued,
+      isReserved: false,
+      cost: waiter.cost,
+    });
     return waiter;
   }
 
@@ -253,6 +271,9 @@ export class FleetScheduler {
     waiter.leave();
     waiter.arrival.ticket.cancel();
     waiter.reject(error);
+    // A debt is of those who wait: with none of its user's left, it is forgotten as an idle user's is.
+    const { lane, flowKey } = waiter;
+    if (lane.queue.backlogOf(flowKey) === 0) this.#debts.delete(debtKey(lane.name, flowKey));
     this.#soon();
   }
 
@@ -276,8 +297,8 @@ export class FleetScheduler {
     return ticket.asks(wall).map((ask) => ({ ...ask, isHeld: isReserved && ask.onExceed !== 'wait' }));
   }
 
-  #soon(): void {
-    this.#line.by(this.#parts.clock.now() + GATHER_MS);
+  #soon(ms = GATHER_MS): void {
+    this.#line.tellBy(this.#parts.clock.now() + ms);
   }
 
   /** What the ledger is told, and asked. */
@@ -315,11 +336,14 @@ export class FleetScheduler {
   #candidate(waiter: Waiter): Candidate {
     const standing = this.#standingOf(waiter);
     const { id, user, isQueued, isReserved } = standing;
+    standing.cost = this.upstream.costOf(waiter.arrival.demand);
+    const debt = this.#debts.get(debtKey(waiter.lane.name, waiter.flowKey)) ?? 0;
     return candidateOf(this.#parts.estimator, waiter.arrival.demand, this.upstream.isRealtime, {
       id,
       lane: waiter.lane.name,
       user,
-      cost: waiter.cost,
+      cost: Math.max(0, standing.cost + debt),
+      waitedMs: this.#parts.clock.now() - waiter.arrivedAt,
       isQueued,
       quotas: this.#asks(waiter.arrival.ticket, isReserved),
     });
@@ -355,7 +379,7 @@ export class FleetScheduler {
       const asked = mayRefuse.get(result.id);
       if (asked === undefined) continue;
       if (waiter === undefined || this.mode === 'degraded') this.#tooLate(result, asked, waiter);
-      else this.#told(waiter, result, answer);
+      else this.#told(waiter, result, asked, answer);
       hasGranted ||= result.type === 'granted';
     }
     if (this.mode === 'degraded') return;
@@ -369,11 +393,16 @@ export class FleetScheduler {
     else if (answer.wake !== undefined) this.#woken(answer.wake);
   }
 
-  #told(waiter: Waiter, result: Result, { now: ledgerNow }: Answer): void {
+  #told(
+    waiter: Waiter,
+    result: Result,
+    asked: Candidate | Exchange['reserve'][number],
+    { now: ledgerNow }: Answer,
+  ): void {
     const standing = this.#standingOf(waiter);
     switch (result.type) {
       case 'granted':
-        this.#admit(waiter, result, ledgerNow);
+        this.#admit(waiter, result, 'cost' in asked ? asked.cost : 0, ledgerNow);
         break;
       case 'waits':
         standing.isReserved = true;
@@ -408,16 +437,25 @@ export class FleetScheduler {
     this.#parking.park(waiter, entry.state, waitMs ?? SLOT_MS);
   }
 
-  #admit(waiter: Waiter, { turn }: Extract<Result, { type: 'granted' }>, ledgerNow: number): void {
+  #admit(
+    waiter: Waiter,
+    { turn }: Extract<Result, { type: 'granted' }>,
+    paid: number,
+    ledgerNow: number,
+  ): void {
     const now = this.#parts.clock.now();
     const { lane, arrival, waitedFor } = waiter;
     const waitedMs = now - waiter.arrivedAt;
     this.#predictor.learn(waiter, waitedMs, false, now);
-    lane.queue.serve(waiter, waiter.cost);
+    const { cost } = this.#standingOf(waiter);
+    lane.queue.serve(waiter, paid);
     this.#commit(arrival.ticket, ledgerNow);
     const flight = this.upstream.granted(arrival.demand, now);
-    if (turn !== undefined) flight.turn = { ...turn, cost: waiter.cost };
     waiter.leave();
+    if (turn !== undefined) {
+      flight.turn = { ...turn, cost };
+      this.#owe(lane, arrival.flowKey, cost - paid, turn);
+    }
     waiter.resolve({ flight, waitedMs, waitedFor, mode: 'shared' });
   }
 
@@ -460,9 +498,9 @@ export class FleetScheduler {
     if (this.#lanes.size === 0) return;
     const now = this.#parts.clock.now();
     if (process !== this.#parts.process)
-      this.#line.by(now + waitMs + GRACE_MS + SPREAD_MS * this.#parts.random());
+      this.#line.askAt(now + waitMs + GRACE_MS + SPREAD_MS * this.#parts.random());
     else if (waitMs <= 0) this.#line.ask();
-    else this.#line.by(now + waitMs);
+    else this.#line.askAt(now + waitMs);
   }
 
   /** The ledger is not there, or there again. */
@@ -537,16 +575,37 @@ export class FleetScheduler {
         ? this.upstream.cost(estimate.inputTokens, estimate.outputTokens)
         : this.upstream.cost(0, 0);
       const delta = costDelta + estimated - turn.cost;
-      const { epoch, isOwed } = turn;
-      this.upstream.corrected({ lane: name, user: hashOf(flowKey), delta, isOwed, epoch });
+      const lane = this.#lanes.get(name);
+      if (lane !== undefined) this.#owe(lane, flowKey, delta, turn);
     }
     this.wake();
   }
 
+  /**
+   * A user has cost `delta` more than it was charged. One with calls waiting pays it with the next of them, so that nothing is
+   * lost of what it was charged too much; of one without, the ledger is told.
+   */
+  #owe(
+    lane: Lane<Waiter>,
+    flowKey: string,
+    delta: number,
+    { isOwed, epoch }: { isOwed: boolean; epoch: number },
+  ): void {
+    const key = debtKey(lane.name, flowKey);
+    const debt = (this.#debts.get(key) ?? 0) + delta;
+    if (lane.queue.backlogOf(flowKey) > 0) {
+      this.#debts.set(key, debt);
+      return;
+    }
+    this.#debts.delete(key);
+    if (debt !== 0)
+      this.upstream.corrected({ lane: lane.name, user: hashOf(flowKey), delta: debt, isOwed, epoch });
+  }
+
   /** Something may have changed. */
   wake(): void {
+    // What the ledger is to be told of it has been said to the line by whoever changed it.
     if (this.mode === 'degraded') this.#local.wake();
-    else this.#soon();
   }
 
   /** Refuses all that wait and all that come. */
@@ -584,6 +643,8 @@ export class FleetScheduler {
     };
   }
 }
+
+const debtKey = (lane: string, flowKey: string): string => `${lane}\n${flowKey}`;
 
 /** The ledger knows nobody. */
 const hashOf = (flowKey: string): string =>

@@ -28,8 +28,8 @@ export class FleetUpstream {
   readonly account: string;
   readonly name: string;
   readonly mirror: UpstreamBucket;
-  /** Calls since the last message something has changed that the ledger should know. */
-  onChange: (isUrgent: boolean) => void = () => {};
+  /** Something has changed that the ledger should know: at once, soon, or with the next message. */
+  onChange: (haste: 'now' | 'soon' | 'patient') => void = () => {};
   readonly #estimator: Estimator;
   readonly #flights = new Map<Flight, Told>();
   readonly #locals = new WeakSet<Flight>();
@@ -92,7 +92,7 @@ export class FleetUpstream {
   configure(config: Partial<BucketConfig>, now: number): void {
     this.#config = config;
     this.#reshape(now);
-    this.onChange(false);
+    this.onChange('soon');
   }
 
   cost(inputTokens: number, outputTokens: number): number {
@@ -153,7 +153,7 @@ export class FleetUpstream {
     this.#locals.add(flight);
     this.#flights.set(flight, { inputCharged: 0, outputCharged: 0 });
     this.#owed.requests += 1;
-    this.onChange(false);
+    this.onChange('soon');
   }
 
   /** Whether it was let in by this process's own share. */
@@ -166,12 +166,12 @@ export class FleetUpstream {
     this.#owed.requests -= 1;
     this.#owed.inputTokens -= inputTokens;
     this.#owed.outputTokens -= outputTokens;
-    this.onChange(false);
+    this.onChange('soon');
   }
 
   inputKnown(flight: Flight, tokens: number, now: number): void {
     this.mirror.inputKnown(flight, tokens, now);
-    this.onChange(false);
+    this.onChange('patient');
   }
 
   progress(flight: Flight, produced: number, now: number): void {
@@ -194,32 +194,32 @@ export class FleetUpstream {
     this.mirror.settle(flight, truth, now);
     if (this.#answer?.concurrency !== undefined)
       this.#push({ type: 'ended', startedAgo: 0, at: flight.startedAt });
-    this.onChange(false);
+    this.onChange('soon');
   }
 
   merge(headroom: RateHeaders, isAnswer: boolean, sentAt: number, now: number): void {
     this.#push({ type: 'headers', sentAgo: 0, isAnswer, headroom, at: sentAt });
     // A share of the limits is not what a response tells of; that it was refused, is.
     if (this.#isDegraded && !isAnswer) this.mirror.merge(headroom, false, sentAt, now);
-    this.onChange(!isAnswer);
+    this.onChange(isAnswer ? 'patient' : 'now');
   }
 
   pause(until: number): void {
     this.#push({ type: 'pause', ms: 0, at: until });
     this.mirror.pause(until);
-    this.onChange(true);
+    this.onChange('now');
   }
 
   endPause(): void {
     this.#push({ type: 'endPause', at: 0 });
     this.mirror.endPause();
-    this.onChange(true);
+    this.onChange('now');
   }
 
   overloaded(startedAt: number, now: number): void {
     this.#push({ type: 'overloaded', startedAgo: 0, at: startedAt });
     this.mirror.overloaded(startedAt, now);
-    this.onChange(false);
+    this.onChange('soon');
   }
 
   /** A call that took a turn of the fleet has cost more than was thought. */

@@ -9,6 +9,8 @@ const PROBE_MS = 400;
 /** Answers in a row before it is trusted again. */
 const HEALTHY = 4;
 
+const NEVER = Number.POSITIVE_INFINITY;
+
 export type Mode = 'shared' | 'degraded';
 
 export interface LineParts {
@@ -40,9 +42,13 @@ export class Line {
   #isUnderWay = false;
   #isKnown = false;
   #healthy = 0;
+  #timerAt = NEVER;
+  #liveAt = NEVER;
   #mode: Mode = 'shared';
   #timer: Timer | undefined;
-  #timerAt = Number.POSITIVE_INFINITY;
+  /** When there is something to be told, and when it is worth to ask: the first ends with each message, the second is moved by whatever is heard. */
+  #tellAt = NEVER;
+  #askAt = NEVER;
   #isClosed = false;
 
   constructor(parts: LineParts) {
@@ -53,25 +59,34 @@ export class Line {
     return this.#mode;
   }
 
-  /** Says what there is to say by `at`, or sooner. */
-  by(at: number): void {
-    if (this.#isClosed || at >= this.#timerAt) return;
-    if (this.#isUnderWay) {
-      // Said with the next, as soon as this one is answered.
-      this.#timerAt = at;
-      return;
-    }
-    this.#arm(at);
+  /** There is something to tell: by `at`, or with what is said sooner. */
+  tellBy(at: number): void {
+    if (at >= this.#tellAt) return;
+    this.#tellAt = at;
+    this.#arm();
+  }
+
+  /** Asks at `at`, and no more at the time set before. */
+  askAt(at: number): void {
+    this.#askAt = at;
+    this.#arm();
   }
 
   /** As soon as the line is free. */
   ask(): void {
-    if (this.#mode === 'degraded' || this.#isClosed) return;
-    if (this.#isUnderWay) this.#timerAt = Number.NEGATIVE_INFINITY;
-    else void this.#say();
+    this.#askAt = Number.NEGATIVE_INFINITY;
+    if (this.#mode === 'degraded' || this.#isClosed || this.#isUnderWay) return;
+    void this.#say();
   }
 
-  #arm(at: number): void {
+  /** While a message is under way, or the ledger away, the times are kept for afterwards. */
+  #arm(): void {
+    if (this.#isClosed || this.#isUnderWay || this.#mode === 'degraded') return;
+    this.#wakeAt(Math.min(this.#tellAt, this.#askAt, this.#liveAt));
+  }
+
+  #wakeAt(at: number): void {
+    if (this.#timer !== undefined && this.#timerAt === at) return;
     this.#timer?.cancel();
     this.#timerAt = at;
     this.#timer = this.#parts.alarms.set(at, () => void this.#say());
@@ -83,7 +98,8 @@ export class Line {
     this.#isUnderWay = true;
     this.#timer?.cancel();
     this.#timer = undefined;
-    this.#timerAt = Number.POSITIVE_INFINITY;
+    this.#tellAt = NEVER;
+    this.#askAt = NEVER;
     try {
       this.#said ??= { ...build(clock.now(), this.#isKnown), process, seq: ++this.#seq, acked: this.#acked };
       const said = this.#said;
@@ -101,11 +117,11 @@ export class Line {
     if (this.#isClosed) return;
     const now = clock.now();
     const { isBusy } = this.#parts;
-    // What came up meanwhile has set a time; what has not is a sign of life.
-    const next = this.#mode === 'degraded' ? PROBE_MS : isBusy() ? HEARTBEAT_MS : IDLE_MS;
-    const at = this.#mode === 'degraded' ? now + next : Math.min(this.#timerAt, now + next);
-    if (!this.#isKnown && this.#mode === 'shared') this.#arm(now);
-    else this.#arm(Math.max(now, at));
+    // Who has nothing to say tells that he lives.
+    this.#liveAt = now + (isBusy() ? HEARTBEAT_MS : IDLE_MS);
+    if (this.#mode === 'degraded') this.#wakeAt(now + PROBE_MS);
+    else if (this.#isKnown) this.#arm();
+    else this.#wakeAt(now);
   }
 
   #answered(): void {

@@ -75,7 +75,9 @@ export function candidateOf(
   estimator: Estimator,
   demand: Demand,
   isRealtime: boolean,
-  rest: Pick<Candidate, 'id' | 'lane' | 'user' | 'cost' | 'isQueued'> & { quotas: readonly QuotaAsk[] },
+  rest: Pick<Candidate, 'id' | 'lane' | 'user' | 'cost' | 'waitedMs' | 'isQueued'> & {
+    quotas: readonly QuotaAsk[];
+  },
 ): Candidate {
   const { inputTokens, leastInputTokens, maxOutputTokens } = demand.estimate;
   const { chargesTokens } = demand;

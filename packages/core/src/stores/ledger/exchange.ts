@@ -38,7 +38,7 @@ const SAVING = 0.5;
 /** A wait that nobody knows is looked at again after this. */
 const LOOK_MS = 1_000;
 /** A turn announced is announced again when it has moved by more than this. */
-const MOVED_MS = 10;
+const MOVED_MS = 25;
 
 export interface Exchanged {
   readonly answer: Answer;
@@ -49,9 +49,8 @@ export interface Exchanged {
 /** A call that asks to go, with what is known of it as the exchange goes on. */
 interface Asking {
   readonly call: Candidate;
-  readonly start: number;
-  /** Its quotas that refuse, and those in shadow, are reserved. */
-  isReserved: boolean;
+  start: number;
+  readonly since: number;
 }
 
 /** Applies one exchange. What it does is written a second time in Lua, line by line: packages/redis/src/lua. */
@@ -211,7 +210,7 @@ function takeTurns(
     if (refusal !== undefined) results.push(refusal);
     else {
       const start = Math.max(lane.time, books.tagOf(call.lane, call.user) ?? lane.time);
-      asking.push({ call, start, isReserved: true });
+      asking.push({ call, start, since: now - call.waitedMs });
     }
   }
   const turn = new Turn(state, books, me, name, asking, results, now);
@@ -230,7 +229,18 @@ interface First {
   readonly lane: string;
   readonly process: string;
   readonly start: number;
+  readonly since: number;
   readonly mine: Asking | undefined;
+}
+
+/** The order between users: by what they were served, then by how long they have waited. All processes see the same. */
+function isBefore(
+  a: Pick<First, 'start' | 'since' | 'process'>,
+  b: Pick<First, 'start' | 'since' | 'process'>,
+): boolean {
+  if (a.start !== b.start) return a.start < b.start;
+  if (a.since !== b.since) return a.since < b.since;
+  return a.process < b.process;
 }
 
 /** One exchange's look at who stands first. */
@@ -269,7 +279,7 @@ class Turn {
     const byLane = new Map<string, First>();
     const offer = (first: First) => {
       const known = byLane.get(first.lane);
-      if (known === undefined || first.start < known.start) byLane.set(first.lane, first);
+      if (known === undefined || isBefore(first, known)) byLane.set(first.lane, first);
     };
     const { processes, lanes } = this.#state;
     for (const process of Object.keys(processes).sort()) {
@@ -277,11 +287,14 @@ class Turn {
       if (process === this.#name || other === undefined || !isWaiting(other, this.#now)) continue;
       for (const lane of Object.keys(other.heads).sort()) {
         const head = other.heads[lane];
-        if (head !== undefined) offer({ lane, process, start: head.start, mine: undefined });
+        if (head !== undefined)
+          offer({ lane, process, start: head.start, since: head.since, mine: undefined });
       }
     }
-    for (const mine of this.#asking)
-      offer({ lane: mine.call.lane, process: this.#name, start: mine.start, mine });
+    for (const mine of this.#asking) {
+      const { start, since, call } = mine;
+      offer({ lane: call.lane, process: this.#name, start, since, mine });
+    }
     return [...byLane.values()].sort((a, b) => {
       const laneA = lanes[a.lane];
       const laneB = lanes[b.lane];
@@ -384,7 +397,7 @@ class Turn {
     if (call.lane !== served.call.lane) return;
     const lane = this.#state.lanes[call.lane];
     const tag = this.#books.tagOf(call.lane, call.user);
-    (other as { start: number }).start = Math.max(lane?.time ?? 0, tag ?? lane?.time ?? 0);
+    other.start = Math.max(lane?.time ?? 0, tag ?? lane?.time ?? 0);
   }
 
   /** Calls of ours that may pass a large prompt which waits for input; see admission/backfill.ts. */
@@ -439,7 +452,7 @@ function register(
   now: number,
 ): void {
   const left = new Map<string, number>();
-  for (const { call, start } of asking) {
+  for (const { call, start, since } of asking) {
     left.set(call.lane, (left.get(call.lane) ?? 0) + 1);
     const lane = state.lanes[call.lane];
     const short = turn.waits.get(call.id);
@@ -447,12 +460,12 @@ function register(
     const lead = Math.max(0, start - (lane?.time ?? 0));
     results.push({ id: call.id, type: 'waits', reason: short?.reason ?? 'queue', lead, ...wait });
     const first = me.heads[call.lane];
-    if (first !== undefined && first.start <= start) continue;
-    const same = before[call.lane];
+    if (first !== undefined && !isBefore({ start, since, process: name }, { ...first, process: name }))
+      continue;
     me.heads[call.lane] = {
       id: call.id,
       start,
-      since: same?.id === call.id ? same.since : now,
+      since,
       cost: call.cost,
       chargesTokens: call.chargesTokens,
       inputTokens: call.inputTokens,

@@ -253,8 +253,9 @@ function correct(state: BucketState, books: Books, event: Extract<LedgerEvent, {
   if (!event.isOwed) lane.finish += event.delta / lane.weight;
   else if (lane.guarantee > 0) lane.owedFrom += event.delta / lane.guarantee;
   if (event.epoch !== lane.epoch) return;
-  const later = (books.tagOf(event.lane, event.user) ?? lane.time) + event.delta;
-  if (later > lane.time) books.setTag(event.lane, event.user, later);
+  const tag = books.tagOf(event.lane, event.user);
+  const later = (tag ?? lane.time) + event.delta;
+  if (tag !== undefined || later > lane.time) books.setTag(event.lane, event.user, later);
 }
 
 function pause(state: BucketState, until: number, now: number): void {
