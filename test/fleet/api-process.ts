@@ -19,7 +19,8 @@ process.on('message', ({ from, to }: { from: number; to: number }) => {
   process.send?.({
     now: performance.now(),
     refusals: entries.filter(({ outcome, arrivedAt }) => outcome === 'refused' && arrivedAt >= from).length,
-    unfinished: entries.filter(({ outcome, endedAt }) => outcome === 'admitted' && endedAt === undefined).length,
+    unfinished: entries.filter(({ outcome, endedAt }) => outcome === 'admitted' && endedAt === undefined)
+      .length,
     admitted: entries
       .filter(({ outcome, arrivedAt }) => outcome === 'admitted' && arrivedAt >= from && arrivedAt < to)
       .map(({ arrivedAt, userId, inputTokens, outputTokens }) => {

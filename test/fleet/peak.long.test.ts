@@ -34,7 +34,11 @@ describe.skipIf(noRedis())('four processes at twice their limit', () => {
           maxTokens: 1_000,
           timeoutMs: TIMEOUT_MS,
           users: [
-            ...Array.from({ length: count }, () => ({ name: `user-${next++}`, calls: 4, lane: 'interactive' })),
+            ...Array.from({ length: count }, () => ({
+              name: `user-${next++}`,
+              calls: 4,
+              lane: 'interactive',
+            })),
             { name: `job-${next}`, calls: 4, lane: 'background' },
           ],
         }),

@@ -95,7 +95,7 @@ export function storeOf(
       if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
       const { keys, names, channel } = keysOf(prefix, bucket, exchange);
       const args = [JSON.stringify(exchange), JSON.stringify(names), channel, ...clock()];
-      const text = await bounded(run(keys, args), timeoutMs, 'an exchange with Redis');
+      const text = await bounded(run(keys, args), timeoutMs, 'an exchange with Redis').catch(explain);
       if (typeof text !== 'string') throw new Error('Headgate: Redis gave an answer that is none');
       return readAnswer(text);
     },
@@ -128,6 +128,14 @@ export function storeOf(
       subscriber = undefined;
     },
   };
+}
+
+/** An error of the script itself would come again. It is told without what was in the message: that is nobody's to read. */
+function explain(error: unknown): never {
+  const text = error instanceof Error ? error.message : String(error);
+  const at = text.startsWith('ERR') ? /user_script:(\d+)/.exec(text)?.[1] : undefined;
+  if (at === undefined) throw error;
+  throw Object.assign(new Error(`Headgate: the ledger refuses a message (line ${at})`), { isFinal: true });
 }
 
 /** What `INFO` says that a ledger should not be kept in. */

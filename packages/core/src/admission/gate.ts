@@ -24,7 +24,7 @@ export type GateBucket = Pick<
 export interface GateKeeper
   extends Pick<Scheduler, 'configure' | 'size' | 'enter' | 'pass' | 'foresee' | 'wake' | 'close'> {
   readonly upstream: GateBucket;
-  settled(name: string, flowKey: string, costDelta: number, flight: Flight): void;
+  settled(name: string, flowKey: string, cost: number, flight: Flight): void;
   snapshot(now: number): ReturnType<Scheduler['snapshot']> & Partial<ReturnType<FleetScheduler['snapshot']>>;
   /** Says the last word to those who share the bucket. */
   hangUp?(): Promise<void>;

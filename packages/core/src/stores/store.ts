@@ -14,7 +14,10 @@ export interface Store {
   readonly kind: 'fleet';
   /** How many processes are taken to share the limits where the ledger was never reached. */
   readonly assumedProcesses: number;
-  /** @throws when there is no answer in time, or none that can be read; whether it was applied is then unknown. */
+  /**
+   * @throws when there is no answer in time, or none that can be read; whether it was applied is then unknown, and it is
+   * said again. An error with `isFinal: true` says that it was not, and never will be.
+   */
   exchange(bucket: string, exchange: Exchange): Promise<Answer>;
   /** Calls `onWake` when the turn of a bucket may have come to somebody else. The returned function ends it. */
   listen(bucket: string, onWake: (wake: Wake) => void): () => void;

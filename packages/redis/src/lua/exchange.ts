@@ -235,7 +235,7 @@ local function applyExchange(state, exchange, isFresh, now)
   local me = state.processes[name]
   local isUnknown = not me or me.seq < exchange.acked
   local isLossy = isUnknown and exchange.acked > 0
-  if isLossy and (isFresh or me) then state.cautiousUntil = now + 5000 end
+  local isOurLoss = isLossy and (isFresh or me ~= nil)
   for _, other in ipairs(sortedKeys(state.processes)) do
     if other ~= name and state.processes[other].seenAt < now - LEASE_MS then bury(state, other, now) end
   end
@@ -246,9 +246,14 @@ local function applyExchange(state, exchange, isFresh, now)
   me.seenAt, me.seq, me.isLate = now, exchange.seq, false
   if exchange.limits then me.limits = exchange.limits end
   configure(state, now)
-  if isLossy and exchange.hints then
+  if isLossy then
+    local hints = exchange.hints or {}
     for _, each in ipairs(NAMES) do
-      if state.limits[each] and exchange.hints[each] then boundBy(state.limits[each], exchange.hints[each], now) end
+      local l = state.limits[each]
+      if l then
+        local most = isOurLoss and 0.5 * capacityOf(l) or capacityOf(l)
+        boundBy(l, min(most, hints[each] or most), now)
+      end
     end
   end
   settle(state, me, exchange, now)
@@ -279,7 +284,7 @@ local packed = redis.call('GET', KEYS[1])
 local state = packed and cmsgpack.unpack(packed) or {
   limits = {}, configured = {}, pausedUntil = NEVER, culprits = {}, refusedAt = NEVER, isRamp = false,
   slowedAt = NEVER, learnedCalls = 0, callsBefore = 0, decreasedAt = NEVER, processes = {}, lanes = {},
-  laneTime = 0, path = {}, announced = { process = '', at = 0 }, cautiousUntil = NEVER,
+  laneTime = 0, path = {}, announced = { process = '', at = 0 },
 }
 local me = state.processes[exchange.process]
 if me and me.seq == exchange.seq then

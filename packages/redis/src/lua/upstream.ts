@@ -76,12 +76,11 @@ local function shortageOf(state, asked, reserveShare, saved, now)
   if now < state.pausedUntil then return { reason = 'upstream_paused', waitMs = state.pausedUntil - now } end
   local calls = callsOf(state)
   if calls >= mostCalls(state) then return { reason = 'concurrency', waitMs = UNKNOWN_WAIT } end
-  local kept = reserveShare + (now < state.cautiousUntil and 0.5 or 0)
   local worst
   for _, name in ipairs(NAMES) do
     local l = state.limits[name]
     if l then
-      local reserved = capacityOf(l) * min(0.95, kept) + (name == 'inputTokens' and saved or 0)
+      local reserved = capacityOf(l) * reserveShare + (name == 'inputTokens' and saved or 0)
       local waitMs
       if name == 'outputTokens' and asked.path then
         waitMs = outputWait(state, l, asked.path, reserved, calls, now)

@@ -453,7 +453,7 @@ export class FleetScheduler {
     const flight = this.upstream.granted(arrival.demand, now);
     waiter.leave();
     if (turn !== undefined) {
-      flight.turn = { ...turn, cost };
+      flight.turn = { ...turn, thought: cost, cost };
       this.#owe(lane, arrival.flowKey, cost - paid, turn);
     }
     waiter.resolve({ flight, waitedMs, waitedFor, mode: 'shared' });
@@ -565,18 +565,13 @@ export class FleetScheduler {
     return this.#predict(lane, { demand, flowKey }, this.#parts.clock.now()).waitMs;
   }
 
-  /** A call ended: what it really cost is put on its user's account. */
-  settled(name: string, flowKey: string, costDelta: number, flight: Flight): void {
-    const { turn, demand } = flight;
-    if (this.upstream.wasLocal(flight)) this.#local.settled(name, flowKey, costDelta, flight);
+  /** A call ended that did cost `cost`: that is put on its user's account. */
+  settled(name: string, flowKey: string, cost: number, flight: Flight): void {
+    const { turn } = flight;
+    if (this.upstream.wasLocal(flight)) this.#local.settled(name, flowKey, cost, flight);
     else if (turn !== undefined) {
-      const { estimate, chargesTokens } = demand;
-      const estimated = chargesTokens
-        ? this.upstream.cost(estimate.inputTokens, estimate.outputTokens)
-        : this.upstream.cost(0, 0);
-      const delta = costDelta + estimated - turn.cost;
       const lane = this.#lanes.get(name);
-      if (lane !== undefined) this.#owe(lane, flowKey, delta, turn);
+      if (lane !== undefined) this.#owe(lane, flowKey, cost - turn.cost, turn);
     }
     this.wake();
   }

@@ -197,16 +197,16 @@ export class FleetUpstream {
     this.onChange('soon');
   }
 
-  merge(headroom: RateHeaders, isAnswer: boolean, sentAt: number, now: number): void {
+  merge(headroom: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#push({ type: 'headers', sentAgo: 0, isAnswer, headroom, at: sentAt });
     // A share of the limits is not what a response tells of; that it was refused, is.
-    if (this.#isDegraded && !isAnswer) this.mirror.merge(headroom, false, sentAt, now);
+    if (this.#isDegraded && !isAnswer) this.mirror.merge(headroom, false, flight, sentAt, now);
     this.onChange(isAnswer ? 'patient' : 'now');
   }
 
-  pause(until: number): void {
+  pause(until: number, now: number): void {
     this.#push({ type: 'pause', ms: 0, at: until });
-    this.mirror.pause(until);
+    this.mirror.pause(until, now);
     this.onChange('now');
   }
 

@@ -112,6 +112,8 @@ export class Line {
       this.#answered();
     } catch (error) {
       this.#isUnderWay = false;
+      // Said again it would be refused again, and nothing else ever be heard.
+      if (isFinal(error)) this.#said = undefined;
       this.#failed(error);
     }
     if (this.#isClosed) return;
@@ -152,3 +154,6 @@ export class Line {
     await store.exchange(bucket, last).catch(() => {});
   }
 }
+
+const isFinal = (error: unknown): boolean =>
+  typeof error === 'object' && error !== null && 'isFinal' in error && error.isFinal === true;

@@ -19,7 +19,6 @@ import {
   admit,
   bound,
   bury,
-  CAUTION_MS,
   callsOf,
   configure,
   happened,
@@ -67,7 +66,7 @@ export function applyExchange(
   const isUnknown = me === undefined || me.seq < acked;
   // What a process was answered and we do not know, we have lost; and not its own exchanges alone.
   const isLossy = isUnknown && acked > 0;
-  if (isLossy && (isFresh || me !== undefined)) state.cautiousUntil = now + CAUTION_MS;
+  const isOurLoss = isLossy && (isFresh || me !== undefined);
   for (const other of Object.keys(state.processes).sort())
     if (other !== name && (state.processes[other]?.seenAt ?? 0) < now - LEASE_MS)
       bury(state, books, other, now);
@@ -80,7 +79,7 @@ export function applyExchange(
   me.isLate = false;
   if (exchange.limits !== undefined) me.limits = { ...(exchange.limits as Record<string, number>) };
   configure(state, books, now);
-  if (isLossy) bound(state, books, exchange.hints ?? {}, now);
+  if (isLossy) bound(state, books, exchange.hints ?? {}, isOurLoss, now);
   settle(state, books, me, exchange, now);
   // The tags of a lane that is not told of are out of reach.
   for (const event of exchange.events)

@@ -26,7 +26,6 @@ export interface BucketState {
   /** The large call that stands first, and the input put by for it. */
   saved: { process: string; id: number; since: number; base: number } | undefined;
   announced: { process: string; at: number };
-  cautiousUntil: number;
 }
 
 /** What an exchange reads and writes beyond the state of its bucket. */
@@ -63,5 +62,4 @@ export const freshBucket = (): BucketState => ({
   path: [],
   saved: undefined,
   announced: { process: '', at: 0 },
-  cautiousUntil: NEVER,
 });

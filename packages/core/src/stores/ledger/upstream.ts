@@ -39,9 +39,8 @@ const GUESS_MARGIN = 1.5;
 const RECHECK_MS = 50;
 /** How old the sums may be. */
 const SUM_MS = 200;
-/** Of each bucket, for so long, after a ledger has lost part of its memory: what it lost is in it. */
-const CAUTION = 0.5;
-export const CAUTION_MS = 5_000;
+/** Of a bucket whose ledger has lost part of its memory: what it lost may be the rest. */
+const LOSSY = 0.5;
 const DECREASE = 0.7;
 const EPOCH_MS = 10_000;
 const HEADROOM = 1.25;
@@ -128,12 +127,11 @@ export function shortageOf(
   if (now < state.pausedUntil) return { reason: 'upstream_paused', waitMs: state.pausedUntil - now };
   const calls = callsOf(state);
   if (calls >= mostCalls(state)) return { reason: 'concurrency', waitMs: UNKNOWN_WAIT };
-  const kept = reserve + (now < state.cautiousUntil ? CAUTION : 0);
   let worst: Short | undefined;
   for (const name of NAMES) {
     const limit = state.limits[name];
     if (limit === undefined) continue;
-    const reserved = capacityOf(limit) * Math.min(0.95, kept) + (name === 'inputTokens' ? saved : 0);
+    const reserved = capacityOf(limit) * reserve + (name === 'inputTokens' ? saved : 0);
     const waitMs =
       name === 'outputTokens' && asked.path !== undefined
         ? outputWait(state, books, limit, asked.path, reserved, calls, now)
@@ -361,12 +359,14 @@ export function bound(
   state: BucketState,
   books: Books,
   hints: Partial<Record<AmountName, number>>,
+  isLoss: boolean,
   now: number,
-) {
+): void {
   for (const name of NAMES) {
     const limit = state.limits[name];
-    const hint = hints[name];
-    if (limit !== undefined && hint !== undefined) boundBy(limit, hint, books.side, now);
+    if (limit === undefined) continue;
+    const most = isLoss ? LOSSY * capacityOf(limit) : capacityOf(limit);
+    boundBy(limit, Math.min(most, hints[name] ?? most), books.side, now);
   }
 }
 
