@@ -13,7 +13,7 @@ afterEach(async () => {
 });
 
 /** Governors that stand for processes, each with a connection of its own where there is one. */
-function startFleet(count: number, makeStore: () => Store, config: object, baseURL: string): Governor[] {
+function startFleet(count: number, makeStore: () => Store, config: object): Governor[] {
   return Array.from({ length: count }, () => {
     const governor = createGovernor({ config, store: makeStore(), logger: quiet });
     cleanups.push(() => governor.close({ drainMs: 100 }));
@@ -40,15 +40,10 @@ for (const kind of ['memory', 'redis']) {
     it('give a user of ten a day exactly ten, however many ask at once', async () => {
       const api = await startClaudeApi({ latency: { timeToFirstTokenMs: 5, tokensPerSecond: 5_000 } });
       cleanups.push(() => api.close());
-      const fleet = startFleet(
-        4,
-        await storesOf(kind),
-        {
-          quotas: [{ name: 'daily', requests: '10/day' }],
-          account: [{ name: 's', models: ['*'], requestsPerMinute: 6_000 }],
-        },
-        api.url,
-      );
+      const fleet = startFleet(4, await storesOf(kind), {
+        quotas: [{ name: 'daily', requests: '10/day' }],
+        account: [{ name: 's', models: ['*'], requestsPerMinute: 6_000 }],
+      });
       const clients = fleet.map((governor) => client(governor, api.url));
       const outcomes = await Promise.allSettled(
         Array.from({ length: 200 }, (_, n) =>

@@ -1,5 +1,5 @@
 import Anthropic from '@anthropic-ai/sdk';
-import { createGovernor, isHeadgateError } from '@headgate/core';
+import { createGovernor, isHeadgateError, systemClock } from '@headgate/core';
 import { redisStore } from '@headgate/redis';
 import { Redis } from 'ioredis';
 
@@ -13,16 +13,20 @@ export interface WorkerOptions {
   readonly users: readonly { readonly name: string; readonly calls: number; readonly lane: string }[];
   readonly maxTokens: number;
   readonly timeoutMs?: number;
+  /** Milliseconds between a user's calls; left out: the next starts as the last ends. */
+  readonly pauseMs?: number;
+  /** Milliseconds by which the process's wall clock is wrong. */
+  readonly clockOffMs?: number;
 }
 
 export interface WorkerReport {
   readonly admitted: Record<string, number>;
   readonly refused: Record<string, number>;
   readonly errors: Record<string, number>;
-  readonly degradedMs: number;
   readonly moves: string[];
   readonly rejections: string[];
-  readonly waits: readonly number[];
+  /** When each call was made, and how long it took to its first byte. */
+  readonly starts: readonly (readonly [at: number, ms: number])[];
 }
 
 const options = JSON.parse(process.env.FLEET_WORKER ?? '{}') as WorkerOptions;
@@ -32,7 +36,9 @@ const moves: string[] = [];
 const startedAt = performance.now();
 const say = (text: string) =>
   void moves.push(`${((performance.now() - startedAt) / 1000).toFixed(1)} ${text}`);
+const off = options.clockOffMs ?? 0;
 const governor = createGovernor({
+  clock: { ...systemClock, wall: () => Date.now() + off },
   config: options.config,
   store: redisStore({
     client,
@@ -46,6 +52,7 @@ const admitted: Record<string, number> = {};
 const refused: Record<string, number> = {};
 const errors: Record<string, number> = {};
 const rejections: string[] = [];
+const starts: [number, number][] = [];
 process.on('unhandledRejection', (error) => rejections.push(String(error)));
 let isRunning = true;
 const count = (in_: Record<string, number>, what: string) => {
@@ -54,6 +61,10 @@ const count = (in_: Record<string, number>, what: string) => {
 
 async function keepGoing(name: string, lane: string): Promise<void> {
   while (isRunning) {
+    if (options.pauseMs !== undefined)
+      await new Promise((resolve) => setTimeout(resolve, (options.pauseMs ?? 0) * (0.5 + Math.random())));
+    const madeAt = Date.now();
+    const startedNow = performance.now();
     try {
       await governor.run({ user: name, lane }, async () => {
         const stream = await claude.messages.create({
@@ -64,6 +75,7 @@ async function keepGoing(name: string, lane: string): Promise<void> {
           stream: true,
         });
         count(admitted, name);
+        starts.push([madeAt, performance.now() - startedNow]);
         for await (const _ of stream);
       });
     } catch (error) {
@@ -80,13 +92,13 @@ const running = options.users.flatMap(({ name, calls, lane }) =>
 
 process.on('message', async (asked: string) => {
   if (asked === 'snapshot')
-    process.send?.({ snapshot: governor.snapshot(), admitted, refused, errors, moves, rejections });
+    process.send?.({ snapshot: governor.snapshot(), admitted, refused, errors, moves, rejections, starts });
   if (asked !== 'stop') return;
   isRunning = false;
   await governor.close({ drainMs: 2_000 });
   await Promise.allSettled(running);
   client.disconnect();
-  process.send?.({ admitted, refused, errors, moves, rejections });
+  process.send?.({ admitted, refused, errors, moves, rejections, starts });
   process.disconnect();
 });
 process.send?.('ready');
