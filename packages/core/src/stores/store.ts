@@ -201,7 +201,6 @@ export interface Answer {
   readonly concurrency?: number;
   /** In flight in all processes. */
   readonly calls: number;
-  readonly expectedOutputTokens: number;
   /** Processes alive. */
   readonly processes: number;
   /** Users with calls waiting, of all processes. */

@@ -104,7 +104,7 @@ local function settle(state, me, exchange, now)
   me.inputHeld, me.calls, me.variance = holds.inputTokens, holds.calls, holds.variance
   if not exchange.path then return end
   sideSet('v:' .. exchange.process, sumOf(exchange.path, now))
-  state.path = {}
+  sideDelete('s')
 end
 
 local function register(state, me, name, turn, before, lanes, results, now)
@@ -206,7 +206,6 @@ local function answerOf(state, isUnknown, results, wake, now)
   return {
     now = now, isUnknown = isUnknown, results = results, levels = levels, pausedMs = max(0, state.pausedUntil - now),
     concurrency = most < math.huge and most or nil, calls = callsOf(state),
-    expectedOutputTokens = #state.path > 0 and pendingOf(pathSum(state, now), now) or 0,
     processes = redis.call('HLEN', KEYS[3]), users = users, wake = wake,
   }
 end
@@ -284,7 +283,7 @@ local packed = redis.call('GET', KEYS[1])
 local state = packed and cmsgpack.unpack(packed) or {
   limits = {}, configured = {}, pausedUntil = NEVER, culprits = {}, refusedAt = NEVER, isRamp = false,
   slowedAt = NEVER, learnedCalls = 0, callsBefore = 0, decreasedAt = NEVER, processes = {}, lanes = {},
-  laneTime = 0, path = {}, announced = { process = '', at = 0 },
+  laneTime = 0, announced = { process = '', at = 0 },
 }
 local me = state.processes[exchange.process]
 if me and me.seq == exchange.seq then

@@ -47,6 +47,10 @@ end
 local readA, readB, readC = {}, {}, {}
 local function addSum(sum, other)
   local since = sum[1] - other[1]
+  if since == 0 then
+    for k = 2, 3 + 3 * POINTS do sum[k] = sum[k] + other[k] end
+    return
+  end
   sum[2] = sum[2] + interpolate(other, 3, other[2], since)
   sum[3] = sum[3] + interpolate(other, 3 + 2 * POINTS, other[3], since)
   readOff(other, 3, other[2], since, readA)
@@ -57,9 +61,6 @@ local function addSum(sum, other)
     sum[3 + POINTS + k] = sum[3 + POINTS + k] + readB[k]
     sum[3 + 2 * POINTS + k] = sum[3 + 2 * POINTS + k] + readC[k]
   end
-end
-local function pendingOf(sum, now)
-  return max(0, sum[3 + POINTS] - interpolate(sum, 3, sum[2], now - sum[1]))
 end
 -- next is a sum made now.
 local function lowestAhead(sum, next, level, capacity, ratePerMs, now)

@@ -42,18 +42,18 @@ local function mostCalls(state)
 end
 local function varianceOf(state)
   local variance = 0
-  for _, name in ipairs(sortedKeys(state.processes)) do variance = variance + state.processes[name].variance end
+  for _, process in pairs(state.processes) do variance = variance + process.variance end
   return variance
 end
 local function pathSum(state, now)
-  local known = state.path
-  if #known > 0 and now - known[1] < 200 and now >= known[1] then return known end
+  local known = sideGet('s')
+  if known and now - known[1] < 200 and now >= known[1] then return known end
   local sum = emptySum(now)
   for _, name in ipairs(sortedKeys(state.processes)) do
     local own = sideGet('v:' .. name)
     if own then addSum(sum, own) end
   end
-  state.path = sum
+  sideSet('s', sum)
   return sum
 end
 
@@ -67,7 +67,9 @@ local function outputWait(state, l, path, reserved, calls, now)
   local level = availableOf(l, now) - reserved - behindOf(l) - visibleOf(l) - unsure
   local capacity = capacityOf(l) - reserved - visibleOf(l) - unsure
   if calls == 0 and level >= capacity - 1 then return 0 end
-  local missing = -lowestAhead(pathSum(state, now), path, level, capacity, refillOf(l), now)
+  local sum = pathSum(state, now)
+  if level >= sum[3 + 3 * POINTS] + path[3 + 3 * POINTS] then return 0 end
+  local missing = -lowestAhead(sum, path, level, capacity, refillOf(l), now)
   if missing <= 0 then return 0 end
   grow(l, now)
   return max(50, missing / max(1e-9, refillOf(l)))
@@ -107,10 +109,10 @@ local function admit(state, asked, name, process, now)
     if limits.outputTokens then sendOff(limits.outputTokens, asked.outputTokens, 0, now) end
     return
   end
-  addSum(pathSum(state, now), asked.path)
-  local own = sideGet('v:' .. name)
-  local mine = emptySum(now)
-  if own then addSum(mine, own) end
+  local sum = pathSum(state, now)
+  addSum(sum, asked.path)
+  sideSet('s', sum)
+  local mine = sideGet('v:' .. name) or emptySum(now)
   addSum(mine, asked.path)
   sideSet('v:' .. name, mine)
 end
@@ -128,7 +130,7 @@ local function bury(state, name, now)
   sideDelete('r:' .. name)
   for lane in pairs(process.heads) do sideDelete('h:' .. name .. ':' .. lane) end
   forgetProcess(name, now)
-  state.path = {}
+  sideDelete('s')
   state.processes[name] = nil
 end
 

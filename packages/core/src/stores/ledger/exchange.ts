@@ -10,7 +10,7 @@ import {
   type Wake,
 } from '../store.ts';
 import { charge, hold, told } from './limit.ts';
-import { flatten, pendingOf, sumOf, unflatten } from './path.ts';
+import { flatten, sumOf, unflatten } from './path.ts';
 import { bindingOf, change, commit, forgetDead, NEVER_FITS, reserve, UNTIL_ANOTHER_ENDS } from './quotas.ts';
 import type { Books, BucketState } from './state.ts';
 import { comesBefore, type Head, isWaiting, laneOf, type ProcessState, serveLane } from './turns.ts';
@@ -25,8 +25,8 @@ import {
   inputOf,
   mostCalls,
   NAMES,
-  pathSum,
   type Short,
+  SUM,
   setClock,
   shortageOf,
   UNKNOWN_WAIT,
@@ -124,7 +124,7 @@ function settle(state: BucketState, books: Books, me: ProcessState, exchange: Ex
   me.variance = holds.variance;
   if (path === undefined) return;
   books.side.set(`v:${process}`, flatten(sumOf(path, now)));
-  state.path = [];
+  books.side.delete(SUM);
 }
 
 /** A call comes: what its quotas refuse is refused now, and what they grant is reserved. */
@@ -515,7 +515,6 @@ function answerOf(
     pausedMs: Math.max(0, state.pausedUntil - now),
     ...(Number.isFinite(most) ? { concurrency: most } : {}),
     calls: callsOf(state),
-    expectedOutputTokens: state.path.length > 0 ? pendingOf(pathSum(state, books, now), now) : 0,
     processes: books.processes,
     users,
     ...(wake === undefined ? {} : { wake }),

@@ -81,9 +81,9 @@ export const sumOf = (path: Path, now: number): PathSum => ({
   most0: 0,
 });
 
-/** Tokens that are expected yet. */
-export const pendingOf = (sum: PathSum, now: number): number =>
-  Math.max(0, (sum.use[POINTS - 1] ?? 0) - interpolate(sum.use, sum.use0, now - sum.base));
+/** All that calls and one more can still produce. */
+export const mostAhead = (sum: PathSum, next: Path): number =>
+  (sum.most[POINTS - 1] ?? 0) + (next.most[POINTS - 1] ?? 0);
 
 /** The lowest level ahead, margin deducted, if the call with `next` starts now; see admission/forecast.ts. */
 export function lowestAhead(

@@ -21,8 +21,6 @@ export interface BucketState {
   processes: Record<string, ProcessState>;
   lanes: Record<string, LaneState>;
   laneTime: number;
-  /** Sums of what calls are going to produce, flattened; empty where they must be made anew. */
-  path: number[];
   /** The large call that stands first, and the input put by for it. */
   saved: { process: string; id: number; since: number; base: number } | undefined;
   announced: { process: string; at: number };
@@ -59,7 +57,6 @@ export const freshBucket = (): BucketState => ({
   processes: {},
   lanes: {},
   laneTime: 0,
-  path: [],
   saved: undefined,
   announced: { process: '', at: 0 },
 });

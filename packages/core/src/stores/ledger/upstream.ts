@@ -21,7 +21,7 @@ import {
   visibleOf,
   waitForAmount,
 } from './limit.ts';
-import { addSum, emptySum, flatten, lowestAhead, type PathSum, sumOf, unflatten } from './path.ts';
+import { addSum, emptySum, flatten, lowestAhead, mostAhead, type PathSum, sumOf, unflatten } from './path.ts';
 import type { Books, BucketState } from './state.ts';
 import type { ProcessState } from './turns.ts';
 
@@ -37,6 +37,8 @@ const LEAST_RAMP_MS = 500;
 const GUESS_MARGIN = 1.5;
 /** A forecast that moves is asked again so much later at the least: each asking is a message. */
 const RECHECK_MS = 50;
+/** Where the sums over all processes are kept; they are made anew when they are not there. */
+export const SUM = 's';
 /** How old the sums may be. */
 const SUM_MS = 200;
 /** Of a bucket whose ledger has lost part of its memory: what it lost may be the rest. */
@@ -102,8 +104,9 @@ function varianceOf(state: BucketState): number {
 
 /** Sums of what the calls of all processes are going to produce. */
 export function pathSum(state: BucketState, books: Books, now: number): PathSum {
-  if (state.path.length > 0) {
-    const known = unflatten(state.path);
+  const kept = books.side.get(SUM);
+  if (kept !== undefined) {
+    const known = unflatten(kept);
     if (now - known.base < SUM_MS && now >= known.base) return known;
   }
   const sum = emptySum(now);
@@ -111,7 +114,7 @@ export function pathSum(state: BucketState, books: Books, now: number): PathSum 
     const own = books.side.get(`v:${name}`);
     if (own !== undefined) addSum(sum, unflatten(own));
   }
-  state.path = flatten(sum);
+  books.side.set(SUM, flatten(sum));
   return sum;
 }
 
@@ -165,6 +168,8 @@ function outputWait(
   const isIdle = calls === 0 && level >= capacity - 1;
   if (isIdle) return 0;
   const sum = pathSum(state, books, now);
+  // With room for all of it at once, no path ahead is too low.
+  if (level >= mostAhead(sum, path)) return 0;
   const missing = -lowestAhead(sum, path, level, capacity, refillOf(limit), now);
   if (missing <= 0) return 0;
   grow(limit, now);
@@ -193,10 +198,9 @@ export function admit(
   const next = sumOf(asked.path, now);
   const sum = pathSum(state, books, now);
   addSum(sum, next);
-  state.path = flatten(sum);
+  books.side.set(SUM, flatten(sum));
   const own = books.side.get(`v:${name}`);
-  const mine = emptySum(now);
-  if (own !== undefined) addSum(mine, unflatten(own));
+  const mine = own === undefined ? emptySum(now) : unflatten(own);
   addSum(mine, next);
   books.side.set(`v:${name}`, flatten(mine));
 }
@@ -218,7 +222,7 @@ export function bury(state: BucketState, books: Books, name: string, now: number
   books.side.delete(`v:${name}`);
   for (const lane of Object.keys(process.heads)) books.side.delete(`h:${name}:${lane}`);
   books.forget(name);
-  state.path = [];
+  books.side.delete(SUM);
   delete state.processes[name];
 }
 
