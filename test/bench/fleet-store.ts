@@ -88,20 +88,33 @@ async function latencies(perSecond: number, count: number, one: () => Promise<un
   return taken;
 }
 
-/** Done a second, by so many at once for so long. */
-async function throughput(ms: number, lines: readonly (() => Promise<number>)[]): Promise<number> {
+/** Microseconds of Redis's own processor time: what a busy machine does not change. */
+async function spentUs(): Promise<number> {
+  const info = await admin.info('cpu');
+  const of = (name: string) => Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(info)?.[1] ?? 0);
+  return 1e6 * (of('used_cpu_user_main_thread') + of('used_cpu_sys_main_thread'));
+}
+
+/** Done a second, by so many at once for so long, and Redis's time for each. */
+async function throughput(
+  ms: number,
+  lines: readonly (() => Promise<number>)[],
+): Promise<{ rate: number; us: number }> {
   const startedAt = performance.now();
+  const before = await spentUs();
   let done = 0;
   await Promise.all(
     lines.map(async (line) => {
       while (performance.now() - startedAt < ms) done += await line();
     }),
   );
-  return (done / (performance.now() - startedAt)) * 1_000;
+  const rate = (done / (performance.now() - startedAt)) * 1_000;
+  return { rate, us: ((await spentUs()) - before) / done };
 }
 
 const server: RedisServer = await startRedis({ own: true });
 const LINES = 4;
+const admin = server.connect();
 const open = async () => {
   const client = server.connect();
   await new Promise<void>((resolve) => client.once('ready', () => resolve()));
@@ -146,18 +159,20 @@ const peers = await throughput(
     return 1;
   }),
 );
-console.log(`${`${LINES} connections: rate-limiter-flexible`.padEnd(58)} ${Math.round(peers)}/s`);
+console.log(
+  `${`${LINES} connections: rate-limiter-flexible`.padEnd(58)} ${Math.round(peers.rate)}/s, ${Math.round(peers.us)} µs of Redis each`,
+);
 for (const calls of [1, 4, 16]) {
-  const rate = await throughput(
+  const { rate, us } = await throughput(
     4_000,
     processes.map((process) => () => process.admit(calls, false)),
   );
   console.log(
-    `${`${LINES} processes, ${calls} waiting with each message: admissions`.padEnd(58)} ${Math.round(rate)}/s (${(rate / peers).toFixed(2)}×)`,
+    `${`${LINES} processes, ${calls} waiting with each message: admissions`.padEnd(58)} ${Math.round(rate)}/s (${(rate / peers.rate).toFixed(2)}×), ${Math.round(us)} µs of Redis each: ${Math.round(1e6 / us)}/s of one core`,
   );
 }
 const inMemory = new Process(memoryStore(), 'process');
-const memory = await throughput(2_000, [() => inMemory.admit(1, false)]);
+const { rate: memory } = await throughput(2_000, [() => inMemory.admit(1, false)]);
 console.log(`${'the same ledger in memory, 1 with each message'.padEnd(58)} ${Math.round(memory)}/s`);
 await Promise.all(stores.map((store) => store.close()));
 await server.stop();
