@@ -1,9 +1,12 @@
+import { once } from 'node:events';
 import Anthropic from '@anthropic-ai/sdk';
 import { createGovernor, type Governor, memoryStore, type Store } from '@headgate/core';
 import { redisStore } from '@headgate/redis';
 import { startClaudeApi } from '@headgate/testing';
 import { afterEach, describe, expect, it } from 'vitest';
-import { noRedis, startRedis } from '../support/redis.ts';
+import { addressOf, startExample } from '../support/example.ts';
+import { until } from '../support/governed.ts';
+import { freePort, noRedis, startRedis } from '../support/redis.ts';
 
 const MODEL = 'claude-sonnet-4-6';
 const quiet = { info() {}, warn() {}, error() {} };
@@ -56,3 +59,29 @@ for (const kind of ['memory', 'redis']) {
     });
   });
 }
+
+describe.skipIf(noRedis())('the example of a fleet', () => {
+  it('serves from two processes and works in a third, on one limit, and ends in good order', async () => {
+    const redis = await startRedis({ own: true });
+    cleanups.push(() => redis.stop());
+    const example = await startExample('fleet', {}, { REDIS_URL: redis.url, PORT: `${await freePort()}` });
+    const url = await addressOf(example);
+    const pids = new Set<number>();
+    for (let n = 0; n < 6; n++) {
+      const answer = await fetch(`${url}/ask`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', connection: 'close' },
+        body: JSON.stringify({ question: 'Why is the sky blue?' }),
+      });
+      expect(answer.status).toBe(200);
+      pids.add(((await answer.json()) as { process: number }).process);
+    }
+    expect(pids.size).toBe(2);
+    await until(() => example.lines.some((line) => line.startsWith('job 1 done')));
+    const buckets = (await (await fetch(`${url}/limits`)).json()) as { fleet: object }[];
+    expect(buckets[0]?.fleet).toEqual({ mode: 'shared', processes: 3 });
+    example.process.kill('SIGTERM');
+    const [code] = await once(example.process, 'exit');
+    expect(code).toBe(0);
+  });
+});

@@ -15,7 +15,11 @@ export interface Example {
 }
 
 /** Starts an example as its README says, against a Claude API on loopback, until the test is over. */
-export async function startExample(name: string, options: ClaudeApiOptions = {}): Promise<Example> {
+export async function startExample(
+  name: string,
+  options: ClaudeApiOptions = {},
+  env: Record<string, string> = {},
+): Promise<Example> {
   const api = await startClaudeApi({
     latency: { timeToFirstTokenMs: 10, tokensPerSecond: 2_000, flushMs: 10 },
     output: () => 40,
@@ -23,7 +27,7 @@ export async function startExample(name: string, options: ClaudeApiOptions = {})
   });
   const child = spawn(process.execPath, ['--conditions=source', 'src/main.ts'], {
     cwd: join(EXAMPLES, name),
-    env: { ...process.env, ANTHROPIC_BASE_URL: api.url, ANTHROPIC_API_KEY: 'test-key', PORT: '0' },
+    env: { ...process.env, ANTHROPIC_BASE_URL: api.url, ANTHROPIC_API_KEY: 'test-key', PORT: '0', ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   const lines: string[] = [];
