@@ -1,1 +1,1 @@
-export { type RedisClient, type RedisStoreOptions, type RedisSubscriber, redisStore } from './store.ts';
+export { type RedisStoreOptions, redisStore } from './store.ts';

@@ -1,31 +1,14 @@
 import { createHash } from 'node:crypto';
 import type { Answer, Exchange, Store, StoreDoubt, Wake } from '@headgate/core';
+import type { Cluster, Redis } from 'ioredis';
 import { readAnswer, readWake } from './answer.ts';
 import { bounded } from './bounded.ts';
 import { channelOf, keysOf } from './keys.ts';
 import { script } from './lua/script.ts';
 
-/** What of an `ioredis` client, or of its `Cluster`, is used. */
-export interface RedisClient {
-  readonly status: string;
-  evalsha(sha: string, keys: number, ...args: (string | number)[]): Promise<unknown>;
-  eval(source: string, keys: number, ...args: (string | number)[]): Promise<unknown>;
-  info(section: string): Promise<string>;
-  duplicate(): RedisSubscriber;
-}
-
-/** A connection of its own, for messages. */
-export interface RedisSubscriber {
-  subscribe(channel: string): Promise<unknown>;
-  unsubscribe(channel: string): Promise<unknown>;
-  on(event: 'message', listener: (channel: string, message: string) => void): unknown;
-  on(event: 'error', listener: (error: Error) => void): unknown;
-  disconnect(): void;
-}
-
 export interface RedisStoreOptions {
   /** An `ioredis` client, or a `Cluster`: TLS, passwords, sentinels are its own. It is not closed with the store. */
-  readonly client: RedisClient;
+  readonly client: Redis | Cluster;
   /** Who shares the limits: processes with one prefix are one fleet. Default: `headgate`. */
   readonly prefix?: string;
   /**
@@ -60,7 +43,7 @@ export function storeOf(
 ): Store {
   const sha = createHash('sha1').update(source).digest('hex');
   const listeners = new Map<string, Set<(wake: Wake) => void>>();
-  let subscriber: RedisSubscriber | undefined;
+  let subscriber: Redis | Cluster | undefined;
   let isClosed = false;
 
   const run = async (keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> => {
@@ -73,16 +56,18 @@ export function storeOf(
     }
   };
 
-  const subscribe = (): RedisSubscriber => {
+  const subscribe = (): Redis | Cluster => {
     if (subscriber !== undefined) return subscriber;
-    subscriber = client.duplicate();
-    subscriber.on('message', (channel, message) => {
+    // The two kinds of client differ in the options that we do not give.
+    const copy: Redis | Cluster = (client as Redis).duplicate();
+    subscriber = copy;
+    copy.on('message', (channel: string, message: string) => {
       const wake = readWake(message);
       if (wake !== undefined) for (const tell of [...(listeners.get(channel) ?? [])]) tell(wake);
     });
     // It comes back by itself; meanwhile timers do what messages did.
-    subscriber.on('error', () => {});
-    return subscriber;
+    copy.on('error', () => {});
+    return copy;
   };
 
   return {

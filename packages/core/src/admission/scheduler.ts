@@ -12,7 +12,6 @@ import type { QuotaTicket } from './ticket.ts';
 import type { UpstreamBucket } from './upstream.ts';
 import type { Arrival, Passage, Waiter } from './waiter.ts';
 
-export { quotaRefusal } from './refusals.ts';
 export type { Arrival, Passage } from './waiter.ts';
 
 /** Bodies that may wait in one lane of one bucket, in bytes. */

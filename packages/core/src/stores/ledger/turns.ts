@@ -1,4 +1,5 @@
 import { HEAD_MS, type LaneTerms } from '../store.ts';
+import type { BucketState } from './state.ts';
 
 /** How far a lane has been served, over all processes; see admission/lanes.ts. */
 export interface LaneState {
@@ -91,4 +92,11 @@ export function serveLane(
   const later = Math.max(time, lane.finish);
   lane.finish += cost / lane.weight;
   return { isOwed: false, time: later };
+}
+
+/** Users with calls waiting in a lane, of all processes. */
+export function usersOf(state: BucketState, lane: string): number {
+  let users = 0;
+  for (const process of Object.values(state.processes)) users += process.users[lane] ?? 0;
+  return users;
 }
