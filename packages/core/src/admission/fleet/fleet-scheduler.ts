@@ -10,7 +10,6 @@ import {
   type Exchange,
   GRACE_MS,
   type QuotaAsk,
-  type QuotaChange,
   type Result,
   type Store,
   type Wake,
@@ -23,6 +22,8 @@ import * as refusals from '../refusals.ts';
 import { Scheduler } from '../scheduler.ts';
 import type { Binding, QuotaTicket } from '../ticket.ts';
 import type { Arrival, Passage, Waiter } from '../waiter.ts';
+import { Debts } from './debts.ts';
+import { FleetQuotas } from './fleet-quotas.ts';
 import type { FleetUpstream } from './fleet-upstream.ts';
 import { Line, type Mode } from './line.ts';
 import { candidateOf } from './statement.ts';
@@ -39,9 +40,6 @@ const SPREAD_MS = 25;
 const SLOT_MS = 1_000;
 const MAX_BYTES = 256 * 2 ** 20;
 const SPREAD = 0.2;
-/** Charges of quotas kept for a ledger that is not there: past it the oldest are forgotten. */
-const MAX_SPENT = 10_000;
-
 /** What the fleet knows of a call that waits. */
 interface Standing {
   readonly id: number;
@@ -81,15 +79,11 @@ export class FleetScheduler {
   readonly #parts: FleetParts;
   readonly #waiters = new Map<number, Waiter>();
   readonly #standings = new Map<Waiter, Standing>();
-  /** What calls of users that wait have cost more than was thought: their next ones pay, or pay less. */
-  readonly #debts = new Map<string, number>();
-  #changes: QuotaChange[] = [];
-  #spent: QuotaAsk[] = [];
+  readonly #debts = new Debts();
+  readonly #quotas: FleetQuotas;
   #unlisten: (() => void) | undefined;
   #nextId = 1;
   #areLimitsTold = false;
-  /** Of the ledger's clock, on ours. */
-  #wallAhead: number;
   #closed: HeadgateError | undefined;
 
   constructor(parts: FleetParts) {
@@ -98,7 +92,7 @@ export class FleetScheduler {
     this.upstream = upstream;
     this.#lanes = new Lanes(lanes);
     this.#local = new Scheduler(upstream.mirror, lanes, alarms, clock, random);
-    this.#wallAhead = clock.wall() - clock.now();
+    this.#quotas = new FleetQuotas(clock, () => this.#soon());
     this.#parking = new Parking(
       alarms,
       () => clock.now(),
@@ -273,28 +267,14 @@ export class FleetScheduler {
     waiter.reject(error);
     // A debt is of those who wait: with none of its user's left, it is forgotten as an idle user's is.
     const { lane, flowKey } = waiter;
-    if (lane.queue.backlogOf(flowKey) === 0) this.#debts.delete(debtKey(lane.name, flowKey));
+    if (lane.queue.backlogOf(flowKey) === 0) this.#debts.forget(lane.name, flowKey);
     this.#soon();
   }
 
   /** What is reserved for a call that leaves is free. */
   #unreserve(waiter: Waiter): void {
     if (this.#standings.get(waiter)?.isReserved !== true) return;
-    this.#release(this.#asks(waiter.arrival.ticket, true));
-  }
-
-  #release(asks: readonly QuotaAsk[]): void {
-    for (const { key, onExceed, meters } of asks) {
-      if (onExceed === 'wait') continue;
-      const freed = meters.map(({ name, amount }) => ({ name, released: amount, used: 0, at: 0 }));
-      this.#changes.push({ key, slots: -1, meters: freed });
-    }
-    this.#soon();
-  }
-
-  #asks(ticket: QuotaTicket, isReserved: boolean): QuotaAsk[] {
-    const wall = this.#parts.clock.now() + this.#wallAhead;
-    return ticket.asks(wall).map((ask) => ({ ...ask, isHeld: isReserved && ask.onExceed !== 'wait' }));
+    this.#quotas.release(this.#quotas.asks(waiter.arrival.ticket, true));
   }
 
   #soon(ms = GATHER_MS): void {
@@ -316,18 +296,13 @@ export class FleetScheduler {
         putForward.add(waiter);
       }
     }
-    const changes = this.#changes;
-    const spent = this.#spent;
-    this.#changes = [];
-    this.#spent = [];
     const limits = isKnown && this.#areLimitsTold ? {} : { limits: this.upstream.limits };
     this.#areLimitsTold = true;
     return {
       ...this.upstream.statement(now),
       ...limits,
       lanes,
-      quotas: changes,
-      spent,
+      ...this.#quotas.take(),
       reserve: isDegraded ? [] : this.#reservations(putForward),
       candidates,
     };
@@ -337,7 +312,7 @@ export class FleetScheduler {
     const standing = this.#standingOf(waiter);
     const { id, user, isQueued, isReserved } = standing;
     standing.cost = this.upstream.costOf(waiter.arrival.demand);
-    const debt = this.#debts.get(debtKey(waiter.lane.name, waiter.flowKey)) ?? 0;
+    const debt = this.#debts.of(waiter.lane.name, waiter.flowKey);
     return candidateOf(this.#parts.estimator, waiter.arrival.demand, this.upstream.isRealtime, {
       id,
       lane: waiter.lane.name,
@@ -345,7 +320,7 @@ export class FleetScheduler {
       cost: Math.max(0, standing.cost + debt),
       waitedMs: this.#parts.clock.now() - waiter.arrivedAt,
       isQueued,
-      quotas: this.#asks(waiter.arrival.ticket, isReserved),
+      quotas: this.#quotas.asks(waiter.arrival.ticket, isReserved),
     });
   }
 
@@ -354,7 +329,7 @@ export class FleetScheduler {
     const reservations: { id: number; quotas: QuotaAsk[] }[] = [];
     for (const [waiter, standing] of this.#standings) {
       if (standing.isReserved || putForward.has(waiter)) continue;
-      const quotas = this.#asks(waiter.arrival.ticket, false);
+      const quotas = this.#quotas.asks(waiter.arrival.ticket, false);
       if (quotas.some(({ onExceed }) => onExceed !== 'wait')) reservations.push({ id: standing.id, quotas });
       else standing.isReserved = true;
     }
@@ -370,7 +345,7 @@ export class FleetScheduler {
   #answered(answer: Answer, said: Exchange): void {
     const { clock, store } = this.#parts;
     const now = clock.now();
-    this.#wallAhead = answer.now - now;
+    this.#quotas.heard(answer.now);
     this.upstream.answered(answer, now);
     const mayRefuse = new Map([...said.candidates, ...said.reserve].map((each) => [each.id, each]));
     let hasGranted = false;
@@ -379,7 +354,7 @@ export class FleetScheduler {
       const asked = mayRefuse.get(result.id);
       if (asked === undefined) continue;
       if (waiter === undefined || this.mode === 'degraded') this.#tooLate(result, asked, waiter);
-      else this.#told(waiter, result, asked, answer);
+      else this.#told(waiter, result, asked);
       hasGranted ||= result.type === 'granted';
     }
     if (this.mode === 'degraded') return;
@@ -393,16 +368,11 @@ export class FleetScheduler {
     else if (answer.wake !== undefined) this.#woken(answer.wake);
   }
 
-  #told(
-    waiter: Waiter,
-    result: Result,
-    asked: Candidate | Exchange['reserve'][number],
-    { now: ledgerNow }: Answer,
-  ): void {
+  #told(waiter: Waiter, result: Result, asked: Candidate | Exchange['reserve'][number]): void {
     const standing = this.#standingOf(waiter);
     switch (result.type) {
       case 'granted':
-        this.#admit(waiter, result, 'cost' in asked ? asked.cost : 0, ledgerNow);
+        this.#admit(waiter, result, 'cost' in asked ? asked.cost : 0);
         break;
       case 'waits':
         standing.isReserved = true;
@@ -437,19 +407,14 @@ export class FleetScheduler {
     this.#parking.park(waiter, entry.state, waitMs ?? SLOT_MS);
   }
 
-  #admit(
-    waiter: Waiter,
-    { turn }: Extract<Result, { type: 'granted' }>,
-    paid: number,
-    ledgerNow: number,
-  ): void {
+  #admit(waiter: Waiter, { turn }: Extract<Result, { type: 'granted' }>, paid: number): void {
     const now = this.#parts.clock.now();
     const { lane, arrival, waitedFor } = waiter;
     const waitedMs = now - waiter.arrivedAt;
     this.#predictor.learn(waiter, waitedMs, false, now);
     const { cost } = this.#standingOf(waiter);
     lane.queue.serve(waiter, paid);
-    this.#commit(arrival.ticket, ledgerNow);
+    this.#quotas.commit(arrival.ticket);
     const flight = this.upstream.granted(arrival.demand, now);
     waiter.leave();
     if (turn !== undefined) {
@@ -459,31 +424,11 @@ export class FleetScheduler {
     waiter.resolve({ flight, waitedMs, waitedFor, mode: 'shared' });
   }
 
-  /** The call's quotas are charged, here and there; its end puts both right. */
-  #commit(ticket: QuotaTicket, ledgerNow: number): void {
-    ticket.commit();
-    ticket.follow((corrections) => {
-      for (const { state, slots, used } of corrections) {
-        const meters = used.map(({ name, delta }) => ({ name, released: 0, used: delta, at: ledgerNow }));
-        this.#changes.push({ key: state.hash, slots, meters });
-      }
-      this.#soon();
-    });
-  }
-
   /** What was granted or reserved for a call that has left, or was served otherwise meanwhile, goes back. */
   #tooLate(result: Result, asked: Candidate | Exchange['reserve'][number], waiter: Waiter | undefined): void {
     if (result.type === 'granted' && 'cost' in asked) {
       this.upstream.giveBack(asked.inputTokens, asked.outputTokens);
-      for (const { key, meters } of asked.quotas) {
-        const back = meters.map(({ name, amount }) => ({
-          name,
-          released: 0,
-          used: -amount,
-          at: Number.MAX_SAFE_INTEGER,
-        }));
-        this.#changes.push({ key, slots: -1, meters: back });
-      }
+      this.#quotas.giveBack(asked.quotas);
       return;
     }
     // Reserved by this very message: what was reserved before is given back by whoever took the call out.
@@ -491,7 +436,7 @@ export class FleetScheduler {
       waiter === undefined &&
       (result.type === 'waits' || (result.type === 'exceeded' && result.onExceed === 'wait'))
     )
-      this.#release(asked.quotas.filter(({ isHeld }) => !isHeld));
+      this.#quotas.release(asked.quotas.filter(({ isHeld }) => !isHeld));
   }
 
   #woken({ process, waitMs }: Wake): void {
@@ -527,24 +472,9 @@ export class FleetScheduler {
 
   async #enterLocal(arrival: Arrival): Promise<Passage> {
     const { flight, ...rest } = await this.#local.enter(arrival);
-    this.#spend(arrival.ticket);
+    this.#quotas.spend(arrival.ticket);
     this.upstream.adopt(flight);
     return { ...rest, flight, mode: 'degraded' };
-  }
-
-  /** Quotas charged without the ledger: it is told when it is there. */
-  #spend(ticket: QuotaTicket): void {
-    this.#spent.push(...this.#asks(ticket, false));
-    if (this.#spent.length > MAX_SPENT) this.#spent.splice(0, this.#spent.length - MAX_SPENT);
-    const wall = this.#parts.clock.now() + this.#wallAhead;
-    ticket.follow((corrections) => {
-      for (const { state, slots, used } of corrections) {
-        const meters = used.map(({ name, delta }) => ({ name, released: 0, used: delta, at: wall }));
-        this.#changes.push({ key: state.hash, slots, meters });
-      }
-      if (this.#changes.length > MAX_SPENT) this.#changes.splice(0, this.#changes.length - MAX_SPENT);
-      this.#soon();
-    });
   }
 
   /** In shadow: records what would have held the call up, and lets it pass. */
@@ -552,7 +482,7 @@ export class FleetScheduler {
     const now = this.#parts.clock.now();
     const shortage = this.upstream.shortage(demand, 0, now);
     ticket.commit();
-    this.#spend(ticket);
+    this.#quotas.spend(ticket);
     const flight = this.upstream.mirror.admit(demand, now);
     this.upstream.adopt(flight);
     return { flight, waitedMs: 0, waitedFor: shortage?.reason, mode: this.mode };
@@ -586,13 +516,12 @@ export class FleetScheduler {
     delta: number,
     { isOwed, epoch }: { isOwed: boolean; epoch: number },
   ): void {
-    const key = debtKey(lane.name, flowKey);
-    const debt = (this.#debts.get(key) ?? 0) + delta;
+    const debt = this.#debts.of(lane.name, flowKey) + delta;
     if (lane.queue.backlogOf(flowKey) > 0) {
-      this.#debts.set(key, debt);
+      this.#debts.set(lane.name, flowKey, debt);
       return;
     }
-    this.#debts.delete(key);
+    this.#debts.forget(lane.name, flowKey);
     if (debt !== 0)
       this.upstream.corrected({ lane: lane.name, user: hashOf(flowKey), delta: debt, isOwed, epoch });
   }
@@ -638,8 +567,6 @@ export class FleetScheduler {
     };
   }
 }
-
-const debtKey = (lane: string, flowKey: string): string => `${lane}\n${flowKey}`;
 
 /** The ledger knows nobody. */
 const hashOf = (flowKey: string): string =>
