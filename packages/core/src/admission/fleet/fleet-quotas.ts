@@ -4,6 +4,8 @@ import type { Correction, QuotaTicket } from '../ticket.ts';
 
 /** Charges kept for a ledger that is not there: past it the oldest are forgotten. */
 const MAX_KEPT = 10_000;
+/** So many with each message: the ledger answers nobody else meanwhile. */
+const AT_ONCE = 500;
 
 /**
  * What the ledger is to be told of quotas: what calls ask for, what those that left give back, what the ends of calls put right,
@@ -12,8 +14,8 @@ const MAX_KEPT = 10_000;
 export class FleetQuotas {
   readonly #clock: Clock;
   readonly #onChange: () => void;
-  #changes: QuotaChange[] = [];
-  #spent: QuotaAsk[] = [];
+  readonly #changes: QuotaChange[] = [];
+  readonly #spent: QuotaAsk[] = [];
   /** The ledger's wall clock, on our own. */
   #ahead: number;
 
@@ -87,11 +89,12 @@ export class FleetQuotas {
     this.#onChange();
   }
 
-  /** All that there is to tell. It is not told again. */
+  /** What there is to tell, or a part of it where it is much. It is not told again. */
   take(): Pick<Exchange, 'quotas' | 'spent'> {
-    const told = { quotas: this.#changes, spent: this.#spent };
-    this.#changes = [];
-    this.#spent = [];
-    return told;
+    const spent = this.#spent.splice(0, AT_ONCE);
+    // What puts a charge right comes after it.
+    const quotas = this.#spent.length > 0 ? [] : this.#changes.splice(0, AT_ONCE);
+    if (this.#spent.length > 0 || this.#changes.length > 0) this.#onChange();
+    return { quotas, spent };
   }
 }

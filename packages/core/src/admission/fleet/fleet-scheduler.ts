@@ -38,6 +38,8 @@ const PATIENT_MS = 800;
 const SPREAD_MS = 25;
 /** A slot of a quota that another process holds is asked for again after this. */
 const SLOT_MS = 1_000;
+/** Calls whose quotas are reserved with one message, at most. */
+const MAX_RESERVED = 100;
 const MAX_BYTES = 256 * 2 ** 20;
 const SPREAD = 0.2;
 /** What the fleet knows of a call that waits. */
@@ -79,6 +81,8 @@ export class FleetScheduler {
   readonly #parts: FleetParts;
   readonly #waiters = new Map<number, Waiter>();
   readonly #standings = new Map<Waiter, Standing>();
+  /** Those among them whose quotas are not reserved yet. */
+  readonly #unreserved = new Set<Waiter>();
   readonly #debts = new Debts();
   readonly #quotas: FleetQuotas;
   #unlisten: (() => void) | undefined;
@@ -232,6 +236,7 @@ export class FleetScheduler {
         this.#parking.leave(waiter);
         this.#waiters.delete(id);
         this.#standings.delete(waiter);
+        this.#unreserved.delete(waiter);
       },
       resolve,
       reject,
@@ -239,6 +244,7 @@ export class FleetScheduler {
     const isQueued = arrival.isRetry || this.#lanes.size > 0;
     this.#lanes.count(lane, 1, bytes);
     this.#waiters.set(id, waiter);
+    this.#unreserved.add(waiter);
     this.#standings.set(waiter, {
       id,
       user: hashOf(flowKey),
@@ -327,13 +333,23 @@ export class FleetScheduler {
   /** Calls that came behind others: what their quotas refuse is refused now, and not when their turn comes. */
   #reservations(putForward: ReadonlySet<Waiter>): Exchange['reserve'] {
     const reservations: { id: number; quotas: QuotaAsk[] }[] = [];
-    for (const [waiter, standing] of this.#standings) {
+    for (const waiter of this.#unreserved) {
+      const standing = this.#standingOf(waiter);
       if (standing.isReserved || putForward.has(waiter)) continue;
+      if (reservations.length >= MAX_RESERVED) {
+        this.#soon();
+        break;
+      }
       const quotas = this.#quotas.asks(waiter.arrival.ticket, false);
       if (quotas.some(({ onExceed }) => onExceed !== 'wait')) reservations.push({ id: standing.id, quotas });
-      else standing.isReserved = true;
+      else this.#reserved(waiter, standing);
     }
     return reservations;
+  }
+
+  #reserved(waiter: Waiter, standing: Standing): void {
+    standing.isReserved = true;
+    this.#unreserved.delete(waiter);
   }
 
   #standingOf(waiter: Waiter): Standing {
@@ -375,7 +391,7 @@ export class FleetScheduler {
         this.#admit(waiter, result, 'cost' in asked ? asked.cost : 0);
         break;
       case 'waits':
-        standing.isReserved = true;
+        this.#reserved(waiter, standing);
         standing.isQueued = true;
         if (result.reason === 'queue') break;
         waiter.waitedFor ??= result.reason as Reason;
@@ -395,7 +411,7 @@ export class FleetScheduler {
     const binding: Binding = { rule: entry.rule, reason: result.reason as Reason, waitMs };
     const { clock } = this.#parts;
     // Nothing was reserved of a call that is refused as it comes; of one that is to wait, all that can be.
-    standing.isReserved = result.onExceed === 'wait';
+    if (result.onExceed === 'wait') this.#reserved(waiter, standing);
     const isFull = this.#parking.sizeOf(entry.state) >= waiter.lane.config.maxQueuedPerUser;
     if (result.onExceed === 'refuse' || isFull || clock.now() + (waitMs ?? 0) > waiter.expiresAt) {
       this.#refuse(waiter, refusals.quotaRefusal(binding, waiter.lane.name));
@@ -451,8 +467,11 @@ export class FleetScheduler {
   /** The ledger is not there, or there again. */
   #turned(mode: Mode, error: unknown): void {
     const now = this.#parts.clock.now();
-    if (mode === 'shared') this.upstream.restore(now);
-    else {
+    if (mode === 'shared') {
+      this.upstream.restore(now);
+      for (const waiter of this.#local.handOver()) this.#moveToFleet(waiter);
+      this.#line.ask();
+    } else {
       this.upstream.degrade(now);
       for (const waiter of [...this.#standings.keys()]) this.#moveToLocal(waiter);
     }
@@ -470,8 +489,17 @@ export class FleetScheduler {
     );
   }
 
+  #moveToFleet({ arrival, expiresAt, arrivedAt, resolve, reject, lane: { name } }: Waiter): void {
+    const lane = this.#lanes.get(name) ?? this.#lanes.last;
+    if (lane === undefined) return;
+    const retry = { ...arrival, isRetry: true, deadlineAt: expiresAt };
+    this.#enqueue(this.#waiter(retry, lane, 0, arrivedAt, resolve, reject), true);
+  }
+
   async #enterLocal(arrival: Arrival): Promise<Passage> {
     const { flight, ...rest } = await this.#local.enter(arrival);
+    // It was still waiting when the ledger came back, and the ledger has let it in.
+    if (rest.mode === 'shared') return { ...rest, flight };
     this.#quotas.spend(arrival.ticket);
     this.upstream.adopt(flight);
     return { ...rest, flight, mode: 'degraded' };

@@ -40,6 +40,7 @@ export class Line {
   #acked = 0;
   #said: Exchange | undefined;
   #isUnderWay = false;
+  #saying: Promise<void> = Promise.resolve();
   #isKnown = false;
   #healthy = 0;
   #timerAt = NEVER;
@@ -76,7 +77,7 @@ export class Line {
   ask(): void {
     this.#askAt = Number.NEGATIVE_INFINITY;
     if (this.#mode === 'degraded' || this.#isClosed || this.#isUnderWay) return;
-    void this.#say();
+    this.#start();
   }
 
   /** While a message is under way, or the ledger away, the times are kept for afterwards. */
@@ -89,12 +90,15 @@ export class Line {
     if (this.#timer !== undefined && this.#timerAt === at) return;
     this.#timer?.cancel();
     this.#timerAt = at;
-    this.#timer = this.#parts.alarms.set(at, () => void this.#say());
+    this.#timer = this.#parts.alarms.set(at, () => this.#start());
+  }
+
+  #start(): void {
+    if (!this.#isUnderWay) this.#saying = this.#say();
   }
 
   async #say(): Promise<void> {
     const { store, bucket, process, clock, build, onAnswer } = this.#parts;
-    if (this.#isUnderWay) return;
     this.#isUnderWay = true;
     this.#timer?.cancel();
     this.#timer = undefined;
@@ -148,8 +152,9 @@ export class Line {
     this.#timer?.cancel();
     this.#timer = undefined;
     const { store, bucket, process, clock, build } = this.#parts;
-    // One that is under way will be answered or not; the next one has its number.
-    if (this.#mode === 'degraded' || this.#isUnderWay || this.#said !== undefined) return;
+    await this.#saying;
+    // One that was not answered has to be said again before another: there is no time for that now.
+    if (this.#mode === 'degraded' || this.#said !== undefined) return;
     const last = { ...build(clock.now(), this.#isKnown), process, seq: ++this.#seq, acked: this.#acked };
     await store.exchange(bucket, last).catch(() => {});
   }
