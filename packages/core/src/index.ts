@@ -54,6 +54,7 @@ export type {
   Result,
   Store,
   StoreDoubt,
+  Tag,
   Wake,
 } from './stores/store.ts';
 export type { GovernableClient, Governor, GovernorOptions, Snapshot } from './types.ts';

@@ -71,11 +71,21 @@ const candidate: fc.Arbitrary<Candidate> = fc
     inputHeld: tokens,
     outputTokens: tokens,
     path: fc.option(path, { nil: undefined }),
+    tag: fc.option(
+      fc.record({ epoch: fc.integer({ min: 0, max: 3 }), at: fc.integer({ min: 0, max: 9_000 }) }),
+      {
+        nil: undefined,
+      },
+    ),
     waitedMs: fc.integer({ min: 0, max: 500 }),
     isQueued: fc.boolean(),
     quotas,
   })
-  .map(({ path: own, ...call }) => ({ ...call, ...(own === undefined ? {} : { path: own }) }));
+  .map(({ path: own, tag, ...call }) => ({
+    ...call,
+    ...(own === undefined ? {} : { path: own }),
+    ...(tag === undefined ? {} : { tag }),
+  }));
 
 const shown = fc.record({
   limit: fc.constantFrom(60, 6_000, 60_000),

@@ -144,7 +144,18 @@ export interface Candidate {
   readonly waitedMs: number;
   /** It stands in a queue: it goes in turn, and pays for it. */
   readonly isQueued: boolean;
+  /**
+   * Where its user was told to start, or would start after its last call: a user who goes on waiting keeps that, though
+   * the lane's time may pass it. Left out for one that has just come.
+   */
+  readonly tag?: Tag;
   readonly quotas: readonly QuotaAsk[];
+}
+
+/** A place in the virtual time of a lane, which begins anew with each epoch. */
+export interface Tag {
+  readonly epoch: number;
+  readonly at: number;
 }
 
 export interface Reservation {
@@ -222,14 +233,17 @@ export type Result =
       readonly type: 'granted';
       /** Absent where it went without waiting for a turn. */
       readonly turn?: { readonly epoch: number; readonly isOwed: boolean };
+      /** Where its user's next call starts. */
+      readonly tag?: Tag;
     }
-  /** Its quotas are held; it waits for the bucket. `lead`: how far its user is ahead of the lane's time. */
+  /** Its quotas are held; it waits for the bucket. `lead`: how far its user is ahead of the lane's time, or behind. */
   | {
       readonly id: number;
       readonly type: 'waits';
       readonly reason: string;
       readonly waitMs?: number;
       readonly lead: number;
+      readonly tag?: Tag;
     }
   /** A quota stands in the way. Nothing is held. */
   | {

@@ -114,7 +114,8 @@ local function register(state, me, name, turn, before, lanes, results, now)
     left[call.lane] = true
     local lane, short = state.lanes[call.lane], turn.waits[call.id]
     results[#results + 1] = {
-      id = call.id, type = 'waits', reason = short and short.reason or 'queue', lead = max(0, start - lane.time),
+      id = call.id, type = 'waits', reason = short and short.reason or 'queue', lead = start - lane.time,
+      tag = { epoch = lane.epoch, at = start },
       waitMs = short and short.waitMs ~= UNKNOWN_WAIT and short.waitMs or nil,
     }
     local first = me.heads[call.lane]
@@ -173,7 +174,7 @@ local function takeTurns(state, me, exchange, results, now)
       if refusal then results[#results + 1] = refusal
       else
         asking[#asking + 1] = {
-          call = call, start = max(lane.time, tagOf(call.lane, call.user) or lane.time),
+          call = call, start = startOf(lane, call),
           since = now - call.waitedMs, chargesTokens = call.chargesTokens, inputTokens = call.inputTokens, inputHeld = call.inputHeld,
           outputTokens = call.outputTokens, path = call.path and sumOf(call.path, now) or nil,
         }

@@ -24,6 +24,10 @@ local function usersOf(state, lane)
   return users
 end
 
+local function startOf(lane, call)
+  local own = call.tag and call.tag.epoch == lane.epoch and call.tag.at or lane.time
+  return max(own, tagOf(call.lane, call.user) or own)
+end
 local function isBefore(a, b)
   if a.start ~= b.start then return a.start < b.start end
   if a.since ~= b.since then return a.since < b.since end
@@ -98,10 +102,11 @@ function Turn:grant(asking, isFree)
     forgetTags(call.lane, lane.time)
     self.results[#self.results + 1] = {
       id = call.id, type = 'granted', turn = { epoch = lane.epoch, isOwed = isOwed },
+      tag = { epoch = lane.epoch, at = asking.start + call.cost },
     }
     for _, other in ipairs(self.asking) do
       if other.call.lane == call.lane then
-        other.start = max(lane.time, tagOf(call.lane, other.call.user) or lane.time)
+        other.start = startOf(lane, other.call)
       end
     end
   end

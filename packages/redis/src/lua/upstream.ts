@@ -72,7 +72,7 @@ local function outputWait(state, l, path, reserved, calls, now)
   local missing = -lowestAhead(sum, path, level, capacity, refillOf(l), now)
   if missing <= 0 then return 0 end
   grow(l, now)
-  return max(50, missing / max(1e-9, refillOf(l)))
+  return max(100, missing / max(1e-9, refillOf(l)))
 end
 local function shortageOf(state, asked, reserveShare, saved, now)
   if now < state.pausedUntil then return { reason = 'upstream_paused', waitMs = state.pausedUntil - now } end

@@ -4,7 +4,7 @@ import type { Clock, Random } from '../../clock.ts';
 import type { LaneConfig } from '../../config/schema.ts';
 import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
-import type { Candidate, Exchange, QuotaAsk, Result } from '../../stores/store.ts';
+import type { Candidate, Exchange, QuotaAsk, Result, Tag } from '../../stores/store.ts';
 import type { Demand } from '../flight.ts';
 import { type Lane, Lanes } from '../lanes.ts';
 import { Parking } from '../parking.ts';
@@ -74,6 +74,8 @@ export class FleetQueue {
   /** Those among them whose quotas are not reserved yet. */
   readonly #unreserved = new Set<Waiter>();
   readonly #debts = new Debts();
+  /** Where the users who wait start, by the ledger's word. */
+  readonly #tags = new Map<string, Tag>();
   #nextId = 1;
 
   constructor(parts: FleetQueueParts) {
@@ -261,7 +263,9 @@ export class FleetQueue {
     waiter.leave();
     // A debt is of those who wait: with none of its user's left, it is forgotten as an idle user's is.
     const { lane, flowKey } = waiter;
-    if (lane.queue.backlogOf(flowKey) === 0) this.#debts.forget(lane.name, flowKey);
+    if (lane.queue.backlogOf(flowKey) > 0) return;
+    this.#debts.forget(lane.name, flowKey);
+    this.#tags.delete(tagKey(waiter));
   }
 
   /** Who stands first, for the ledger: with `isAway`, as while it does not answer, nobody. */
@@ -286,6 +290,7 @@ export class FleetQueue {
     const { upstream, quotas, estimator, clock } = this.#parts;
     standing.cost = upstream.costOf(waiter.arrival.demand);
     const debt = this.#debts.of(waiter.lane.name, waiter.flowKey);
+    const tag = this.#tags.get(tagKey(waiter));
     return candidateOf(estimator, waiter.arrival.demand, upstream.isRealtime, {
       id,
       lane: waiter.lane.name,
@@ -293,6 +298,7 @@ export class FleetQueue {
       cost: Math.max(0, standing.cost + debt),
       waitedMs: clock.now() - waiter.arrivedAt,
       isQueued,
+      ...(tag === undefined ? {} : { tag }),
       quotas: quotas.asks(waiter.arrival.ticket, isReserved),
     });
   }
@@ -326,13 +332,16 @@ export class FleetQueue {
   }
 
   /** The ledger has not let it go: what it waits for, and how far its user is ahead of the others. */
-  held(waiter: Waiter, { reason, lead }: Extract<Result, { type: 'waits' }>): void {
+  held(waiter: Waiter, { reason, lead, tag }: Extract<Result, { type: 'waits' }>): void {
     const standing = this.#standingOf(waiter);
     this.#reserved(waiter, standing);
     standing.isQueued = true;
+    if (tag !== undefined) {
+      this.#tags.set(tagKey(waiter), tag);
+      waiter.lane.queue.lead(waiter.flowKey, lead);
+    }
     if (reason === 'queue') return;
     waiter.waitedFor ??= reason as Reason;
-    waiter.lane.queue.lead(waiter.flowKey, lead);
   }
 
   /** A quota of its own stands in its way: it is refused, or parked. */
@@ -354,15 +363,25 @@ export class FleetQueue {
     waiter.waitedFor ??= binding.reason;
     standing.isQueued = true;
     waiter.lane.queue.remove(waiter);
+    // Held back by its own quota, its user does not go on waiting for the others.
+    if (waiter.lane.queue.backlogOf(waiter.flowKey) === 0) this.#tags.delete(tagKey(waiter));
     this.#parking.park(waiter, entry.state, waitMs ?? SLOT_MS);
   }
 
   /** It goes, and its user is charged `paid`; it has still to leave. What it was thought to cost, and how long it waited. */
-  served(waiter: Waiter, paid: number, now: number): { cost: number; waitedMs: number } {
+  served(
+    waiter: Waiter,
+    paid: number,
+    tag: Tag | undefined,
+    now: number,
+  ): { cost: number; waitedMs: number } {
     const { cost } = this.#standingOf(waiter);
     const waitedMs = now - waiter.arrivedAt;
     this.#predictor.learn(waiter, waitedMs, false, now);
     waiter.lane.queue.serve(waiter, paid);
+    if (tag !== undefined && waiter.lane.queue.backlogOf(waiter.flowKey) > 0)
+      this.#tags.set(tagKey(waiter), tag);
+    else this.#tags.delete(tagKey(waiter));
     return { cost, waitedMs };
   }
 
@@ -386,6 +405,8 @@ export class FleetQueue {
       this.#parts.upstream.corrected({ lane: lane.name, user: hashOf(flowKey), delta: debt, isOwed, epoch });
   }
 }
+
+const tagKey = ({ lane, flowKey }: Waiter): string => `${lane.name}\n${flowKey}`;
 
 /** The ledger knows nobody. */
 const hashOf = (flowKey: string): string =>

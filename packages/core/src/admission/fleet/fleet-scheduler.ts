@@ -22,7 +22,7 @@ import type { FleetUpstream } from './fleet-upstream.ts';
 import { Line, type Mode } from './line.ts';
 
 /** What is to be put right waits so long for more of it. */
-const GATHER_MS = 300;
+const GATHER_MS = 400;
 /** The same for what frees nothing: it goes with what is said sooner, as a rule. */
 const PATIENT_MS = 800;
 /** A turn that is somebody else's is asked about again so much later than it should have been taken, at random. */
@@ -167,10 +167,10 @@ export class FleetScheduler {
     else this.#queue.exceeded(waiter, result);
   }
 
-  #admit(waiter: Waiter, { turn }: Extract<Result, { type: 'granted' }>, paid: number): void {
+  #admit(waiter: Waiter, { turn, tag }: Extract<Result, { type: 'granted' }>, paid: number): void {
     const now = this.#parts.clock.now();
     const { lane, arrival, waitedFor } = waiter;
-    const { cost, waitedMs } = this.#queue.served(waiter, paid, now);
+    const { cost, waitedMs } = this.#queue.served(waiter, paid, tag, now);
     this.#quotas.commit(arrival.ticket);
     const flight = this.upstream.granted(arrival.demand, now);
     // Last: whoever is parked behind it sees the room that is left.

@@ -75,7 +75,7 @@ export function candidateOf(
   estimator: Estimator,
   demand: Demand,
   isRealtime: boolean,
-  rest: Pick<Candidate, 'id' | 'lane' | 'user' | 'cost' | 'waitedMs' | 'isQueued'> & {
+  rest: Pick<Candidate, 'id' | 'lane' | 'user' | 'cost' | 'waitedMs' | 'isQueued' | 'tag'> & {
     quotas: readonly QuotaAsk[];
   },
 ): Candidate {

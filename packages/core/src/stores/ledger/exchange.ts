@@ -12,7 +12,7 @@ import { charge, hold, told } from './limit.ts';
 import { flatten, sumOf } from './path.ts';
 import { change, commit } from './quotas.ts';
 import type { Books, BucketState } from './state.ts';
-import { type Asking, arrive, isBefore, Turn } from './turn.ts';
+import { type Asking, arrive, isBefore, startOf, Turn } from './turn.ts';
 import { type Head, isWaiting, laneOf, type ProcessState, usersOf } from './turns.ts';
 import {
   bound,
@@ -141,7 +141,7 @@ function takeTurns(
     const refusal = arrive(books, call.id, call.quotas, name, now);
     if (refusal !== undefined) results.push(refusal);
     else {
-      const start = Math.max(lane.time, books.tagOf(call.lane, call.user) ?? lane.time);
+      const start = startOf(lane, call, books);
       asking.push({ call, start, since: now - call.waitedMs });
     }
   }
@@ -170,8 +170,9 @@ function register(
     const lane = state.lanes[call.lane];
     const short = turn.waits.get(call.id);
     const wait = short === undefined || short.waitMs === UNKNOWN_WAIT ? {} : { waitMs: short.waitMs };
-    const lead = Math.max(0, start - (lane?.time ?? 0));
-    results.push({ id: call.id, type: 'waits', reason: short?.reason ?? 'queue', lead, ...wait });
+    const lead = start - (lane?.time ?? 0);
+    const tag = { epoch: lane?.epoch ?? 0, at: start };
+    results.push({ id: call.id, type: 'waits', reason: short?.reason ?? 'queue', lead, tag, ...wait });
     const first = me.heads[call.lane];
     if (first !== undefined && !isBefore({ start, since, process: name }, { ...first, process: name }))
       continue;

@@ -2,7 +2,15 @@ import { type Candidate, GRACE_MS, type Result, type Wake } from '../store.ts';
 import { unflatten } from './path.ts';
 import { bindingOf, commit, forgetDead, NEVER_FITS, reserve, UNTIL_ANOTHER_ENDS } from './quotas.ts';
 import type { Books, BucketState } from './state.ts';
-import { comesBefore, type Head, isWaiting, type ProcessState, serveLane, usersOf } from './turns.ts';
+import {
+  comesBefore,
+  type Head,
+  isWaiting,
+  type LaneState,
+  type ProcessState,
+  serveLane,
+  usersOf,
+} from './turns.ts';
 import { type Asked, admit, inputOf, type Short, shortageOf, UNKNOWN_WAIT } from './upstream.ts';
 
 /** Share of the input refill that is put by for a large call that stands first. */
@@ -72,6 +80,12 @@ interface First {
   readonly start: number;
   readonly since: number;
   readonly mine: Asking | undefined;
+}
+
+/** Where a call starts: not before its user's last one has ended, in whichever process that was. */
+export function startOf(lane: LaneState, call: Candidate, books: Books): number {
+  const own = call.tag !== undefined && call.tag.epoch === lane.epoch ? call.tag.at : lane.time;
+  return Math.max(own, books.tagOf(call.lane, call.user) ?? own);
 }
 
 /** The order between users: by what they were served, then by how long they have waited. All processes see the same. */
@@ -225,7 +239,8 @@ export class Turn {
       this.#books.setTag(call.lane, call.user, start + call.cost);
       this.#books.forgetTags(call.lane, lane.time);
       const turn = { epoch: lane.epoch, isOwed: served.isOwed };
-      this.#results.push({ id: call.id, type: 'granted', turn });
+      const tag = { epoch: lane.epoch, at: start + call.cost };
+      this.#results.push({ id: call.id, type: 'granted', turn, tag });
       for (const other of this.#asking) this.#defer(other, asking);
     }
     admit(this.#state, this.#books, askedOf(call), this.#name, this.#me, now);
@@ -237,8 +252,7 @@ export class Turn {
     const { call } = other;
     if (call.lane !== served.call.lane) return;
     const lane = this.#state.lanes[call.lane];
-    const tag = this.#books.tagOf(call.lane, call.user);
-    other.start = Math.max(lane?.time ?? 0, tag ?? lane?.time ?? 0);
+    if (lane !== undefined) other.start = startOf(lane, call, this.#books);
   }
 
   /** Calls of ours that may pass a large prompt which waits for input; see admission/backfill.ts. */

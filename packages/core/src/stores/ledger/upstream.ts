@@ -29,7 +29,7 @@ const REASON: Record<AmountName, string> = {
 };
 const GUESS_MARGIN = 1.5;
 /** A forecast that moves is asked again so much later at the least: each asking is a message. */
-const RECHECK_MS = 50;
+const RECHECK_MS = 100;
 /** Where the sums over all processes are kept; they are made anew when they are not there. */
 export const SUM = 's';
 /** How old the sums may be. */
