@@ -16,6 +16,7 @@ const lane = (more = {}) => ({
   maxWait: 1,
   maxQueued: 1,
   maxQueuedPerUser: 1,
+  via: 'direct' as const,
   ...more,
 });
 

@@ -81,7 +81,12 @@ describe('a request', () => {
     ['POST', 'http://gateway/claude/v1/messages', 'messages'],
     ['POST', 'https://x/v1/messages/count_tokens', 'count_tokens'],
     ['POST', 'https://x/v1/messages/batches', 'batches'],
-    ['GET', 'https://x/v1/messages/batches', 'other'],
+    ['GET', 'https://x/v1/messages/batches', 'batches'],
+    ['GET', 'https://x/v1/messages/batches/b1', 'batches'],
+    ['GET', 'https://x/v1/messages/batches/b1/results', 'batches'],
+    ['POST', 'https://x/v1/messages/batches/b1/cancel?beta=true', 'batches'],
+    ['DELETE', 'https://x/v1/messages/batches/b1', 'batches'],
+    ['GET', 'https://x/v1/messages/batches/b1/more/still', 'other'],
     ['GET', 'https://x/v1/models', 'other'],
     ['POST', 'https://x/v1/files', 'other'],
   ])('%s %s is %s', (method, url, kind) => {

@@ -19,6 +19,7 @@ const ORDER = [
   'stores',
   'admission',
   'telemetry',
+  'batch',
   'attempts',
   'http',
 ];

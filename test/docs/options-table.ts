@@ -31,6 +31,8 @@ function rows(schema: Schema, path: string): string[] {
     const at = path === '' ? key : `${path}.${key}`;
     if (path.endsWith('when') && MATCHER.has(key)) return [];
     const own = inner.description === undefined ? [] : [row(at, inner)];
+    // Steps and fast mode have the fields of a price once more.
+    if (at.startsWith('prices.') && (key === 'fast' || key === 'steps')) return own;
     return [...own, ...rows(inner, at), ...nested(inner, at)];
   });
 }

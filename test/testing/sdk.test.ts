@@ -316,7 +316,7 @@ describe('catalogue', () => {
 
   test('what is not there yet is 404', async () => {
     const { client } = await bench();
-    await expect(client.messages.batches.list()).rejects.toThrow(NotFoundError);
+    await expect(client.get('/v1/files')).rejects.toThrow(NotFoundError);
   });
 });
 

@@ -67,7 +67,7 @@ function examine(file: string, text: string, caller: Caller | undefined, options
   const { content, document, problems } = parseFile(text);
   if (problems.length > 0) return { file, problems, warnings: [] };
   try {
-    const { config, warnings } = understandConfig(content as ConfigInput);
+    const { config, warnings } = understandConfig(content as ConfigInput, { today: Date.now() });
     const { model, maxTokens } = options;
     const explanation = caller === undefined ? undefined : explainCall(config, { caller, model, maxTokens });
     return {
@@ -144,13 +144,19 @@ function describe(config: Understood['config']): string[] {
     'lanes',
     ...Object.entries(config.lanes).map(
       ([name, lane]) =>
-        `  ${name}${name === (config.defaultLane ?? firstLane) ? ' (default)' : ''}: guarantee ${percent(lane.guarantee)}, weight ${lane.weight}, reserve ${percent(lane.reserve)}, waits up to ${lane.maxWait / 1000} s`,
+        `  ${name}${name === (config.defaultLane ?? firstLane) ? ' (default)' : ''}: guarantee ${percent(lane.guarantee)}, weight ${lane.weight}, reserve ${percent(lane.reserve)}, waits up to ${lane.maxWait / 1000} s${lane.via === 'batch' ? ', by batch' : ''}`,
     ),
     ...section(
       'quotas',
       config.quotas,
       (quota) =>
         `  ${quota.name}: ${when(quota)}, per ${quota.per}: ${describeLimits(quota)}${quota.shadow ? ' (shadow)' : ''}`,
+    ),
+    ...section(
+      'budgets',
+      config.budgets,
+      (budget) =>
+        `  ${budget.name}: ${when(budget)}, per ${budget.per}: usd ${budget.usd.amount}/${budget.usd.per}, from ${percent(budget.soft)} on ${measures(budget)}${budget.hard ? ', then refuse' : ', never refuse'}`,
     ),
     ...section('caps', config.caps, (cap) => `  ${when(cap)}: max_tokens ${cap.maxTokens}, ${cap.onExceed}`),
     ...section(
@@ -164,6 +170,13 @@ function describe(config: Understood['config']): string[] {
       ([model, others]) => `  ${model}: ${others.join(', then ')}`,
     ),
   ];
+}
+
+function measures({ downgradeTo, refuseFirst }: Understood['config']['budgets'][number]): string {
+  const all = ['warn'];
+  if (downgradeTo !== undefined) all.push(`ask ${downgradeTo} instead`);
+  if (refuseFirst !== undefined) all.push(`refuse lane ${[refuseFirst].flat().join(', ')}`);
+  return all.join(', ');
 }
 
 function section<T>(title: string, entries: readonly T[], line: (entry: T) => string): string[] {

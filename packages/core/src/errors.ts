@@ -1,4 +1,4 @@
-import { AnthropicError } from '@anthropic-ai/sdk';
+import { AnthropicError, APIError } from '@anthropic-ai/sdk';
 import type { CheckCode } from './config/codes.ts';
 
 /**
@@ -23,6 +23,11 @@ export const REASONS = [
   'unknown_caller',
   'aborted',
   'closed',
+  'batch_canceled',
+  'batch_expired',
+  'batch_result_missing',
+  'batch_result_unreadable',
+  'batch_results_gone',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
@@ -34,7 +39,8 @@ export type ErrorCode =
   | 'queue_timeout'
   | 'upstream_unavailable'
   | 'unknown_caller'
-  | 'aborted';
+  | 'aborted'
+  | 'batch_failed';
 
 /** The HTTP status of each code. The compiler asks for every row. */
 const STATUS: Record<ErrorCode, number> = {
@@ -46,6 +52,8 @@ const STATUS: Record<ErrorCode, number> = {
   unknown_caller: 500,
   // nginx's "client closed request": the one who asked is gone, or asked us to stop.
   aborted: 499,
+  // The API was to answer, and did not.
+  batch_failed: 502,
 };
 
 /** A call that was ended: 499 tells somebody who is still there nothing, so who ended it counts. */
@@ -140,6 +148,32 @@ export class UnknownCallerError extends HeadgateError {
 /** The caller hung up, its deadline passed, or its stream went unread for too long. */
 export class AbortedError extends HeadgateError {
   readonly code = 'aborted';
+}
+
+/** A request that went in a batch has no answer, and will have none: `reason` says why. */
+export class BatchFailedError extends HeadgateError {
+  readonly code = 'batch_failed';
+}
+
+/** How the message of a limit that the organization has set itself begins. The API gives it no code. */
+export const OWN_SPEND_LIMIT = /^You have reached your specified (workspace )?API usage limits/;
+
+const STATUS_OF_TYPE: Record<string, number> = {
+  invalid_request_error: 400,
+  authentication_error: 401,
+  billing_error: 402,
+  permission_error: 403,
+  not_found_error: 404,
+  timeout_error: 408,
+  conflict_error: 409,
+  request_too_large: 413,
+  rate_limit_error: 429,
+  overloaded_error: 529,
+};
+
+/** The SDK's own error for an error that the API told in the results of a batch: what a direct call would have thrown. */
+export function apiErrorOf(type: string, body: object): Error {
+  return APIError.generate(STATUS_OF_TYPE[type] ?? 500, body, undefined, new Headers());
 }
 
 /** True for Headgate's own errors, also those of another installed copy of the package. */

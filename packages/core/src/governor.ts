@@ -9,7 +9,10 @@ import { Breakers } from './attempts/breaker.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import { Models } from './attempts/models.ts';
 import type { Parts } from './attempts/parts.ts';
+import { Pressure } from './attempts/pressure.ts';
 import { RetryBudget } from './attempts/retry.ts';
+import { BatchLanes } from './batch/lanes.ts';
+import type { BatchClient } from './batch/types.ts';
 import { Scopes } from './caller/scope.ts';
 import { systemClock } from './clock.ts';
 import { findWarnings } from './config/doubts.ts';
@@ -17,13 +20,20 @@ import { parseConfig } from './config/parse.ts';
 import type { Config } from './config/schema.ts';
 import { AbortedError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
+import { Prefixes } from './estimate/prefixes.ts';
 import { OnceLog } from './logger.ts';
+import { quotaRules } from './policy/budgets.ts';
 import { compilePolicy } from './policy/policy.ts';
+import { memoryJournal } from './stores/memory-journal.ts';
 import { SafeCounters } from './stores/safe.ts';
+import { sqliteJournal } from './stores/sqlite-journal.ts';
 import { isShared, type Store } from './stores/store.ts';
+import { UsageBook } from './stores/usage-book.ts';
+import { USAGE_BY } from './stores/usage-store.ts';
+import { BatchTelemetry } from './telemetry/batch.ts';
 import { readGauges } from './telemetry/gauges.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
-import type { Governor, GovernorOptions } from './types.ts';
+import type { GovernableClient, Governor, GovernorOptions } from './types.ts';
 import { VERSION } from './version.ts';
 
 const DRAIN_MS = 30_000;
@@ -60,6 +70,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const estimator = new Estimator();
   const once = new OnceLog(logger);
   const shared = isShared(options.store) ? options.store : undefined;
+  const kept = isShared(options.store) ? undefined : options.store;
   const fleet: Fleet | undefined =
     shared === undefined
       ? undefined
@@ -69,18 +80,13 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
           onMode: (bucket, move, error) => storeMoved(bucket, move, error),
         };
   const accounts = new Accounts(config, { estimator, alarms, clock, random, fleet });
-  const counters =
-    options.store === undefined || isShared(options.store)
-      ? undefined
-      : new SafeCounters(options.store, alarms, clock, (error) =>
-          once.warn(
-            'HG_MEMORY_ONLY',
-            'store',
-            `the store fails, counters go on in memory alone: ${String(error)}`,
-          ),
-        );
-  const quotas = new Quotas(config.quotas, config.timeZone, clock, counters);
-  const admission = new Admission({ accounts, quotas, estimator, clock });
+  const storeFails = (error: unknown) =>
+    once.warn('HG_MEMORY_ONLY', 'store', `the store fails, counters go on in memory alone: ${String(error)}`);
+  const counters = kept === undefined ? undefined : new SafeCounters(kept, alarms, clock, storeFails);
+  const book = new UsageBook(kept?.usage, alarms, clock, storeFails);
+  const quotas = new Quotas(quotaRules(config), config.timeZone, clock, counters);
+  const admission = new Admission({ accounts, quotas, estimator, clock, book });
+  const prefixes = new Prefixes((tokens) => telemetry.metrics.add('cacheUnread', tokens, {}));
   const budget = new RetryBudget(config.retries.budget, clock.now());
   const breakers: Breakers = new Breakers(clock, random, (model, state) =>
     telemetry.breakerMoved(model, state),
@@ -91,7 +97,13 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     tracerProvider: options.tracerProvider,
     meterProvider: options.meterProvider,
     readGauges: () =>
-      readGauges(admission.snapshot(), budget.remaining(clock.now()), breakers.snapshot().breakers.length),
+      readGauges(
+        admission.snapshot(),
+        budget.remaining(clock.now()),
+        breakers.snapshot().breakers.length,
+        lanes.pending,
+        budgetsOfAll(),
+      ),
   });
   const parts: Parts = {
     clock,
@@ -100,14 +112,40 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     rules: { config, policy: compilePolicy(config) },
     scopes: new Scopes(clock),
     admission,
+    prefixes,
+    pressure: new Pressure(admission, clock),
     budget,
     breakers,
     models: new Models(clock, once),
     telemetry,
     once,
     running: new Set(),
+    batchLane: (account) => lanes.of(account),
   };
   const { scopes, running } = parts;
+  const lanes: BatchLanes = new BatchLanes({
+    clock,
+    random,
+    alarms,
+    scopes,
+    admission,
+    once,
+    telemetry: new BatchTelemetry(telemetry),
+    rules: () => parts.rules,
+    makeJournal: () => {
+      const path = parts.rules.config.batch.journal;
+      if (options.journal !== undefined) return options.journal;
+      if (path !== undefined) return sqliteJournal({ path });
+      once.warn(
+        'HG_MEMORY_ONLY',
+        'batch',
+        'the batch lane keeps its work in memory, and loses it with the process; give it a file, as batch: { journal: ./batches.sqlite }',
+      );
+      return memoryJournal();
+    },
+    govern: (client, account) =>
+      governor.govern(client as unknown as GovernableClient, { account }) as unknown as BatchClient,
+  });
   const middlewares = new Map<string, Middleware>();
   const onClose: (() => void)[] = [];
   let generation = 1;
@@ -137,6 +175,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
 
   const governor: Governor = {
     govern(client, { account = DEFAULT_ACCOUNT } = {}) {
+      lanes.seen(client, account);
       const others = (client.middleware ?? []).filter((middleware) => !isOurs(middleware));
       // Refreshing a token after a 401 is a retry of the SDK's: a client with such credentials keeps that one.
       const canRefresh = client.apiKey == null && client.authToken == null;
@@ -171,7 +210,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       // Nothing of the following can fail: the new rules hold for all, or would not have got here.
       parts.rules = { config: next, policy: compilePolicy(next) };
       accounts.configure(next);
-      quotas.configure(next.quotas, next.timeZone);
+      quotas.configure(quotaRules(next), next.timeZone);
       budget.configure(next.retries.budget);
       telemetry.configure(next.telemetry);
       breakers.liftSpendLimits();
@@ -179,6 +218,26 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       problem = undefined;
       telemetry.reloaded('applied');
       warn(next);
+    },
+    batches(client, { account = DEFAULT_ACCOUNT } = {}) {
+      middlewareOf(account);
+      lanes.seen(client, account);
+      return lanes.of(account);
+    },
+    budgets: (of = {}) => admission.budgets(of),
+    usage({ by, since = 0 }) {
+      const from = since instanceof Date ? since.getTime() : since;
+      if (!USAGE_BY.includes(by)) {
+        throw new TypeError(
+          `Headgate usage: expected by to be one of ${USAGE_BY.join(', ')}, received ${String(by)}`,
+        );
+      }
+      if (!Number.isFinite(from)) {
+        throw new TypeError(
+          `Headgate usage: expected since to be a date, or milliseconds of the epoch, received ${String(since)}`,
+        );
+      }
+      return book.report(by, from);
     },
     reset(what = { breaker: true, cooldown: true }) {
       if (what.breaker) breakers.reset();
@@ -191,6 +250,9 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       ...breakers.snapshot(),
       ...parts.models.snapshot(),
       retryBudget: budget.remaining(clock.now()),
+      usage: book.totals,
+      budgets: budgetsOfAll(),
+      batches: lanes.snapshot(),
       warnings: once.warnings,
       isClosed: closing !== undefined,
     }),
@@ -200,11 +262,23 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
   };
 
+  /** Budgets that are few by nature: of everybody together, and of each account. */
+  function budgetsOfAll() {
+    const all = admission.budgets({}).map((each) => ({ ...each, account: undefined }));
+    const byAccount = accounts.names.flatMap((account) =>
+      admission
+        .budgets({ account })
+        .filter(({ per }) => per === 'account')
+        .map((each) => ({ ...each, account })),
+    );
+    return [...all, ...byAccount];
+  }
+
   function warn(checked: Config): void {
     for (const { code, path, message, received } of findWarnings(checked)) {
       once.warn(code, path, `${path}: ${message} (received ${received})`);
     }
-    const isCalendar = checked.quotas.some((quota) =>
+    const isCalendar = quotaRules(checked).some((quota) =>
       [quota.requests, quota.inputTokens, quota.outputTokens, quota.usd].some(
         (rate) => rate?.per === 'day' || rate?.per === 'month',
       ),
@@ -246,6 +320,8 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     await admission.idle();
     timer.cancel();
     for (const fn of onClose) fn();
+    await lanes.close();
+    await book.close();
     await admission.hangUp();
     counters?.close();
     // One that cannot be closed must not keep a service from ending.

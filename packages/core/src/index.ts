@@ -1,3 +1,5 @@
+export type { BudgetSubject, NamedStanding } from './admission/admission.ts';
+export type { BatchClient, BatchHandle, BatchLane, BatchParams, SubmitOptions } from './batch/types.ts';
 export { ANONYMOUS, type Caller } from './caller/caller.ts';
 export type { CallerSource } from './caller/scope.ts';
 export { type Clock, type Random, systemClock, type Timer } from './clock.ts';
@@ -14,6 +16,7 @@ export { configJsonSchema } from './config/parse.ts';
 export type { ConfigInput } from './config/schema.ts';
 export {
   AbortedError,
+  BatchFailedError,
   CapRefusedError,
   ConfigError,
   type ConfigProblem,
@@ -33,9 +36,19 @@ export {
 export { createGovernor } from './governor.ts';
 export type { Logger } from './logger.ts';
 export { MODEL_TABLE_DATE } from './policy/models.ts';
+export type {
+  AheadCharge,
+  BatchItem,
+  BatchJournal,
+  BatchState,
+  Submission,
+  Waiting,
+} from './stores/batch-journal.ts';
 export type { CounterStore, SavedCounter } from './stores/counters.ts';
 export { type MemoryStoreOptions, memoryStore } from './stores/memory.ts';
+export { memoryJournal } from './stores/memory-journal.ts';
 export { type SqliteStoreOptions, sqliteStore } from './stores/sqlite.ts';
+export { type SqliteJournalOptions, sqliteJournal } from './stores/sqlite-journal.ts';
 export type {
   AmountName,
   Amounts,
@@ -57,5 +70,13 @@ export type {
   Tag,
   Wake,
 } from './stores/store.ts';
+export type { UsageReport, UsageRow } from './stores/usage-book.ts';
+export type {
+  KeyedUsage,
+  UsageBy,
+  UsageRecord,
+  UsageStore,
+  UsageSums,
+} from './stores/usage-store.ts';
 export type { GovernableClient, Governor, GovernorOptions, Snapshot } from './types.ts';
 export { type ConfigWatch, watchConfig } from './watch-config.ts';

@@ -1,14 +1,19 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
-import type { Admission } from './admission/admission.ts';
+import type { Admission, BudgetSubject, NamedStanding } from './admission/admission.ts';
 import type { Breakers } from './attempts/breaker.ts';
 import type { Models } from './attempts/models.ts';
+import type { BatchLanes } from './batch/lanes.ts';
+import type { BatchClient, BatchLane } from './batch/types.ts';
 import type { CallerSource } from './caller/scope.ts';
 import type { Clock, Random } from './clock.ts';
 import type { ConfigInput } from './config/schema.ts';
 import type { Logger, OnceLog } from './logger.ts';
+import type { BatchJournal } from './stores/batch-journal.ts';
 import type { CounterStore } from './stores/counters.ts';
 import type { Store } from './stores/store.ts';
+import type { UsageReport } from './stores/usage-book.ts';
+import type { UsageBy, UsageSums } from './stores/usage-store.ts';
 
 export interface GovernorOptions {
   /** Limits, lanes, quotas, caps. Left out: limits are learned from response headers, and there are no quotas. */
@@ -19,6 +24,8 @@ export interface GovernorOptions {
    * with a warning.
    */
   readonly store?: CounterStore | Store;
+  /** Keeps the work of the batch lane. Default: the file that `batch.journal` names; without one memory, with a warning. */
+  readonly journal?: BatchJournal;
   /** Default: the process's own. */
   readonly clock?: Clock;
   /** Default: `Math.random`. */
@@ -64,6 +71,23 @@ export interface Governor {
    * (`cooldown`). With nothing named, both.
    */
   reset(what?: { breaker?: boolean; cooldown?: boolean }): void;
+  /**
+   * The batch lane of an account: requests that can wait, sent through the Message Batches API at half the price and
+   * outside the interactive limits. Takes up what the journal has from before, so call it when the app starts.
+   * @throws TypeError for a client without Message Batches, or an account that does not exist.
+   */
+  batches(client: GovernableClient & BatchClient, options?: { account?: string }): BatchLane;
+  /**
+   * How budgets stand, and when they are used up at the present pace: those for all, and of the user, tenant or account
+   * that is named.
+   */
+  budgets(of?: BudgetSubject): readonly NamedStanding[];
+  /**
+   * Tokens and money of the calls so far, by user, tenant, route, model, lane or account, the dearest first; to the hour,
+   * since `since` (a date, or milliseconds of the epoch; default: all that is known). Kept in the store, for 92 days;
+   * without one, in memory while it fits.
+   */
+  usage(what: { by: UsageBy; since?: Date | number }): Promise<UsageReport>;
   /** Limits, levels, lanes and queues as plain JSON; cheap enough to poll. */
   snapshot(): Snapshot;
   /** Stops admitting, refuses what waits, and lets what runs finish for `drainMs` (default 30,000). Idempotent. */
@@ -77,6 +101,12 @@ export type Snapshot = ReturnType<Admission['snapshot']> &
     /** `generation` counts the configurations taken over; `problem` is why the last one was not. */
     readonly config: { readonly generation: number; readonly problem: string | undefined };
     readonly retryBudget: number;
+    /** The batch lanes in use: requests waiting and in processing, batches that run, batches in doubt. */
+    readonly batches: ReturnType<BatchLanes['snapshot']>;
+    /** Budgets for all, and by account, with the forecast of their end. */
+    readonly budgets: readonly (NamedStanding & { readonly account: string | undefined })[];
+    /** Tokens and money since the governor was made. */
+    readonly usage: UsageSums;
     /** Named checks that have something to say, each once. */
     readonly warnings: OnceLog['warnings'];
     readonly isClosed: boolean;

@@ -4,14 +4,18 @@ export type {
   HeadersFault,
   OverloadFault,
   ResetFault,
+  ResultsFault,
   StallFault,
   StatusFault,
   StreamErrorFault,
   TruncateFault,
+  UnansweredFault,
 } from './api/faults.ts';
 export type { Ledger, LedgerEntry, LedgerTotals, Utilization } from './api/ledger.ts';
 export { DEFAULT_LIMITS, DEFAULT_MODELS } from './api/models.ts';
 export type {
+  BatchItemResult,
+  BatchOptions,
   BucketLimits,
   Chunking,
   ClaudeApi,

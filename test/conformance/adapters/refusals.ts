@@ -1,5 +1,6 @@
 import {
   AbortedError,
+  BatchFailedError,
   CapRefusedError,
   type ErrorCode,
   type HeadgateError,
@@ -94,6 +95,14 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
     error: new AbortedError('nobody read it', { reason: 'stream_idle' }),
     status: 499,
     body: body('api_error', 'nobody read it', { error_code: 'headgate_aborted', reason: 'stream_idle' }),
+  },
+  batch_failed: {
+    error: new BatchFailedError('the batch request "a" was canceled', { reason: 'batch_canceled' }),
+    status: 502,
+    body: body('api_error', 'the batch request "a" was canceled', {
+      error_code: 'headgate_batch_failed',
+      reason: 'batch_canceled',
+    }),
   },
   deadline: {
     error: new AbortedError('the deadline passed', { reason: 'deadline' }),

@@ -59,6 +59,8 @@ export class Accounts {
   readonly #parts: AccountParts;
   #entries = new Map<string, Entry[]>();
   #lanes: Config['lanes'];
+  /** What is configured of the limit of the batch endpoints. */
+  #batches: Partial<BucketConfig> = {};
 
   constructor(config: Config, parts: AccountParts) {
     this.#parts = parts;
@@ -75,6 +77,8 @@ export class Accounts {
       ]),
     );
     this.#lanes = config.lanes;
+    const { requestsPerMinute } = config.batch;
+    this.#batches = requestsPerMinute === undefined ? {} : { requestsPerMinute };
   }
 
   /**
@@ -93,7 +97,7 @@ export class Accounts {
         void scheduler.hangUp?.();
         continue;
       }
-      scheduler.upstream.configure(entry?.config ?? {}, now);
+      scheduler.upstream.configure(entry?.config ?? (name === 'batches' ? this.#batches : {}), now);
       scheduler.configure(config.lanes);
       scheduler.wake();
     }
@@ -109,6 +113,9 @@ export class Accounts {
 
   /** The gate that a call must pass. */
   gate(account: string, kind: CallKind, modelId: string, model: Model | undefined): Gate {
+    if (kind === 'batches') {
+      return { scheduler: this.#scheduler(account, kind, this.#batches), isKnown: true };
+    }
     if (kind !== 'messages') return { scheduler: this.#scheduler(account, kind, {}), isKnown: true };
     const entries = this.#entries.get(account) ?? [];
     const entry = entries.find(({ matches }) => matches(modelId));

@@ -1,16 +1,21 @@
-import type { Standing } from '../caller/caller.ts';
+import { ANONYMOUS, type Standing } from '../caller/caller.ts';
 import type { Clock } from '../clock.ts';
+import type { BudgetConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
-import type { Plan } from '../policy/plan.ts';
+import { type Plan, scopesFor } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
-import { NO_USAGE } from '../settlement/usage.ts';
+import { chargedInput, NO_USAGE, type Usage } from '../settlement/usage.ts';
+import type { AheadCharge } from '../stores/batch-journal.ts';
+import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
 import type { Accounts } from './accounts.ts';
 import type { GateKeeper } from './gate.ts';
 import { Lease } from './lease.ts';
+import type { BudgetStanding } from './quota-state.ts';
 import type { Quotas } from './quotas.ts';
 import { quotaRefusal } from './refusals.ts';
+import type { Binding } from './ticket.ts';
 import type { Demand } from './upstream.ts';
 
 /** A call that asks to be let in. */
@@ -23,6 +28,8 @@ export interface Ask {
   readonly isRetry: boolean;
   /** The caller's request quotas have counted the call already, with an attempt of which nobody knows what became. */
   readonly isCounted: boolean;
+  /** Input that the API's cache is going to give. */
+  readonly cachedTokens?: number;
 }
 
 /** A call that has been let in. */
@@ -48,6 +55,7 @@ export class Admission {
   readonly #quotas: Quotas;
   readonly #estimator: Estimator;
   readonly #clock: Clock;
+  readonly #book: UsageBook | undefined;
   readonly #open = new Set<Lease>();
   #onIdle: (() => void) | undefined;
 
@@ -56,11 +64,14 @@ export class Admission {
     quotas: Quotas;
     estimator: Estimator;
     clock: Clock;
+    /** Where usage is written down. */
+    book?: UsageBook;
   }) {
     this.#accounts = parts.accounts;
     this.#quotas = parts.quotas;
     this.#estimator = parts.estimator;
     this.#clock = parts.clock;
+    this.#book = parts.book;
   }
 
   /** Leases that are not closed. */
@@ -68,9 +79,10 @@ export class Admission {
     return this.#open.size;
   }
 
-  #demand(plan: Plan, call: Call): Demand {
+  #demand(plan: Plan, call: Call, cachedTokens = 0): Demand {
+    const { model, purpose, maxTokens } = plan;
     return {
-      estimate: this.#estimator.estimate(call, plan.model, plan.purpose, plan.maxTokens),
+      estimate: this.#estimator.estimate(call, model, purpose, maxTokens, cachedTokens),
       chargesTokens: call.kind === 'messages' && call.body !== undefined,
       isStreaming: call.isStreaming,
     };
@@ -83,19 +95,29 @@ export class Admission {
   }
 
   /** @throws HeadgateError when the call is refused; then nothing of any limit is taken. */
-  async admit({ plan, call, account, deadlineAt, signals, isRetry, isCounted }: Ask): Promise<Granted> {
-    const demand = this.#demand(plan, call);
+  async admit({
+    plan,
+    call,
+    account,
+    deadlineAt,
+    signals,
+    isRetry,
+    isCounted,
+    cachedTokens,
+  }: Ask): Promise<Granted> {
+    const demand = this.#demand(plan, call, cachedTokens);
     const { estimate, chargesTokens } = demand;
-    const usage = {
+    const usage: Usage = {
       ...NO_USAGE,
+      speed: call.body?.speed === 'fast' ? 'fast' : 'standard',
       inputTokens: estimate.inputTokens,
       outputTokens: estimate.outputTokens,
     };
-    const ticket = this.#quotas.ticket(chargesTokens ? plan.quotas : [], {
+    const ticket = this.#quotas.ticket(chargesTokens ? scopesFor(plan, account) : [], {
       requests: isCounted ? 0 : 1,
       inputTokens: estimate.inputTokens,
       outputTokens: estimate.outputTokens,
-      usd: plan.price === undefined ? 0 : cost(plan.price, usage),
+      usd: cost(plan.price, usage) ?? 0,
     });
     const refusal = ticket.arrive();
     if (refusal !== undefined) throw quotaRefusal(refusal, plan.lane);
@@ -124,6 +146,7 @@ export class Admission {
       flowKey,
       price,
       onClosed: (closed) => this.#closed(closed),
+      onUsage: (used, usd) => this.#book?.add(ownerOf(plan, account), used, usd),
     });
     this.#open.add(lease);
     return {
@@ -140,6 +163,67 @@ export class Admission {
       mode: passage.mode,
       isKnownModel: isKnown,
     };
+  }
+
+  /** How the budgets stand that a plan draws on. */
+  budgetsOf(plan: Plan, account: string): ReturnType<Quotas['budgets']> {
+    return this.#quotas.budgets(scopesFor(plan, account));
+  }
+
+  /** How the budgets stand of one user, tenant or account; those that count by what is not named are left out. */
+  budgets({ user, tenant, account }: BudgetSubject): NamedStanding[] {
+    return this.#quotas.rules.flatMap((rule) => {
+      const { budget, per } = rule;
+      const isNamed =
+        per === 'all' ||
+        (per === 'account' && account !== undefined) ||
+        (per === 'tenant' && tenant !== undefined) ||
+        (per === 'user' && user !== undefined);
+      if (budget === undefined || !isNamed) return [];
+      const key =
+        per === 'user'
+          ? `${tenant ?? ''}\n${user}`
+          : per === 'tenant'
+            ? tenant
+            : per === 'account'
+              ? account
+              : '';
+      return this.#quotas
+        .budgets([{ rule, key: key ?? '' }])
+        .map(({ standing }) => ({ name: budget.name, per: budget.per, ...standing }));
+    });
+  }
+
+  /** Charges a request that goes in a batch. @throws QuotaExceededError, and nothing is taken. */
+  chargeAhead(plan: Plan, call: Call, account: string): AheadCharge[] {
+    const { estimate } = this.#demand(plan, call);
+    const { inputTokens, outputTokens } = estimate;
+    const usage: Usage = { ...NO_USAGE, inputTokens, outputTokens, isBatch: true };
+    const usd = cost(plan.price, usage) ?? 0;
+    const charges = this.#quotas.chargeAhead(scopesFor(plan, account), {
+      requests: 1,
+      inputTokens,
+      outputTokens,
+      usd,
+    });
+    if (Array.isArray(charges)) return charges;
+    throw quotaRefusal(charges as Binding, plan.lane);
+  }
+
+  /** A request of a batch is done: with what it used, or with nothing. */
+  settleAhead(
+    charges: readonly AheadCharge[],
+    owner: UsageOwner,
+    usage: Usage | undefined,
+    usd: number | undefined,
+  ): void {
+    if (usage !== undefined) this.#book?.add(owner, usage, usd);
+    this.#quotas.settleAhead(charges, {
+      requests: usage === undefined ? 0 : 1,
+      inputTokens: usage === undefined ? 0 : chargedInput(usage),
+      outputTokens: usage?.outputTokens ?? 0,
+      usd: usd ?? 0,
+    });
   }
 
   #closed(lease: Lease): void {
@@ -181,4 +265,22 @@ export class Admission {
       inFlight: this.#open.size,
     };
   }
+}
+
+/** Whose budgets are asked for. */
+export interface BudgetSubject {
+  readonly user?: string;
+  readonly tenant?: string;
+  readonly account?: string;
+}
+
+export interface NamedStanding extends BudgetStanding {
+  readonly name: string;
+  readonly per: BudgetConfig['per'];
+}
+
+/** In whose name usage is written down. */
+function ownerOf({ caller, lane, modelId }: Plan, account: string): UsageOwner {
+  const { user = ANONYMOUS, tenant, route } = caller;
+  return { user, tenant, route, model: modelId, lane, account };
 }

@@ -1,4 +1,4 @@
-import type { FleetScheduler } from './fleet/fleet-scheduler.ts';
+import type { Mode } from './fleet/line.ts';
 import type { Flight } from './flight.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { UpstreamBucket } from './upstream.ts';
@@ -25,7 +25,10 @@ export interface GateKeeper
   extends Pick<Scheduler, 'configure' | 'size' | 'enter' | 'pass' | 'foresee' | 'wake' | 'close'> {
   readonly upstream: GateBucket;
   settled(name: string, flowKey: string, cost: number, flight: Flight): void;
-  snapshot(now: number): ReturnType<Scheduler['snapshot']> & Partial<ReturnType<FleetScheduler['snapshot']>>;
+  snapshot(now: number): ReturnType<Scheduler['snapshot']> & {
+    /** Where several processes share the bucket. */
+    readonly fleet?: { readonly mode: Mode; readonly processes: number };
+  };
   /** Says the last word to those who share the bucket. */
   hangUp?(): Promise<void>;
 }

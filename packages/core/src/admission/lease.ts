@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts';
 import type { Estimator } from '../estimate/estimator.ts';
 import type { PriceTag } from '../policy/models.ts';
 import { cost } from '../settlement/cost.ts';
-import { chargedInput, totalInput, type Usage } from '../settlement/usage.ts';
+import { chargedInput, NO_USAGE, totalInput, type Usage } from '../settlement/usage.ts';
 import type { GateKeeper } from './gate.ts';
 import type { RateHeaders } from './rate-headers.ts';
 import type { QuotaTicket } from './ticket.ts';
@@ -31,6 +31,7 @@ export class Lease {
   readonly #flowKey: string;
   readonly #price: PriceTag | undefined;
   readonly #onClosed: (lease: Lease) => void;
+  readonly #onUsage: (usage: Usage, usd: number | undefined) => void;
   #isOpen = true;
 
   constructor(parts: {
@@ -43,6 +44,8 @@ export class Lease {
     flowKey: string;
     price: PriceTag | undefined;
     onClosed: (lease: Lease) => void;
+    /** What the call has used, or must be taken to have used. */
+    onUsage: (usage: Usage, usd: number | undefined) => void;
   }) {
     this.#scheduler = parts.scheduler;
     this.#flight = parts.flight;
@@ -53,6 +56,7 @@ export class Lease {
     this.#flowKey = parts.flowKey;
     this.#price = parts.price;
     this.#onClosed = parts.onClosed;
+    this.#onUsage = parts.onUsage;
   }
 
   get isOpen(): boolean {
@@ -105,11 +109,12 @@ export class Lease {
         this.#estimator.learnSpeed(key.modelClass, usage.outputTokens / ((now - from) / 1000));
       }
     }
-    const usd = this.#price === undefined ? 0 : cost(this.#price, usage);
+    const usd = cost(this.#price, usage);
+    this.#onUsage(usage, usd);
     this.#close(1, true, {
       inputTokens: chargedInput(usage),
       outputTokens: usage.outputTokens,
-      usd,
+      usd: usd ?? 0,
     });
   }
 
@@ -127,9 +132,10 @@ export class Lease {
     const { estimate, chargesTokens } = this.#flight.demand;
     const inputTokens = chargesTokens ? estimate.inputTokens : 0;
     const outputTokens = Math.ceil(this.#flight.produced);
-    const usage = { inputTokens, outputTokens };
-    const usd = this.#price === undefined ? 0 : cost(this.#price, { ...NOTHING_CACHED, ...usage });
-    this.#close(1, true, { ...usage, usd });
+    const usage = { ...NO_USAGE, inputTokens, outputTokens };
+    const usd = cost(this.#price, usage);
+    if (chargesTokens) this.#onUsage(usage, usd);
+    this.#close(1, true, { inputTokens, outputTokens, usd: usd ?? 0 });
   }
 
   #close(
@@ -147,10 +153,3 @@ export class Lease {
     this.#scheduler.settled(this.#lane, this.#flowKey, cost, this.#flight);
   }
 }
-
-const NOTHING_CACHED = {
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  thinkingTokens: 0,
-};

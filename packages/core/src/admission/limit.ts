@@ -37,9 +37,9 @@ const VISIBLE: Record<Dimension, number> = { requests: 3, inputTokens: 1_500, ou
 const MOST_VISIBLE = 0.1;
 /**
  * Refill, in milliseconds, that is left besides: what another consumer who comes may take before responses show it. A
- * fifth of the account takes it in three and a half seconds, where a response is about one second old.
+ * fifth of the account takes it in nearly three seconds, where a response is about one second old.
  */
-const SPARE_MS = 700;
+const SPARE_MS = 550;
 /** The same where responses are older, as a share of their age: JSON answers show nothing before their end. */
 const SEEN_LATE = 0.25;
 const MOST_SPARE = 0.25;

@@ -1,19 +1,38 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
-import type { QuotaConfig } from '../config/schema.ts';
 import type { Rate } from '../config/units.ts';
+import type { QuotaRule } from '../policy/budgets.ts';
 import type { Keyed } from '../stores/keyed.ts';
 import type { SafeCounters } from '../stores/safe.ts';
 import type { MeterAsk, QuotaAsk } from '../stores/store.ts';
 import { calendarWindow } from './calendar.ts';
 import { createMeter, type Meter, meterKind, type SavedMeter, shape } from './meter.ts';
+import { endsInMs, Pace, tauOf } from './pace.ts';
 
 export const METERED = ['requests', 'inputTokens', 'outputTokens', 'usd'] as const;
 export type Metered = (typeof METERED)[number];
 
+/** How a budget of one user, tenant or account stands. */
+export interface BudgetStanding {
+  readonly limitUsd: number;
+  /** Spent, and spoken for by calls that run. */
+  readonly usedUsd: number;
+  readonly share: number;
+  /** Past its soft share. */
+  readonly isSoft: boolean;
+  /** At the present pace. */
+  readonly usdPerHour: number;
+  /** Milliseconds until all of it is there again. */
+  readonly resetMs: number;
+  /** Milliseconds until it is used up at the present pace; undefined where it is not, before it is there again. */
+  readonly endsInMs: number | undefined;
+}
+
+const windowMs = (per: Rate['per']) => (per === 'second' ? 1_000 : per === 'minute' ? 60_000 : 3_600_000);
+
 /** One rule as it is now, counted up at every change, so that a state knows whether it has been told. */
 export interface CurrentRule {
-  rule: QuotaConfig;
+  rule: QuotaRule;
   timeZone: string;
   version: number;
 }
@@ -21,6 +40,8 @@ export interface CurrentRule {
 /** What one user, tenant, route or model has used of one rule. */
 export class QuotaState implements Keyed {
   readonly meters = new Map<Metered, Meter>();
+  /** How fast a budget is used. */
+  #pace: Pace | undefined;
   /** Slots taken by running calls, and by waiting ones that hold theirs. */
   slots = 0;
   /** Called when something may fit that did not. */
@@ -59,6 +80,34 @@ export class QuotaState implements Keyed {
     if (counters === undefined) return undefined;
     const key = counterKey(this.#current.rule.name, name, this.#key);
     return { load: () => counters.get(key), save: (counter) => counters.set(key, counter) };
+  }
+
+  /** A call has cost so much. */
+  spent(usd: number): void {
+    if (usd <= 0 || this.#current.rule.budget === undefined) return;
+    const per = this.#current.rule.usd?.per ?? 'day';
+    this.#pace ??= new Pace(tauOf(per));
+    this.#pace.add(usd, this.#clock.now());
+  }
+
+  /** How a budget stands. */
+  standing(): BudgetStanding | undefined {
+    const { budget } = this.#current.rule;
+    const meter = this.meters.get('usd');
+    if (budget === undefined || meter === undefined) return undefined;
+    const { quota, remaining, resetMs, kind } = meter;
+    const now = this.#clock.now();
+    const perMs = this.#pace?.perMs(now) ?? 0;
+    const refillPerMs = kind === 'continuous' ? quota / windowMs(budget.usd.per) : 0;
+    return {
+      limitUsd: quota,
+      usedUsd: quota - remaining,
+      share: (quota - remaining) / quota,
+      isSoft: (quota - remaining) / quota >= budget.soft,
+      usdPerHour: perMs * 3_600_000,
+      resetMs,
+      endsInMs: endsInMs({ remaining, perMs, refillPerMs, resetMs }),
+    };
   }
 
   get isIdle(): boolean {

@@ -1,20 +1,26 @@
 import type { Clock } from '../clock.ts';
-import type { QuotaConfig } from '../config/schema.ts';
+import type { BudgetConfig } from '../config/schema.ts';
+import type { QuotaRule } from '../policy/budgets.ts';
 import type { QuotaScope } from '../policy/plan.ts';
+import type { AheadCharge } from '../stores/batch-journal.ts';
 import { KeyedStates } from '../stores/keyed.ts';
 import type { SafeCounters } from '../stores/safe.ts';
-import { type CurrentRule, METERED, QuotaState } from './quota-state.ts';
-import { type Amounts, type Entry, QuotaTicket } from './ticket.ts';
+import type { Meter } from './meter.ts';
+import { type BudgetStanding, type CurrentRule, METERED, type Metered, QuotaState } from './quota-state.ts';
+import { type Amounts, type Binding, type Entry, QuotaTicket } from './ticket.ts';
 
 /** Distinct keys of one rule that are kept apart, per process. */
 const MAX_KEYS = 1_000_000;
+const HOUR_MS = 3_600_000;
+
+const countsAhead = ([name, meter]: [Metered, Meter]) => name === 'usd' || meter.kind !== 'continuous';
 
 /**
  * A rule by the share of it that one process gives, as long as it does not know what the others do. One request, and one
  * call at a time, are always allowed: with nothing less could anybody be served.
  */
-export function shareOfRule(rule: QuotaConfig, share: number): QuotaConfig {
-  const scaled: { -readonly [K in keyof QuotaConfig]: QuotaConfig[K] } = { ...rule };
+export function shareOfRule(rule: QuotaRule, share: number): QuotaRule {
+  const scaled: { -readonly [K in keyof QuotaRule]: QuotaRule[K] } = { ...rule };
   for (const name of METERED) {
     const rate = rule[name];
     if (rate === undefined) continue;
@@ -40,10 +46,10 @@ export class Quotas {
   readonly #counters: SafeCounters | undefined;
   #version = 0;
   #share = 1;
-  #whole: readonly QuotaConfig[] = [];
+  #whole: readonly QuotaRule[] = [];
   #timeZone = 'UTC';
 
-  constructor(rules: readonly QuotaConfig[], timeZone: string, clock: Clock, counters?: SafeCounters) {
+  constructor(rules: readonly QuotaRule[], timeZone: string, clock: Clock, counters?: SafeCounters) {
     this.#clock = clock;
     this.#counters = counters;
     this.configure(rules, timeZone);
@@ -53,7 +59,7 @@ export class Quotas {
    * Other rules from now on. A rule of a name that stays keeps all that has been used of it; one that counts by
    * something else than before (`per`) is another rule, and begins anew. States are told when they are next asked for.
    */
-  configure(rules: readonly QuotaConfig[], timeZone: string): void {
+  configure(rules: readonly QuotaRule[], timeZone: string): void {
     this.#whole = rules;
     this.#timeZone = timeZone;
     this.#apply(this.#share < 1 ? rules.map((rule) => shareOfRule(rule, this.#share)) : rules, timeZone);
@@ -66,7 +72,7 @@ export class Quotas {
     this.configure(this.#whole, this.#timeZone);
   }
 
-  #apply(rules: readonly QuotaConfig[], timeZone: string): void {
+  #apply(rules: readonly QuotaRule[], timeZone: string): void {
     const version = this.#version++;
     const next = new Map<string, RuleStates>();
     for (const rule of rules) {
@@ -95,6 +101,60 @@ export class Quotas {
       ];
     });
     return new QuotaTicket(entries, amounts);
+  }
+
+  /**
+   * Charges a request that goes in a batch, as it is submitted: its answer may be a day away, and the process another by
+   * then. Money counts, and whatever has a day or a month; quotas by the minute and slots pace the interactive limits,
+   * which a batch does not touch. Gives what must be put right later, or the quota that refuses: then nothing is taken.
+   */
+  chargeAhead(scopes: readonly QuotaScope[], amounts: Amounts): AheadCharge[] | Binding {
+    const found = scopes.flatMap(({ rule, key }) => {
+      const state = this.#state(rule.name, key);
+      const meters = state === undefined ? [] : [...state.meters].filter(countsAhead);
+      return meters.map(([name, meter]) => ({ rule, key, name, meter, amount: amounts[name] }));
+    });
+    for (const { rule, name, meter, amount } of found) {
+      const waitMs = meter.waitMs(amount);
+      if (waitMs > 0 && !rule.shadow)
+        return { rule, reason: name === 'usd' ? 'budget' : 'user_quota', waitMs };
+    }
+    const at = this.#clock.wall();
+    return found.map(({ rule, key, name, meter, amount }) => {
+      const { windowStart } = meter.charge(amount);
+      return { rule: rule.name, key, name, amount, windowStart, at };
+    });
+  }
+
+  /** Puts right what a batch's request charged ahead. Of a quota that is gone nothing is left to put right. */
+  settleAhead(charges: readonly AheadCharge[], truth: Amounts): void {
+    for (const { rule, key, name, amount, windowStart, at } of charges) {
+      const meter = this.#state(rule, key)?.meters.get(name);
+      if (meter === undefined) continue;
+      // A bucket that has refilled long since has forgotten the charge.
+      if (meter.kind === 'continuous' && this.#clock.wall() - at > HOUR_MS) continue;
+      meter.correct({ windowStart }, truth[name] - amount);
+      if (name === 'usd') this.#state(rule, key)?.spent(truth.usd);
+    }
+  }
+
+  /** How the budgets among these stand. */
+  budgets(scopes: readonly QuotaScope[]): { budget: BudgetConfig; standing: BudgetStanding }[] {
+    return scopes.flatMap(({ rule, key }) => {
+      const standing = rule.budget === undefined ? undefined : this.#state(rule.name, key)?.standing();
+      return rule.budget === undefined || standing === undefined ? [] : [{ budget: rule.budget, standing }];
+    });
+  }
+
+  /** The configured rules. */
+  get rules(): readonly QuotaRule[] {
+    return [...this.#rules.values()].map(({ current }) => current.rule);
+  }
+
+  #state(rule: string, key: string): QuotaState | undefined {
+    const state = this.#rules.get(rule)?.states.get(key);
+    state?.refresh();
+    return state;
   }
 
   snapshot() {

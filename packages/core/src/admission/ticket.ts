@@ -141,6 +141,7 @@ export class QuotaTicket {
         meter.correct(charge, actual - this.#amount(name));
       }
       entry.charges = undefined;
+      if (isCounted) entry.state.spent(truth.usd);
       entry.state.slots--;
       entry.state.wake();
     }

@@ -35,6 +35,8 @@ const EMPTY: Record<Dimension, number> = { requests: 0, inputTokens: 1_000, outp
  * go at most at so many times the pace of the refill, beyond what the level itself could pay for.
  */
 const PACE = 1.3;
+/** In about this time a level that is not needed is drawn down. */
+const DRAWN_DOWN_MS = 4_000;
 /** Share of the refill that calls in flight may be brought to at once, however low the level. */
 const FILLED = 0.7;
 /** After a refusal what is known of the level is worth less than it seems: for this long it pays for nothing in advance. */
@@ -262,7 +264,9 @@ export class UpstreamBucket {
     // Of lengths that nobody knows, the path that is run forward expects the worst already.
     if (limit === undefined || !this.#estimator.knows(key)) return;
     const from = Math.max(this.#paidUntil, now - this.#inAdvance(demand, limit, now));
-    this.#paidUntil = from + this.#estimator.rest(key, 0).mean / (PACE * limit.refillPerMs);
+    const deep = Math.max(0, limit.available(now) - limit.spare) / limit.refillPerMs;
+    const pace = PACE + deep / DRAWN_DOWN_MS;
+    this.#paidUntil = from + this.#estimator.rest(key, 0).mean / (pace * limit.refillPerMs);
   }
 
   /** Takes what a call asks for. The caller has seen that nothing is short. */

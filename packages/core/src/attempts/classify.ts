@@ -1,4 +1,5 @@
 import { readRetryAfter } from '../admission/rate-headers.ts';
+import { OWN_SPEND_LIMIT } from '../errors.ts';
 import { isRecord, text } from '../json.ts';
 import { spendLimitEnd } from './breaker.ts';
 
@@ -38,8 +39,6 @@ export interface Verdict {
 }
 
 const SPEND_CODES = new Set(['enforced_spend_limit_reached', 'contract_spend_limit_reached']);
-/** How the message of a limit that the organization has set itself begins. The API gives it no code. */
-const OWN_SPEND_LIMIT = /^You have reached your specified (workspace )?API usage limits/;
 
 const TYPE_BY_STATUS: Record<number, string> = {
   400: 'invalid_request_error',

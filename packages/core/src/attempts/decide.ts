@@ -50,7 +50,7 @@ async function bounded(
   const over = new Promise<never>((_, reject) => {
     const end = () =>
       reject(new AbortedError('the caller was not found before the deadline', { reason: 'deadline' }));
-    const timer = parts.alarms.set(deadlineAt, end);
+    const timer = parts.alarms.set(deadlineAt, end, true);
     request.signal?.addEventListener('abort', end, { once: true });
     release = () => {
       timer.cancel();

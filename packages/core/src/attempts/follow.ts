@@ -1,11 +1,13 @@
 import type { Granted } from '../admission/admission.ts';
 import { isHeadgateError } from '../errors.ts';
+import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
-import { cost } from '../settlement/cost.ts';
+import { cacheEffect, cost } from '../settlement/cost.ts';
 import { blindReader, jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
+import { ATTRIBUTES as A } from '../telemetry/names.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import { catalogueReader } from './models.ts';
 import type { Parts, Rules } from './parts.ts';
@@ -19,6 +21,7 @@ interface Following {
   readonly rules: Rules;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
+  readonly prefix: PrefixLook;
   readonly story: CallStory;
   readonly telemetry: AttemptStory;
   readonly link: LinkedSignal;
@@ -50,7 +53,7 @@ export function followBody(parts: Parts, response: Response, following: Followin
     return response;
   }
   // A list or a file, of whatever size: it is read at its reader's own pace, for as long as it takes.
-  if (call.kind === 'other') watch.stop();
+  if (call.kind === 'other' || call.kind === 'batches') watch.stop();
 
   const isEvents = headers.get('content-type')?.includes('text/event-stream') === true;
   const reader = readerOf(parts, following, isEvents);
@@ -93,13 +96,13 @@ export function followBody(parts: Parts, response: Response, following: Followin
 /** Of what generates nothing only the list of models is looked at. */
 function readerOf(parts: Parts, { call, catalogueOf }: Following, isEvents: boolean): Reader {
   if (catalogueOf !== undefined) return catalogueReader((body) => parts.models.read(catalogueOf, body));
-  if (call.kind === 'other') return blindReader;
+  if (call.kind !== 'messages') return blindReader;
   return isEvents ? streamReader() : jsonReader();
 }
 
 function settle(
   parts: Parts,
-  { call, plan, granted, story, telemetry, link }: Following,
+  { call, rules, plan, granted, prefix, story, telemetry, link }: Following,
   reader: Reader,
   how: BodyEnd,
   firstTokenMs: number | undefined,
@@ -112,6 +115,7 @@ function settle(
   else if (usage === undefined) granted?.lease.drop('lost');
   else {
     granted?.lease.settle(usage, isWhole);
+    learnCache(parts, rules, plan, prefix, usage);
     const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
     if (estimated > 0) story.estimateSeen(totalInput(usage) / estimated);
   }
@@ -130,7 +134,7 @@ function settle(
     errorType,
     reason: isAborted ? (ours ?? 'aborted') : undefined,
     usage,
-    usd: usage === undefined || plan.price === undefined ? undefined : cost(plan.price, usage),
+    usd: usage === undefined ? undefined : cost(plan.price, usage),
     responseModel: reading.model,
     messageId: reading.messageId,
     stopReason: reading.stopReason,
@@ -139,4 +143,21 @@ function settle(
   telemetry.end(end);
   story.attemptEnded(end);
   story.end(outcome === 'complete' ? 'ok' : outcome, parts.clock.now(), errorType);
+}
+
+/** What came of the cache, and what it and a smaller model have saved. */
+function learnCache(parts: Parts, rules: Rules, plan: Plan, prefix: PrefixLook, usage: Usage): void {
+  const written = usage.cacheWrite5mTokens + usage.cacheWrite1hTokens;
+  prefix.learned({ read: usage.cacheReadTokens, written });
+  const { metrics } = parts.telemetry;
+  if (prefix.marks) {
+    const { savedUsd, premiumUsd } = cacheEffect(plan.price, usage);
+    if (savedUsd > 0) metrics.add('saved', savedUsd, { [A.mechanism]: 'cache' });
+    if (premiumUsd > 0) metrics.add('cachePremium', premiumUsd, {});
+  }
+  if (plan.reroutedFrom === undefined) return;
+  const usd = cost(plan.price, usage);
+  const asked = cost(rules.policy.priceOf(plan.reroutedFrom), usage);
+  if (usd !== undefined && asked !== undefined && asked > usd)
+    metrics.add('saved', asked - usd, { [A.mechanism]: 'downgrade' });
 }

@@ -14,6 +14,7 @@ interface Arriving {
   readonly signals: readonly AbortSignal[];
   readonly attempt: number;
   readonly isCounted: boolean;
+  readonly cachedTokens: number;
   readonly story: CallStory;
 }
 

@@ -1,8 +1,10 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import { context } from '@opentelemetry/api';
 import type { Granted } from '../admission/admission.ts';
+import { economize } from '../admission/thrift.ts';
+import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
-import { type ApiRequest, readCall } from '../request/read.ts';
+import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
 import type { CallStory } from '../telemetry/types.ts';
 import type { Verdict } from './classify.ts';
@@ -12,10 +14,10 @@ import { fallbacksOf } from './fallbacks.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import { passGate, refuse } from './gate.ts';
 import type { Parts } from './parts.ts';
-import { relieve } from './pressure.ts';
 import { nextAttempt } from './retry.ts';
 import { type Failure, send } from './send.ts';
 import { sleep } from './signals.ts';
+import { goesByBatch, throughBatch } from './through-batch.ts';
 
 type Next = Parameters<Middleware>[1];
 type SdkOptions = NonNullable<Parameters<Middleware>[2]['options']>;
@@ -64,13 +66,12 @@ async function governCall(
   story.admissionStarted(1);
   let plan: Plan;
   try {
-    plan = relieve(
-      parts.admission,
-      rules,
-      account,
-      call,
-      await decide(parts, rules, call, request, startedAt),
-    );
+    const decided = await decide(parts, rules, call, request, startedAt);
+    const thrifty = economize(parts.admission, rules.policy, account, call, decided);
+    story.budgetsSoft(thrifty.soft);
+    for (const name of thrifty.soft)
+      parts.once.warn('HG_BUDGET_SOFT', `budget ${name}`, `budget "${name}" is past its soft share`);
+    plan = parts.pressure.relieve(rules, account, call, thrifty.plan);
     story.planned(plan);
   } catch (error) {
     refuse(parts, story, error, startedAt);
@@ -81,9 +82,14 @@ async function governCall(
     caller.deadlineAt ?? Number.POSITIVE_INFINITY,
     startedAt + rules.config.timeouts.total,
   );
+  if (goesByBatch(parts, rules, request, call, plan)) {
+    return throughBatch(parts, account, call, plan, signalsOf(request, options, plan), story);
+  }
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
 
   const nextModel = fallbacksOf(rules, call, plan, story);
+  let prefix: PrefixLook | undefined;
+  let prefixOf: Plan | undefined;
   let attemptsOfModel = 0;
   let last: Failure | undefined;
   let isCounted = false;
@@ -98,6 +104,10 @@ async function governCall(
         continue;
       }
     }
+    if (prefix === undefined || prefixOf !== plan) {
+      prefix = parts.prefixes.look(call, plan.modelId, plan.model, plan.marksPrefix, clock.now());
+      prefixOf = plan;
+    }
     const signals = signalsOf(request, options, plan);
     const door = doorFor(parts, account, call, plan);
     let closed = door.look();
@@ -111,6 +121,7 @@ async function governCall(
         signals,
         attempt,
         isCounted,
+        cachedTokens: prefix.cachedTokens,
         story,
       });
       closed = door.enter();
@@ -132,7 +143,8 @@ async function governCall(
     }
 
     attemptsOfModel++;
-    const sent = rewriteRequest(request, call, { model: plan.modelId, maxTokens: plan.maxTokens });
+    const { modelId: model, maxTokens } = plan;
+    const sent = rewriteRequest(request, call, { model, maxTokens, marksPrefix: prefix.marks });
     const sending = {
       account,
       request: sent,
@@ -142,6 +154,7 @@ async function governCall(
       rules,
       plan,
       granted,
+      prefix,
       attempt,
       isProbe: door.isProbe,
       deadlineAt,
@@ -165,7 +178,7 @@ async function governCall(
     }
     const following = nextAttempt({
       verdict,
-      attempts: call.isReplayable ? attemptsOfModel : Number.POSITIVE_INFINITY,
+      attempts: mayRepeat(call, failure) ? attemptsOfModel : Number.POSITIVE_INFINITY,
       retries: rules.config.retries,
       budget: parts.budget,
       now: clock.now(),
@@ -191,6 +204,15 @@ async function governCall(
     attempt++;
     story.admissionStarted(attempt);
   }
+}
+
+/** Whether sending it once more does it once: a creation that may have been carried out is for its owner to look into. */
+function mayRepeat(call: Call, { verdict, isCounted }: Failure): boolean {
+  if (!call.isReplayable) return false;
+  if (call.isCreation !== true) return true;
+  const { kind } = verdict;
+  const isUnsent = kind === 'connection' && !isCounted;
+  return isUnsent || kind === 'rate_limited' || kind === 'ramp' || kind === 'overloaded';
 }
 
 /**

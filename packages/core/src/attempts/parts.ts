@@ -1,13 +1,16 @@
 import type { Admission } from '../admission/admission.ts';
 import type { Alarms } from '../alarms.ts';
+import type { Lane } from '../batch/lane.ts';
 import type { Scopes } from '../caller/scope.ts';
 import type { Clock, Random } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
+import type { Prefixes } from '../estimate/prefixes.ts';
 import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Breakers } from './breaker.ts';
 import type { Models } from './models.ts';
+import type { Pressure } from './pressure.ts';
 import type { RetryBudget } from './retry.ts';
 import type { LinkedSignal } from './signals.ts';
 
@@ -26,11 +29,15 @@ export interface Parts {
   rules: Rules;
   readonly scopes: Scopes;
   readonly admission: Admission;
+  readonly prefixes: Prefixes;
+  readonly pressure: Pressure;
   readonly budget: RetryBudget;
   readonly breakers: Breakers;
   readonly models: Models;
   readonly telemetry: Telemetry;
   readonly once: OnceLog;
+  /** The batch lane of an account. @throws TypeError where no client has told how to reach the API. */
+  batchLane(account: string): Lane;
   /** Attempts in flight, to be ended when the governor is closed and has waited long enough. */
   readonly running: Set<LinkedSignal>;
 }

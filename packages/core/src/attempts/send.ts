@@ -2,6 +2,7 @@ import type { Middleware } from '@anthropic-ai/sdk';
 import type { Granted } from '../admission/admission.ts';
 import { readRateHeaders } from '../admission/rate-headers.ts';
 import { AbortedError, isHeadgateError, type Reason } from '../errors.ts';
+import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
 import type { AttemptEnd, CallStory } from '../telemetry/types.ts';
@@ -23,6 +24,7 @@ export interface Sending {
   readonly rules: Rules;
   readonly plan: Plan;
   readonly granted: Granted | undefined;
+  readonly prefix: PrefixLook;
   readonly attempt: number;
   /** It is to see whether a model that failed works again. */
   readonly isProbe: boolean;
@@ -118,6 +120,7 @@ export async function send(
           rules,
           plan,
           granted,
+          prefix: sending.prefix,
           story,
           telemetry,
           link,

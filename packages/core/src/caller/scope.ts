@@ -171,6 +171,11 @@ export class Scopes {
     return this.#storage.run(scope, fn);
   }
 
+  /** Runs `fn` in no scope: for work that is nobody's in particular. */
+  outside<T>(fn: () => T): T {
+    return this.#storage.exit(fn);
+  }
+
   /**
    * As `run`, in a callback of which all that follows belongs to the scope, where the context was empty before. To put
    * back what was costs as much again as to enter, and where there are frames Node does it when the callback is over.

@@ -9,6 +9,7 @@ export function findContradictions(config: Config): Problems {
   const problems: Problems = [];
   checkLanes(config, problems);
   checkQuotas(config, problems);
+  checkBudgets(config, problems);
   const lanes = Object.keys(config.lanes);
   for (const [index, cap] of config.caps.entries())
     unknownLanes(cap.when, `caps[${index}].when.lane`, lanes, problems);
@@ -79,6 +80,27 @@ function checkQuotas(config: Config, problems: Problems): void {
   }
 }
 
+/** Budgets are counted as quotas are, by name. */
+function checkBudgets(config: Config, problems: Problems): void {
+  const lanes = Object.keys(config.lanes);
+  const quotas = new Set(config.quotas.map(({ name }) => name));
+  duplicates(config.budgets, 'budgets', problems);
+  for (const [index, budget] of config.budgets.entries()) {
+    const path = `budgets[${index}]`;
+    if (quotas.has(budget.name)) {
+      problems.push({
+        code: 'HG_DUPLICATE_NAME',
+        path: `${path}.name`,
+        message: 'a quota has this name too',
+        expected: 'a name of its own',
+        received: JSON.stringify(budget.name),
+      });
+    }
+    unknownLanes(budget.when, `${path}.when.lane`, lanes, problems);
+    unknownLanes({ lane: budget.refuseFirst }, `${path}.refuseFirst`, lanes, problems);
+  }
+}
+
 function checkRoutes(config: Config, problems: Problems): void {
   for (const [index, route] of config.routes.entries()) {
     const path = `routes[${index}]`;
@@ -104,10 +126,22 @@ function toItself(path: string, model: string, problems: Problems): void {
   });
 }
 
+/** What the buckets of the endpoints that generate nothing are called. */
+const OWN_BUCKETS = new Set(['batches', 'count_tokens']);
+
 function checkBuckets(entries: readonly BucketConfig[], path: string, problems: Problems): void {
   duplicates(entries, path, problems);
   const seen = new Map<string, string>();
   for (const [index, entry] of entries.entries()) {
+    if (OWN_BUCKETS.has(entry.name)) {
+      problems.push({
+        code: 'HG_RESERVED_NAME',
+        path: `${path}[${index}].name`,
+        message: 'this name is taken: these endpoints have a bucket of their own',
+        expected: 'another name',
+        received: JSON.stringify(entry.name),
+      });
+    }
     for (const model of entry.models) {
       const other = seen.get(model);
       if (other !== undefined) {
@@ -142,7 +176,12 @@ function duplicates(entries: readonly { name: string }[], path: string, problems
   }
 }
 
-function unknownLanes(when: When, path: string, lanes: readonly string[], problems: Problems): void {
+function unknownLanes(
+  when: Pick<When, 'lane'>,
+  path: string,
+  lanes: readonly string[],
+  problems: Problems,
+): void {
   for (const pattern of patternsOf(when.lane)) {
     if (lanes.some(compileGlob(pattern))) continue;
     problems.push({

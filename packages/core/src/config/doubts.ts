@@ -1,6 +1,6 @@
 import type { ConfigProblem } from '../errors.ts';
 import { compileGlob } from '../policy/match.ts';
-import { MODELS } from '../policy/models.ts';
+import { MODEL_TABLE_DATE, MODELS } from '../policy/models.ts';
 import { patternsOf } from './checks.ts';
 import type { Config } from './schema.ts';
 
@@ -8,6 +8,26 @@ type Problems = ConfigProblem[];
 
 /** The least thinking budget that the API takes. */
 const MIN_THINKING_BUDGET = 1_024;
+
+const DAY_MS = 86_400_000;
+/** Prices change a few times a year. */
+const OLD_DAYS = 90;
+
+/** The built-in prices may be out of date: `today` is in milliseconds of the epoch. */
+export function oldPrices(today: number): Problems {
+  const days = Math.floor((today - Date.parse(MODEL_TABLE_DATE)) / DAY_MS);
+  if (days <= OLD_DAYS) return [];
+  return [
+    {
+      code: 'HG_PRICES_OLD',
+      path: 'prices',
+      message: `the built-in prices are of ${MODEL_TABLE_DATE}`,
+      expected: `a table of the last ${OLD_DAYS} days`,
+      received: `one that is ${days} days old`,
+      hint: 'Update Headgate, or set the prices that have changed under `prices`.',
+    },
+  ];
+}
 
 /** What is allowed and most likely not meant. */
 export function findWarnings(config: Config): Problems {
@@ -106,9 +126,11 @@ function modelPatterns(config: Config): [path: string, pattern: string][] {
     for (const pattern of patternsOf(patterns)) if (pattern !== '*') found.push([path, pattern]);
   };
   for (const [index, { models }] of config.account.entries()) add(`account[${index}].models`, models);
-  for (const kind of ['quotas', 'caps', 'routes'] as const) {
+  for (const kind of ['quotas', 'budgets', 'caps', 'routes'] as const) {
     for (const [index, { when }] of config[kind].entries()) add(`${kind}[${index}].when.model`, when.model);
   }
+  for (const [index, { downgradeTo }] of config.budgets.entries())
+    add(`budgets[${index}].downgradeTo`, downgradeTo);
   for (const [index, { model }] of config.routes.entries()) add(`routes[${index}].model`, model);
   for (const [model, others] of Object.entries(config.fallbacks))
     add(`fallbacks.${model}`, [model, ...others]);

@@ -3,7 +3,7 @@ import { type ConfigProblem, isHeadgateError } from '../errors.ts';
 import { compileGlobs } from '../policy/match.ts';
 import { compilePolicy } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
-import { findWarnings } from './doubts.ts';
+import { findWarnings, oldPrices } from './doubts.ts';
 import { parseConfig } from './parse.ts';
 import type { Config, ConfigInput, QuotaConfig } from './schema.ts';
 
@@ -33,10 +33,16 @@ export interface Explanation {
   readonly refusal?: { readonly code: string; readonly message: string };
 }
 
-/** A configuration as it is understood, with what is doubtful about it. @throws ConfigError when it is wrong. */
-export function understandConfig(input: ConfigInput): { config: Config; warnings: ConfigProblem[] } {
+/**
+ * A configuration as it is understood, with what is doubtful about it; by `today`, in milliseconds of the epoch, also
+ * whether the built-in prices are old. @throws ConfigError when it is wrong.
+ */
+export function understandConfig(
+  input: ConfigInput,
+  { today }: { readonly today?: number } = {},
+): { config: Config; warnings: ConfigProblem[] } {
   const config = parseConfig(input);
-  return { config, warnings: findWarnings(config) };
+  return { config, warnings: [...findWarnings(config), ...(today === undefined ? [] : oldPrices(today))] };
 }
 
 /** Which rules apply to a call and what it would be granted, by the very policy that runs in production. */

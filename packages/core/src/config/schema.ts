@@ -58,6 +58,12 @@ const lane = z.strictObject({
   maxWait: duration.prefault('20s').describe('The longest wait in the queue, from arrival'),
   maxQueued: count.default(10_000).describe('Calls that may wait in this lane, per bucket and process'),
   maxQueuedPerUser: count.default(100).describe('Calls of one user that may wait in this lane'),
+  via: z
+    .enum(['direct', 'batch'])
+    .default('direct')
+    .describe(
+      '`batch`: calls of this lane go through the batch lane, at half the price, and wait for its results',
+    ),
 });
 
 const when = z
@@ -75,7 +81,10 @@ const when = z
 const quota = z.strictObject({
   name: name.describe('Name of the rule, as it appears in spans, metrics, errors and headers'),
   when,
-  per: z.enum(['user', 'tenant', 'route', 'model', 'all']).default('user').describe('Who has one each'),
+  per: z
+    .enum(['user', 'tenant', 'route', 'model', 'account', 'all'])
+    .default('user')
+    .describe('Who has one each'),
   requests: rate.optional().describe('So many per window, as `30/minute`'),
   inputTokens: rate.optional().describe('As `40k/minute`; cache reads do not count'),
   outputTokens: rate.optional().describe('As `10k/minute`'),
@@ -90,6 +99,25 @@ const quota = z.strictObject({
     .default('refuse')
     .describe("`wait` parks the call up to its lane's maxWait"),
   shadow: z.boolean().default(false).describe('Decide and record, never refuse'),
+});
+
+const budget = z.strictObject({
+  name: name.describe('Name of the budget; a quota may not have the same'),
+  when,
+  per: z.enum(['user', 'tenant', 'account', 'all']).default('all').describe('Who has one each'),
+  usd: rate.describe('As `200/month`'),
+  soft: share.default(0.8).describe('Share from which on it is warned of, and the measures below are taken'),
+  downgradeTo: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'From the soft share on, the model that is asked instead, where it suits and the caller allows it',
+    ),
+  refuseFirst: globs
+    .optional()
+    .describe('Lanes whose calls are refused from the soft share on, so that the rest is for the others'),
+  hard: z.boolean().default(true).describe('Whether calls are refused when it is used up'),
 });
 
 const cap = z.strictObject({
@@ -107,13 +135,38 @@ const route = z.strictObject({
     .describe('`pressure`: only while the wait for the model asked for would be long'),
 });
 
+const caching = z.strictObject({
+  when,
+  mode: z.enum(['off', 'auto']).default('auto').describe('Whether prefixes of these calls are marked'),
+});
+
 const usd = z.number().min(0, { error: 'a price of at least 0' });
-const price = z.strictObject({
+const prices = {
   input: usd.describe('USD per million input tokens'),
   output: usd.describe('USD per million output tokens'),
   cacheWrite5m: usd.optional().describe('Left out: 1.25 times the input price'),
   cacheWrite1h: usd.optional().describe('Left out: twice the input price'),
   cacheRead: usd.optional().describe('Left out: a tenth of the input price'),
+};
+const steps = z
+  .array(
+    z.strictObject({
+      above: count.describe(
+        'The step holds for prompts of more input tokens than this, cached ones included',
+      ),
+      ...prices,
+    }),
+  )
+  .default([])
+  .describe('Other prices for long prompts, the smallest first');
+const price = z.strictObject({
+  ...prices,
+  steps,
+  batch: share.default(0.5).describe('Share of the price that a batch pays'),
+  fast: z
+    .strictObject({ ...prices, steps })
+    .optional()
+    .describe('Prices in fast mode; left out: not known'),
 });
 
 export const configSchema = z.strictObject({
@@ -134,6 +187,10 @@ export const configSchema = z.strictObject({
     .array(quota)
     .default([])
     .describe("Every rule that matches applies, with the account's limits, all or nothing"),
+  budgets: z
+    .array(budget)
+    .default([])
+    .describe('Money over a window, with measures before it ends and a forecast of when it will'),
   caps: z.array(cap).default([]).describe('Ceilings on `max_tokens`; the lowest that matches holds'),
   routes: z
     .array(route)
@@ -181,9 +238,48 @@ export const configSchema = z.strictObject({
     .default('UTC')
     .describe('Time zone of day and month quotas'),
   caching: z
-    .enum(['off'])
+    .union([z.enum(['off', 'auto']), caching, z.array(caching)])
     .default('off')
-    .describe('Marking of prompt prefixes for the cache; not yet anything but off'),
+    .describe(
+      '`auto`: a long system prompt with its tools, seen again within five minutes, is marked for the cache, where the caller has marked nothing; also as rules `{ when, mode }`, of which the first that matches counts',
+    ),
+  batch: z
+    .strictObject({
+      journal: z
+        .string()
+        .min(1, { error: 'a path' })
+        .optional()
+        .describe('File that keeps the work of the batch lane; left out, it ends with the process'),
+      maxAge: duration.prefault('1m').describe('A request waits this long for others to go with'),
+      maxRequests: count
+        .max(100_000, { error: 'at most 100000, the most that one batch may have' })
+        .default(10_000)
+        .describe('Requests that make a batch full'),
+      maxBytes: count
+        .max(256 * 2 ** 20, { error: 'at most 268435456, the most that one batch may have' })
+        .default(32 * 2 ** 20)
+        .describe('Bytes of requests that make a batch full'),
+      maxProcessing: count.default(100_000).describe('Requests in batches that have not ended, at most'),
+      maxPending: count.default(200_000).describe('Requests without a result, at most; more are refused'),
+      maxAttempts: count.default(3).describe('Batches that a request goes in, where an error may pass'),
+      requestsPerMinute: amount
+        .optional()
+        .describe('Limit of the batch endpoints; left out, it is learned from response headers'),
+      poll: z
+        .strictObject({
+          first: duration.prefault('15s').describe('From the sending of a batch to the first look at it'),
+          most: duration.prefault('2m').describe('The longest time between two looks'),
+        })
+        .prefault({}),
+      grace: duration
+        .prefault('10m')
+        .describe('A batch whose sending nobody answered, and that no list shows by then, is sent again'),
+      keep: duration.prefault('7d').describe('Results that nobody fetches are kept this long'),
+      keepDelivered: duration
+        .prefault('1h')
+        .describe('Results are kept this long when they have been delivered'),
+    })
+    .prefault({}),
   telemetry: z
     .strictObject({
       user: z
@@ -227,6 +323,9 @@ export type Config = z.output<typeof configSchema>;
 export type BucketConfig = z.output<typeof bucket>;
 export type LaneConfig = z.output<typeof lane>;
 export type QuotaConfig = z.output<typeof quota>;
+export type BudgetConfig = z.output<typeof budget>;
+export type CachingConfig = z.output<typeof caching>;
 export type CapConfig = z.output<typeof cap>;
+export type BatchConfig = Config['batch'];
 export type PriceConfig = z.output<typeof price>;
 export type When = z.output<typeof when>;

@@ -51,7 +51,14 @@ export class Estimator {
   /** Running calls are looked up several times a second. */
   readonly #names = new WeakMap<EstimateKey, string>();
 
-  estimate(call: Call, model: Model | undefined, purpose: string, maxTokens: number | undefined): Estimate {
+  /** `cachedTokens` of the input are going to be read from the API's cache, which is free of the input limit. */
+  estimate(
+    call: Call,
+    model: Model | undefined,
+    purpose: string,
+    maxTokens: number | undefined,
+    cachedTokens = 0,
+  ): Estimate {
     const modelClass = model?.class ?? 'unknown';
     const key: EstimateKey = {
       modelClass,
@@ -63,8 +70,8 @@ export class Estimator {
     const ratio = this.#ratios.get(modelClass) ?? UNKNOWN_RATIO;
     return {
       rawInputTokens: raw,
-      inputTokens: Math.ceil(raw * cover(ratio)),
-      leastInputTokens: Math.floor(raw * least(ratio)),
+      inputTokens: Math.ceil(uncached(raw * cover(ratio), cachedTokens)),
+      leastInputTokens: Math.floor(uncached(raw * least(ratio), cachedTokens)),
       outputTokens: Math.ceil(this.rest(key, 0).mean),
       maxOutputTokens: key.maxTokens,
       key,
@@ -164,6 +171,9 @@ export class Estimator {
     });
   }
 }
+
+/** What is left of an input when the cache has given its part. Pure. */
+const uncached = (tokens: number, cachedTokens: number) => Math.max(0, tokens - cachedTokens);
 
 const EMPTY = new Lengths();
 const blend = (old: number, sample: number) => old + PACE_FADE * (sample - old);

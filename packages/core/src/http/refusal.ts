@@ -35,6 +35,7 @@ const TYPE: Record<ErrorCode, Refusal['body']['error']['type']> = {
   upstream_unavailable: 'overloaded_error',
   unknown_caller: 'api_error',
   aborted: 'api_error',
+  batch_failed: 'api_error',
 };
 /** Of a call that was ended, why counts: with the type that the API has for the status. */
 const TYPE_OF_ABORT: Partial<Record<Reason, Refusal['body']['error']['type']>> = {

@@ -1,10 +1,10 @@
 import type { ResolvedCaller } from '../caller/scope.ts';
-import type { QuotaConfig } from '../config/schema.ts';
+import type { QuotaRule } from './budgets.ts';
 import type { Model, PriceTag } from './models.ts';
 
 /** One quota that applies to a call, and whose share of it the call draws on. */
 export interface QuotaScope {
-  readonly rule: QuotaConfig;
+  readonly rule: QuotaRule;
   readonly key: string;
 }
 
@@ -34,6 +34,12 @@ export interface Plan {
   /** What the caller asked for, where a cap or the ceiling of another model lowered it. */
   readonly clampedFrom: number | undefined;
   readonly quotas: readonly QuotaScope[];
+  /** Whether a prefix that comes again is marked for the cache. */
+  readonly marksPrefix: boolean;
   /** Decide and record, hold nobody up. */
   readonly isShadow: boolean;
 }
+
+/** The quotas of a plan, with those that count by account under the account that the call draws on. */
+export const scopesFor = (plan: Plan, account: string): readonly QuotaScope[] =>
+  plan.quotas.map((scope) => (scope.rule.per === 'account' ? { ...scope, key: account } : scope));

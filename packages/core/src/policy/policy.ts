@@ -1,10 +1,12 @@
 import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
-import type { CapConfig, Config, PriceConfig, QuotaConfig } from '../config/schema.ts';
+import type { CachingConfig, CapConfig, Config, PriceConfig, QuotaConfig } from '../config/schema.ts';
 import { CapRefusedError } from '../errors.ts';
+import { isRecord } from '../json.ts';
 import { type Call, thinkingBudget } from '../request/read.ts';
+import { quotaRules } from './budgets.ts';
 import { compileGlob, compileRules, type Subject } from './match.ts';
-import { MODELS, type Model, type Price, type PriceTag } from './models.ts';
+import { BATCH_SHARE, MODELS, type Model, type Price, type PriceTag, type Tariff } from './models.ts';
 import type { Plan } from './plan.ts';
 
 /** The rules of a configuration, compiled. */
@@ -14,6 +16,10 @@ export interface Policy {
    * Pure. @throws CapRefusedError when a cap refuses the call.
    */
   plan(call: Call, caller: ResolvedCaller | undefined, instead?: string): Plan;
+  /** Whether another model can take the call. */
+  suits(call: Call, model: string): boolean;
+  /** What a model's tokens cost. */
+  priceOf(model: string): PriceTag | undefined;
 }
 
 /** Model ids remembered with what the tables say of them. */
@@ -22,11 +28,11 @@ const MAX_KNOWN_MODELS = 512;
 const NOBODY: ResolvedCaller = { signals: [] };
 
 export function compilePolicy(config: Config): Policy {
-  const quotasOf = compileRules(
-    config.shadow ? config.quotas.map((rule) => ({ ...rule, shadow: true })) : config.quotas,
-  );
+  const rules = quotaRules(config);
+  const quotasOf = compileRules(config.shadow ? rules.map((rule) => ({ ...rule, shadow: true })) : rules);
   const capsOf = compileRules(config.caps);
   const routesOf = compileRules(config.routes);
+  const cachingOf = compileRules(cachingRules(config.caching));
   const fallbacks = Object.entries(config.fallbacks).map(([pattern, models]) => ({
     matches: compileGlob(pattern),
     models,
@@ -35,6 +41,8 @@ export function compilePolicy(config: Config): Policy {
   const defaultLane = config.defaultLane ?? Object.keys(config.lanes)[0] ?? '';
 
   return {
+    suits: (call, model) => suits(call, models(model).model),
+    priceOf: (model) => models(model).price,
     plan(call, scoped, instead) {
       const caller = scoped ?? NOBODY;
       const lane =
@@ -44,7 +52,9 @@ export function compilePolicy(config: Config): Policy {
 
       // Who forbids other models gets none; in shadow nothing that is sent may differ.
       const mayReroute = call.kind === 'messages' && caller.fallback !== false && !config.shadow;
-      const chosen = mayReroute ? routesOf(asked)[0] : undefined;
+      const rule = mayReroute ? routesOf(asked)[0] : undefined;
+      // Another model that could not take the request would turn an answer into an error.
+      const chosen = rule !== undefined && suits(call, models(rule.model).model) ? rule : undefined;
       const modelId = instead ?? (chosen?.if === 'always' ? chosen.model : call.model);
       const subject = modelId === call.model ? asked : { ...asked, model: modelId };
       const { model, price } = models(modelId);
@@ -59,16 +69,47 @@ export function compilePolicy(config: Config): Policy {
         modelId,
         reroutedFrom: modelId === call.model ? undefined : call.model,
         underPressure: instead === undefined && chosen?.if === 'pressure' ? chosen.model : undefined,
-        fallbacks: mayReroute ? (fallbacks.find(({ matches }) => matches(call.model))?.models ?? []) : [],
+        fallbacks: mayReroute
+          ? (fallbacks.find(({ matches }) => matches(call.model))?.models ?? []).filter((id) =>
+              suits(call, models(id).model),
+            )
+          : [],
         model,
         price,
         maxTokens,
         clampedFrom: maxTokens === call.maxTokens ? undefined : call.maxTokens,
         quotas: quotasOf(subject).map((rule) => ({ rule, key: keyOf(rule.per, subject) })),
+        // In shadow nothing that is sent may differ.
+        marksPrefix: !config.shadow && cachingOf(subject)[0]?.mode === 'auto',
         isShadow: config.shadow,
       };
     },
   };
+}
+
+/** Bytes of a request for each token of a context window: one with more is too long, whatever it holds. */
+const BYTES_PER_TOKEN = 3;
+
+/**
+ * Whether another model can take a request that was made for one. `max_tokens` is lowered to its ceiling, but a thinking
+ * budget must fit under that, the kind of thinking must be one that it knows, and the prompt must fit into its context.
+ * Fast mode was asked for by model. What is not in the table is trusted.
+ */
+function suits({ body, bytes }: Call, other: Model | undefined): boolean {
+  if (body?.speed === 'fast') return false;
+  if (other === undefined) return true;
+  const { thinking } = body ?? {};
+  const kind = isRecord(thinking) ? thinking.type : undefined;
+  if (kind !== undefined && kind !== 'disabled' && !other.thinking.some((known) => known === kind))
+    return false;
+  return (
+    (thinkingBudget(body) ?? 0) < other.maxOutputTokens && bytes <= BYTES_PER_TOKEN * other.contextTokens
+  );
+}
+
+function cachingRules(caching: Config['caching']): readonly CachingConfig[] {
+  if (typeof caching === 'string') return [{ when: {}, mode: caching }];
+  return Array.isArray(caching) ? caching : [caching];
 }
 
 const least = (a: number | undefined, b: number | undefined) => (a === undefined ? b : Math.min(a, b ?? a));
@@ -84,6 +125,9 @@ function keyOf(per: QuotaConfig['per'], { user, tenant, route, model }: Subject)
       return route ?? '';
     case 'model':
       return model;
+    case 'account':
+      // Known to the admission: see `scopesFor`.
+      return '';
     case 'all':
       return '';
   }
@@ -147,12 +191,23 @@ function compileModels(prices: Readonly<Record<string, PriceConfig>>): (id: stri
 }
 
 function priceTag(model: Model | undefined, override: PriceConfig | undefined): PriceTag | undefined {
-  if (override !== undefined) return { price: completePrice(override), steps: [] };
-  return model?.price === undefined ? undefined : { price: model.price, steps: model.steps ?? [] };
+  if (override !== undefined) {
+    const { batch, fast } = override;
+    return { ...tariff(override), batch, fast: fast === undefined ? undefined : tariff(fast) };
+  }
+  if (model?.price === undefined) return undefined;
+  return { price: model.price, steps: model.steps ?? [], fast: model.fast, batch: BATCH_SHARE };
+}
+
+function tariff(config: Omit<PriceConfig, 'batch' | 'fast'>): Tariff {
+  const steps = config.steps.map((step) => ({ above: step.above, price: completePrice(step) }));
+  // The last step that a prompt is above is the one that counts.
+  return { price: completePrice(config), steps: steps.sort((a, b) => a.above - b.above) };
 }
 
 /** Cache prices that are left out are taken at the usual multiples of the input price. */
-function completePrice({ input, output, cacheWrite5m, cacheWrite1h, cacheRead }: PriceConfig): Price {
+function completePrice(config: Omit<PriceConfig, 'steps' | 'batch' | 'fast'>): Price {
+  const { input, output, cacheWrite5m, cacheWrite1h, cacheRead } = config;
   return {
     input,
     output,

@@ -12,11 +12,13 @@ export interface MessageBody {
   readonly tools?: unknown;
   readonly tool_choice?: unknown;
   readonly thinking?: unknown;
+  readonly speed?: unknown;
+  readonly cache_control?: unknown;
 }
 
 /**
- * `messages` is what is governed in full. `count_tokens` and `batches` have buckets of their own, by
- * requests. Everything else generates nothing and passes with telemetry alone.
+ * `messages` is what is governed in full. `count_tokens` and `batches` (all of their endpoints) have buckets of their
+ * own, by requests. Everything else generates nothing and passes with telemetry alone.
  */
 export type CallKind = 'messages' | 'count_tokens' | 'batches' | 'other';
 
@@ -33,17 +35,24 @@ export interface Call {
   readonly bytes: number;
   /** False for a body that can be sent but once. */
   readonly isReplayable: boolean;
+  /** The caller has marked something for the cache itself. */
+  readonly hasCacheControl?: boolean;
+  /** Doing it twice makes two: only what certainly came to nothing may be tried again. */
+  readonly isCreation?: boolean;
 }
 
 const KINDS: readonly [path: string, kind: CallKind][] = [
   ['/v1/messages', 'messages'],
   ['/v1/messages/count_tokens', 'count_tokens'],
-  ['/v1/messages/batches', 'batches'],
 ];
+/** All endpoints of batches share one limit of requests, whatever their method. */
+const BATCHES = /\/v1\/messages\/batches(\/[^/]+(\/(cancel|results))?)?$/;
 
 /** Reads the request as it stands at the seam. Pure; never throws. */
 export function readCall(request: ApiRequest): Call {
-  const kind = request.method === 'POST' ? kindOf(request.url) : 'other';
+  const isPost = request.method === 'POST';
+  const path = pathOf(request.url);
+  const kind = BATCHES.test(path) ? 'batches' : isPost ? kindOf(path) : 'other';
   const text = typeof request.body === 'string' ? request.body : undefined;
   const body = kind === 'messages' || kind === 'count_tokens' ? parseObject(text) : undefined;
   return {
@@ -54,13 +63,18 @@ export function readCall(request: ApiRequest): Call {
     body,
     bytes: text?.length ?? 0,
     isReplayable: request.body === undefined || request.body === null || text !== undefined,
+    ...(body !== undefined && text?.includes('"cache_control"') ? { hasCacheControl: true } : {}),
+    ...(kind === 'batches' && isPost && path.endsWith('/batches') ? { isCreation: true } : {}),
   };
 }
 
-function kindOf(url: string): CallKind {
-  // The query (`?beta=true`) and whatever a gateway puts before /v1 do not matter.
+/** The query (`?beta=true`) and whatever a gateway puts before /v1 do not matter. */
+function pathOf(url: string): string {
   const end = url.search(/[?#]/);
-  const path = end === -1 ? url : url.slice(0, end);
+  return end === -1 ? url : url.slice(0, end);
+}
+
+function kindOf(path: string): CallKind {
   for (const [suffix, kind] of KINDS) if (path.endsWith(suffix)) return kind;
   return 'other';
 }

@@ -1,3 +1,5 @@
+import type { UsageStore } from './usage-store.ts';
+
 /** What a calendar window has used, as it is kept beyond the life of a process. */
 export interface SavedCounter {
   /** Start of the window, in milliseconds of the epoch. */
@@ -17,6 +19,8 @@ export interface CounterStore {
   /** May be kept back until `flush`. */
   set(key: string, counter: SavedCounter): void;
   flush(): void;
+  /** Keeps what `governor.usage` tells beyond the life of the process, where the store can. */
+  readonly usage?: UsageStore;
   /** Flushes and lets go of everything. */
   close(): void;
 }

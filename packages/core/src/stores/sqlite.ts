@@ -1,7 +1,7 @@
-import { chmodSync, closeSync, openSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { DatabaseSync } from 'node:sqlite';
 import type { CounterStore, SavedCounter } from './counters.ts';
+import { openPrivate } from './sqlite-file.ts';
+import { sqliteUsage, USAGE_TABLE } from './sqlite-usage.ts';
 
 export interface SqliteStoreOptions {
   /** The file, created with mode 0600 where it does not exist. One file belongs to one process at a time. */
@@ -12,7 +12,8 @@ export interface SqliteStoreOptions {
 const MAX_PENDING = 10_000;
 
 /**
- * Counters in a SQLite file, so that a day's quota outlives a restart. Keys are hashes: the file tells nobody's name.
+ * Counters in a SQLite file, so that a day's quota outlives a restart, and usage by user, tenant, route, model and lane.
+ * Keys of counters are hashes; usage has names, since it is asked for by them: the file is its owner's alone (0600).
  * Writes are gathered and flushed by the governor about twice a second and when it closes, so a crash may forget the
  * last half second. The file is opened at first use. @throws Error naming the path where it cannot be opened.
  */
@@ -59,6 +60,7 @@ export function sqliteStore({ path }: SqliteStoreOptions): CounterStore {
       if (pending.size >= MAX_PENDING) flush();
     },
     flush,
+    usage: sqliteUsage(open),
     close() {
       if (isClosed) return;
       try {
@@ -75,15 +77,11 @@ export function sqliteStore({ path }: SqliteStoreOptions): CounterStore {
 
 function openDatabase(path: string): DatabaseSync {
   try {
-    // Made by us first, so that it is never readable by others, not even for a moment.
-    closeSync(openSync(path, 'a', 0o600));
-    chmodSync(path, 0o600);
-    // Loaded here and not at the top: older Node 22 warns of it as experimental, and only who uses it should be told.
-    const sqlite = createRequire(import.meta.url)('node:sqlite') as typeof import('node:sqlite');
-    const database = new sqlite.DatabaseSync(path);
+    const database = openPrivate(path);
     database.exec(
       'PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000; CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, start REAL NOT NULL, "end" REAL NOT NULL, used REAL NOT NULL) STRICT, WITHOUT ROWID',
     );
+    database.exec(USAGE_TABLE);
     // Two months behind the newest window nothing can be of use any more, whatever the clocks say.
     database.exec('DELETE FROM counters WHERE "end" < (SELECT max("end") FROM counters) - 5400000000');
     return database;

@@ -98,6 +98,7 @@ export class AttemptTelemetry implements AttemptStory {
       const labels: Attributes = {
         [A.genAiResponseModel]: this.#telemetry.models.of(end.responseModel ?? this.#info.call.model),
         [A.lane]: plan.lane,
+        [A.billing]: 'standard',
       };
       const tier = this.#telemetry.tiers.of(plan.caller.tier);
       if (tier !== undefined) labels[A.tier] = tier;

@@ -110,6 +110,10 @@ export class CallTelemetry implements CallStory {
     }
   }
 
+  budgetsSoft(names: readonly string[]): void {
+    for (const name of names) this.#telemetry.metrics.add('budgetSoft', 1, { [A.rule]: name });
+  }
+
   passed(): void {
     quietly(() => {
       this.#admission?.setAttribute(A.decision, 'pass' satisfies Decision);

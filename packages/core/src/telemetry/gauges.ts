@@ -2,13 +2,28 @@ import type { Admission } from '../admission/admission.ts';
 import type { GaugeReading } from './metrics.ts';
 import { ATTRIBUTES as A } from './names.ts';
 
+export interface BudgetReading {
+  readonly name: string;
+  readonly account: string | undefined;
+  readonly share: number;
+  readonly endsInMs: number | undefined;
+}
+
 /** What the gauges show, out of a snapshot: gauges are of this process, and of what it reckons. */
 export function* readGauges(
   snapshot: ReturnType<Admission['snapshot']>,
   retryBudget: number,
   openBreakers: number,
+  batchPending: number,
+  budgets: readonly BudgetReading[],
 ): Generator<GaugeReading> {
   yield { gauge: 'retryBudget', value: retryBudget, attributes: {} };
+  for (const { name, account, share, endsInMs } of budgets) {
+    const attributes = { [A.rule]: name, ...(account === undefined ? {} : { [A.account]: account }) };
+    yield { gauge: 'budgetUsed', value: share, attributes };
+    if (endsInMs !== undefined) yield { gauge: 'budgetEnds', value: endsInMs / 1000, attributes };
+  }
+  yield { gauge: 'batchPending', value: batchPending, attributes: {} };
   yield { gauge: 'breakersOpen', value: openBreakers, attributes: {} };
   for (const { account, name, limits, active, lanes, fleet } of snapshot.buckets) {
     const bucket = { [A.account]: account, [A.bucket]: name };

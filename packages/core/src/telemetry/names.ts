@@ -9,6 +9,8 @@ export const SPANS = {
   admission: 'headgate.admission',
   attempt: 'headgate.attempt',
   backoff: 'headgate.backoff',
+  batchSubmit: 'headgate.batch.submit',
+  batchResult: 'headgate.batch.result',
 } as const;
 
 export const ATTRIBUTES = {
@@ -49,6 +51,12 @@ export const ATTRIBUTES = {
   errorCode: 'headgate.error_code',
   retryDenied: 'headgate.retry.denied',
 
+  // Money and batches.
+  billing: 'headgate.billing',
+  mechanism: 'headgate.mechanism',
+  batchId: 'headgate.batch.id',
+  batchSize: 'headgate.batch.size',
+
   // Conventions.
   errorType: 'error.type',
   httpMethod: 'http.request.method',
@@ -87,6 +95,7 @@ export const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${le
 const DURATION = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 const LONG_DURATION = [...DURATION, 163.84, 327.68, 655.36];
 const QUEUE_WAIT = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600];
+const BATCH_DURATION = [1, 10, 60, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 57_600, 86_400];
 const TOKENS = [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864];
 const RATIO = [0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4];
 
@@ -224,6 +233,73 @@ export const INSTRUMENTS = {
     kind: 'counter',
     unit: '{call}',
     description: 'Calls of models without a known price',
+  },
+  saved: {
+    name: 'headgate.cost.saved',
+    kind: 'counter',
+    unit: '{USD}',
+    description: 'What calls would have cost more without caching, batches or a smaller model, by mechanism',
+  },
+  budgetSoft: {
+    name: 'headgate.budget.soft',
+    kind: 'counter',
+    unit: '{call}',
+    description: 'Calls that drew on a budget past its soft share',
+  },
+  budgetUsed: {
+    name: 'headgate.budget.used',
+    kind: 'observableGauge',
+    unit: '1',
+    description: 'Share of a budget that is used, of those for all and by account',
+  },
+  budgetEnds: {
+    name: 'headgate.budget.ends_in',
+    kind: 'observableGauge',
+    unit: 's',
+    description: 'Time until such a budget is used up at the present pace; absent while it lasts its window',
+  },
+  cachePremium: {
+    name: 'headgate.cache.premium',
+    kind: 'counter',
+    unit: '{USD}',
+    description: 'What marking prefixes for the cache has cost beyond the usual input price, by writes',
+  },
+  cacheUnread: {
+    name: 'headgate.cache.unread',
+    kind: 'counter',
+    unit: '{token}',
+    description: 'Tokens that were written to the cache for marks of ours, and gone before anybody read them',
+  },
+  batchRequests: {
+    name: 'headgate.batch.requests',
+    kind: 'counter',
+    unit: '{request}',
+    description: 'Requests of batches that are done, by what became of them',
+  },
+  batchRetries: {
+    name: 'headgate.batch.retries',
+    kind: 'counter',
+    unit: '{request}',
+    description: 'Requests that go in a further batch, since their error may pass',
+  },
+  batchSubmissions: {
+    name: 'headgate.batch.submissions',
+    kind: 'counter',
+    unit: '{batch}',
+    description: 'Batches that were sent: accepted, refused, or in doubt for want of an answer',
+  },
+  batchDuration: {
+    name: 'headgate.batch.duration',
+    kind: 'histogram',
+    unit: 's',
+    buckets: BATCH_DURATION,
+    description: 'From the submission of a request to its result',
+  },
+  batchPending: {
+    name: 'headgate.batch.pending',
+    kind: 'observableGauge',
+    unit: '{request}',
+    description: 'Requests of the batch lane without a result, waiting or sent',
   },
   estimateRatio: {
     name: 'headgate.estimate.ratio',

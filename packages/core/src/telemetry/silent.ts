@@ -11,6 +11,7 @@ const SILENT_ATTEMPT: AttemptStory = {
 export const SILENT_CALL: CallStory = {
   admissionStarted() {},
   planned() {},
+  budgetsSoft() {},
   passed() {},
   unknownModel() {},
   fellBack() {},

@@ -51,6 +51,8 @@ export interface CallStory {
   /** Begins the admission span: policy, estimate and queue wait. */
   admissionStarted(attempt: number): void;
   planned(plan: Plan): void;
+  /** Budgets that are past their soft share draw on this call. */
+  budgetsSoft(names: readonly string[]): void;
   /** The call generates nothing and has no gate to pass. */
   passed(): void;
   unknownModel(): void;

@@ -87,7 +87,10 @@ function thinkingOf(request: MessageRequest, plan: OutputPlan): number {
 
 function filler(characters: number, offset: number): readonly string[] {
   const length = Math.max(1, Math.round(characters));
-  return Array.from({ length }, (_, index) => CORPUS[(offset + index) % CORPUS.length] ?? ' ');
+  const start = offset % CORPUS.length;
+  const text = CORPUS.slice(start, start + length);
+  while (text.length < length) text.push(...CORPUS.slice(0, length - text.length));
+  return text;
 }
 
 function cut(characters: readonly string[], share: number): readonly string[] {

@@ -3,7 +3,7 @@ import { failure } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { findModel } from './models.ts';
 import type { Dimension, ModelSpec } from './options.ts';
-import { type Organization, TOKEN_COUNT } from './organization.ts';
+import { BATCH, type Organization, TOKEN_COUNT } from './organization.ts';
 import { hashText } from './random.ts';
 
 /** `GET /v1/models`: newest first, by cursor. */
@@ -66,9 +66,10 @@ export function listRateLimits(organization: Organization, exchange: Exchange): 
   const group = query.get('group_type');
   const model = query.get('model');
   const all = [...organization.accounts].flatMap(([name, account]) => {
-    const isModels = name !== TOKEN_COUNT;
+    const isModels = name !== TOKEN_COUNT && name !== BATCH;
+    const ownGroup = name === BATCH ? 'batch' : 'token_count';
     const models = isModels ? modelsOf(organization, account) : null;
-    if (group !== null && group !== (isModels ? 'model_group' : 'token_count')) return [];
+    if (group !== null && group !== (isModels ? 'model_group' : ownGroup)) return [];
     if (model !== null && models?.includes(model) !== true) return [];
     const limits = DIMENSIONS.flatMap((dimension) => {
       const bucket = account.bucket(dimension);
@@ -77,7 +78,7 @@ export function listRateLimits(organization: Organization, exchange: Exchange): 
         : [{ type: limiterOf(dimension, account.limits), value: bucket.limitPerMinute }];
     });
     const id = hashText(name).toString(36);
-    const kind = isModels ? { type: 'model_group', display_name: name } : { type: 'token_count' };
+    const kind = isModels ? { type: 'model_group', display_name: name } : { type: ownGroup };
     return [{ type: 'rate_limit', id: `rl_${id}`, group: { id: `rlg_${id}`, ...kind }, limits, models }];
   });
   const start = Number(query.get('page') ?? 0) || 0;

@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { isBatchPath } from './batch-routes.ts';
 import { completeConfig } from './config.ts';
 import { failure } from './errors.ts';
-import { createExchange, readBody } from './exchange.ts';
+import { createExchange, MAX_BODY_BYTES, readBody } from './exchange.ts';
 import type { ClaudeApi, ClaudeApiOptions, ReceivedRequest } from './options.ts';
 import { createOrganization } from './organization.ts';
 import { route } from './router.ts';
@@ -22,7 +23,8 @@ export async function startClaudeApi(options: ClaudeApiOptions = {}): Promise<Cl
   const received: ReceivedRequest[] = [];
 
   async function handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-    const text = await readBody(incoming);
+    const isBatch = isBatchPath(new URL(incoming.url ?? '/', 'http://127.0.0.1').pathname);
+    const text = await readBody(incoming, isBatch ? config.batches.maxBytes : MAX_BODY_BYTES);
     const request = receive(incoming, text, clock.now());
     received.push(request);
     if (received.length > config.receivedSize) received.splice(0, received.length - config.receivedSize);

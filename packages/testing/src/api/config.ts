@@ -1,9 +1,10 @@
 import type { Clock } from '@headgate/core';
 import { DEFAULT_LIMITS, DEFAULT_MODELS } from './models.ts';
-import type { ClaudeApiOptions, MessageRequest } from './options.ts';
+import type { BatchOptions, ClaudeApiOptions, MessageRequest } from './options.ts';
 import { lognormal } from './random.ts';
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
+const DAY_MS = 86_400_000;
 
 const processClock: Clock = {
   now: () => performance.now(),
@@ -21,7 +22,10 @@ function defaultOutput(_request: MessageRequest, random: () => number): number {
 }
 
 /** Every option with its value. */
-export type Config = Omit<Required<ClaudeApiOptions>, 'keys' | 'latency'> & {
+export type Config = Omit<Required<ClaudeApiOptions>, 'keys' | 'latency' | 'batches'> & {
+  readonly batches: Omit<Required<BatchOptions>, 'durationMs'> & {
+    readonly durationMs: (random: () => number) => number;
+  };
   readonly keys: readonly string[] | undefined;
   readonly timeToFirstTokenMs: (random: () => number) => number;
   readonly tokensPerSecond: (random: () => number) => number;
@@ -29,7 +33,7 @@ export type Config = Omit<Required<ClaudeApiOptions>, 'keys' | 'latency'> & {
 };
 
 export function completeConfig(options: ClaudeApiOptions): Config {
-  const { latency = {}, keys, ...rest } = options;
+  const { latency = {}, keys, batches = {}, ...rest } = options;
   return {
     port: 0,
     seed: 1,
@@ -48,6 +52,18 @@ export function completeConfig(options: ClaudeApiOptions): Config {
     ledgerSize: 100_000,
     receivedSize: 1_000,
     ...rest,
+    batches: {
+      requestsPerMinute: 1_000,
+      maxQueued: 200_000,
+      maxPerBatch: 100_000,
+      maxBytes: 256 * 2 ** 20,
+      expiresAfterMs: DAY_MS,
+      cancelMs: 1_000,
+      resultsKeptMs: 29 * DAY_MS,
+      result: () => 'succeeded',
+      ...batches,
+      durationMs: draw(batches.durationMs ?? 60_000),
+    },
     keys,
     timeToFirstTokenMs: draw(latency.timeToFirstTokenMs ?? 300),
     tokensPerSecond: draw(latency.tokensPerSecond ?? 80),

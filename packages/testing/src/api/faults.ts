@@ -76,7 +76,25 @@ export interface OverloadFault extends FaultRule {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/**
+ * A batch endpoint does what it is asked, and its answer never comes: the connection is reset, or stays silent until the
+ * client gives up. Who sent it cannot know what became of it.
+ */
+export interface UnansweredFault extends FaultRule {
+  readonly kind: 'unanswered';
+  /** @default 'reset' */
+  readonly how?: 'reset' | 'silence';
+}
+
+/** Lines of a batch's results as they should not be: changed, or left out (undefined). The path is that of the results. */
+export interface ResultsFault extends FaultRule {
+  readonly kind: 'results';
+  readonly line: (line: string, customId: string) => string | undefined;
+}
+
 export type Fault =
+  | UnansweredFault
+  | ResultsFault
   | StatusFault
   | ResetFault
   | StallFault
@@ -86,12 +104,13 @@ export type Fault =
   | OverloadFault;
 
 /** The fault that decides how a request ends. Headers and a stall before them combine with it. */
-export type EndingFault = Exclude<Fault, HeadersFault>;
+export type EndingFault = Exclude<Fault, HeadersFault | ResultsFault>;
 
 /** What is to go wrong with one request. */
 export interface FaultSet {
   readonly headers: readonly HeadersFault[];
   readonly stallMs: number;
+  readonly results: readonly ResultsFault[];
   readonly ending: EndingFault | undefined;
 }
 
@@ -101,11 +120,16 @@ export interface FaultScript {
   clear(): void;
 }
 
+const DEFAULT_PATH: Partial<Record<Fault['kind'], string>> = {
+  unanswered: '/v1/messages/batches',
+  results: '/v1/messages/batches/*/results',
+};
+
 export function createFaultScript(random: () => number): FaultScript {
   const armed = new Map<Fault, number>();
 
   function hits(fault: Fault, left: number, request: ReceivedRequest): boolean {
-    if (!matchesGlob(fault.path ?? '/v1/messages', request.path)) return false;
+    if (!matchesGlob(fault.path ?? DEFAULT_PATH[fault.kind] ?? '/v1/messages', request.path)) return false;
     if (fault.when !== undefined && !fault.when(request)) return false;
     if (fault.probability !== undefined && random() >= fault.probability) return false;
     if (left <= 1) armed.delete(fault);
@@ -124,17 +148,19 @@ export function createFaultScript(random: () => number): FaultScript {
     },
     pick(request) {
       const headers: HeadersFault[] = [];
+      const results: ResultsFault[] = [];
       let stallMs = 0;
       let ending: EndingFault | undefined;
       for (const [fault, left] of [...armed]) {
-        const isEnding = fault.kind !== 'headers' && !isEarlyStall(fault);
+        const isEnding = fault.kind !== 'headers' && fault.kind !== 'results' && !isEarlyStall(fault);
         if (isEnding && ending !== undefined) continue;
         if (!hits(fault, left, request)) continue;
         if (fault.kind === 'headers') headers.push(fault);
+        else if (fault.kind === 'results') results.push(fault);
         else if (isEarlyStall(fault)) stallMs += fault.ms;
         else ending = fault;
       }
-      return { headers, stallMs, ending };
+      return { headers, stallMs, results, ending };
     },
     clear() {
       armed.clear();

@@ -15,6 +15,9 @@ export interface LedgerEntry {
   readonly bucket: string | undefined;
   /** `metadata.user_id` */
   readonly userId: string | undefined;
+  /** For a request of a batch, as it was processed: its batch, and its `custom_id`. */
+  readonly batchId: string | undefined;
+  readonly customId: string | undefined;
   readonly stream: boolean;
   /** `invalid`: refused for what it says (4xx), before any bucket was asked. `fault`: an injected ending. */
   readonly outcome: 'admitted' | 'refused' | 'fault' | 'invalid';
@@ -30,6 +33,8 @@ export interface LedgerEntry {
   readonly inputTokens: number;
   readonly cacheRead: number;
   readonly cacheCreation: number;
+  /** Part of `cacheCreation`: what was written for an hour. */
+  readonly cacheCreation1h: number;
   /** Produced until now, or in the end. */
   readonly outputTokens: number;
   readonly maxTokens: number;

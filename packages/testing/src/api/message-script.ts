@@ -7,6 +7,9 @@ export interface MessageFacts {
   readonly model: string;
   readonly split: CacheSplit;
   readonly answer: Answer;
+  /** @default 'standard' */
+  readonly serviceTier?: 'standard' | 'batch';
+  readonly speed?: 'fast';
 }
 
 /** The whole answer as one JSON body. */
@@ -16,7 +19,7 @@ export function messageBody(facts: MessageFacts): object {
     ...emptyMessage(facts),
     content: answer.blocks.map(finishedBlock),
     stop_reason: answer.stopReason,
-    usage: usage(facts.split, answer.outputTokens, answer.thinkingTokens),
+    usage: usage(facts, answer.outputTokens, answer.thinkingTokens),
   };
 }
 
@@ -42,7 +45,7 @@ export function createMessageScript(facts: MessageFacts): MessageScript {
 
   return {
     start() {
-      const message = { ...emptyMessage(facts), usage: usage(facts.split, 1, undefined) };
+      const message = { ...emptyMessage(facts), usage: usage(facts, 1, undefined) };
       return [{ type: 'message_start', data: { type: 'message_start', message } }];
     },
     advance(produced) {
@@ -118,7 +121,8 @@ function emptyMessage(facts: MessageFacts): object {
   };
 }
 
-function usage(split: CacheSplit, outputTokens: number, thinkingTokens: number | undefined): object {
+function usage(facts: MessageFacts, outputTokens: number, thinkingTokens: number | undefined): object {
+  const { split } = facts;
   return {
     input_tokens: split.uncached,
     cache_creation_input_tokens: split.created5m + split.created1h,
@@ -130,9 +134,9 @@ function usage(split: CacheSplit, outputTokens: number, thinkingTokens: number |
     output_tokens: outputTokens,
     output_tokens_details: thinkingDetails(thinkingTokens ?? 0),
     server_tool_use: null,
-    service_tier: 'standard',
+    service_tier: facts.serviceTier ?? 'standard',
     inference_geo: 'global',
-    speed: null,
+    speed: facts.speed ?? null,
   };
 }
 

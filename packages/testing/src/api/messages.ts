@@ -58,7 +58,14 @@ export async function answerMessage(
   fillEntry(entry, lookup, charged);
   const generation = begin(organization, exchange, entry, decision, answer, charged, random);
   const headers = limitHeaders(organization, entry, faults);
-  const facts = { id: organization.newId('msg'), model: model.id, split: lookup.split, answer };
+  const isFast = field(request, 'speed') === 'fast';
+  const facts = {
+    id: organization.newId('msg'),
+    model: model.id,
+    split: lookup.split,
+    answer,
+    ...(isFast ? { speed: 'fast' as const } : {}),
+  };
   const deliver = request.stream === true ? deliverStream : deliverJson;
   try {
     await deliver({
@@ -104,6 +111,7 @@ function fillEntry(entry: OpenEntry, lookup: CacheLookup, charged: number): void
   entry.inputTokens = charged;
   entry.cacheRead = lookup.split.read;
   entry.cacheCreation = lookup.split.created5m + lookup.split.created1h;
+  entry.cacheCreation1h = lookup.split.created1h;
 }
 
 function refuse(
@@ -165,7 +173,7 @@ function refuseLength(exchange: Exchange, entry: OpenEntry, tokens: number, mode
   exchange.fail(failure(400, `prompt is too long: ${tokens} tokens > ${model.maxInputTokens} maximum`));
 }
 
-function automaticTtl(request: MessageRequest): '5m' | '1h' | undefined {
+export function automaticTtl(request: MessageRequest): '5m' | '1h' | undefined {
   const control = field(request, 'cache_control');
   if (control === undefined || control === null) return undefined;
   return field(control, 'ttl') === '1h' ? '1h' : '5m';

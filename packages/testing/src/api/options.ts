@@ -99,6 +99,34 @@ export type Chunking =
   | 'many-per-chunk'
   | ((bytes: Uint8Array, random: () => number) => Uint8Array[]);
 
+/** What becomes of one request of a batch. */
+export type BatchItemResult =
+  | 'succeeded'
+  | 'canceled'
+  | 'expired'
+  | { readonly type: string; readonly message?: string };
+
+export interface BatchOptions {
+  /** Limit of all batch endpoints together, a bucket of its own by the name `batch`. @default 1000 */
+  readonly requestsPerMinute?: number;
+  /** Requests that may be in processing, over all batches. @default 200000 */
+  readonly maxQueued?: number;
+  /** @default 100000 */
+  readonly maxPerBatch?: number;
+  /** Bytes of the body of one batch. @default 256 MiB */
+  readonly maxBytes?: number;
+  /** From the acceptance of a batch to the end of its last request. Each ends somewhere within it. @default 60000 */
+  readonly durationMs?: number | ((random: () => number) => number);
+  /** Whatever is not done by then expires. @default 24 hours */
+  readonly expiresAfterMs?: number;
+  /** From the wish to cancel to the end. Until then requests still finish. @default 1000 */
+  readonly cancelMs?: number;
+  /** After this the results are gone. @default 29 days */
+  readonly resultsKeptMs?: number;
+  /** What becomes of a request that is valid and has its time. An object is an error's `type`. @default succeeded */
+  readonly result?: (customId: string, params: MessageRequest, random: () => number) => BatchItemResult;
+}
+
 export interface ClaudeApiOptions {
   /** @default 0, a free port */
   readonly port?: number;
@@ -110,6 +138,8 @@ export interface ClaudeApiOptions {
   readonly limits?: readonly BucketLimits[];
   /** Limit of `count_tokens`, a bucket of its own by the name `token_count`. @default 4000 */
   readonly countTokensPerMinute?: number;
+  /** The Message Batches endpoints. */
+  readonly batches?: BatchOptions;
   readonly models?: readonly ModelSpec[];
   /** How much the model writes; cut at `max_tokens`. @default lognormal, mean about 200 tokens */
   readonly output?: (request: MessageRequest, random: () => number) => number | OutputPlan;

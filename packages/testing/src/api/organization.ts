@@ -1,5 +1,6 @@
 import type { Clock } from '@headgate/core';
 import { type Account, createAccount } from './account.ts';
+import { type BatchBook, createBatches } from './batches.ts';
 import type { Config } from './config.ts';
 import { createFaultScript, type FaultScript } from './faults.ts';
 import type { Generation } from './generation.ts';
@@ -10,6 +11,7 @@ import { createId, createRandom } from './random.ts';
 import { type Headers, rateLimitHeaders } from './rate-limit-headers.ts';
 
 export const TOKEN_COUNT = 'token_count';
+export const BATCH = 'batch';
 
 /** Everything that lives longer than one request. */
 export interface Organization {
@@ -18,6 +20,7 @@ export interface Organization {
   readonly accounts: ReadonlyMap<string, Account>;
   readonly ledger: LedgerBook;
   readonly cache: PromptCache;
+  readonly batches: BatchBook;
   readonly faults: FaultScript;
   /** Running generations, with the entry that each keeps. */
   readonly running: Map<OpenEntry, Generation>;
@@ -45,6 +48,8 @@ export function createOrganization(config: Config): Organization {
   for (const limits of config.limits) accounts.set(limits.name, createAccount(limits, clock.now()));
   const countLimits = { name: TOKEN_COUNT, models: [], requestsPerMinute: config.countTokensPerMinute };
   if (!accounts.has(TOKEN_COUNT)) accounts.set(TOKEN_COUNT, createAccount(countLimits, clock.now()));
+  const batchLimits = { name: BATCH, models: [], requestsPerMinute: config.batches.requestsPerMinute };
+  if (!accounts.has(BATCH)) accounts.set(BATCH, createAccount(batchLimits, clock.now()));
 
   function account(name: string): Account {
     const found = accounts.get(name);
@@ -58,10 +63,13 @@ export function createOrganization(config: Config): Organization {
     limitsOf: (name) => account(name).limits,
     refresh() {
       for (const generation of running.values()) generation.produced();
+      batches.refresh();
     },
   });
   const cache = createPromptCache();
   const faults = createFaultScript(createRandom(config.seed ^ 0x5bd1e995));
+  const newId = (prefix: string) => createId(prefix, ids);
+  const batches = createBatches({ config, cache, newId, record: (entry) => ledger.open(entry) });
 
   return {
     config,
@@ -69,6 +77,7 @@ export function createOrganization(config: Config): Organization {
     accounts,
     ledger,
     cache,
+    batches,
     faults,
     running,
     account,
@@ -85,7 +94,7 @@ export function createOrganization(config: Config): Organization {
       firstHeaders.set(each, first);
       return { now, first };
     },
-    newId: (prefix) => createId(prefix, ids),
+    newId,
     randomFor(bodyHash) {
       const hash = bodyHash ^ config.seed;
       const times = repeats.get(hash) ?? 0;
@@ -96,6 +105,7 @@ export function createOrganization(config: Config): Organization {
     reset() {
       ledger.clear();
       cache.clear();
+      batches.clear();
       faults.clear();
       repeats.clear();
       for (const each of accounts.values()) each.fill(clock.now());

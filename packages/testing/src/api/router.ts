@@ -1,4 +1,5 @@
 import { isRefusal } from './account.ts';
+import { isBatchPath, serveBatches } from './batch-routes.ts';
 import { listModels, listRateLimits, retrieveModel } from './catalog.ts';
 import { type ApiFailure, errorBody, failure, proxyPage, typeOf } from './errors.ts';
 import type { Exchange } from './exchange.ts';
@@ -7,7 +8,7 @@ import { field, isObject, textOf } from './json.ts';
 import type { OpenEntry } from './ledger.ts';
 import { answerMessage, failEntry, limitHeaders, refusalMessage, retryAfter } from './messages.ts';
 import { findModel } from './models.ts';
-import { type Organization, TOKEN_COUNT } from './organization.ts';
+import { BATCH, type Organization, TOKEN_COUNT } from './organization.ts';
 import { countInput } from './tokens.ts';
 import { checkAccess, checkMessage } from './validate.ts';
 
@@ -39,6 +40,7 @@ export async function route(
     : checkAccess(request, organization.config);
   if (refusal !== undefined) refuseInvalid(exchange, entry, refusal);
   else if (entry === undefined) serveCatalog(organization, exchange);
+  else if (isBatchPath(entry.path)) await serveBatches(organization, exchange, entry, faults);
   else await serveMessages(organization, exchange, entry, faults);
 }
 
@@ -159,16 +161,18 @@ function refuseInvalid(exchange: Exchange, entry: OpenEntry | undefined, problem
   exchange.fail(problem);
 }
 
-/** The ledger keeps what generates or counts tokens; reading a catalogue is no attempt. */
+/** The ledger keeps what generates or counts tokens, and all that concerns batches; reading a catalogue is no attempt. */
 function openEntry(organization: Organization, exchange: Exchange): OpenEntry | undefined {
   const { method, path, body, at } = exchange.request;
   const isCount = path === COUNT_TOKENS;
-  if (method !== 'POST' || (path !== MESSAGES && !isCount)) return undefined;
+  const isBatch = isBatchPath(path);
+  if (!isBatch && (method !== 'POST' || (path !== MESSAGES && !isCount))) return undefined;
   const model = textOf(field(body, 'model'));
   const known = findModel(organization.config.models, model);
-  const account = isCount
-    ? organization.account(TOKEN_COUNT)
-    : organization.accountFor(known?.id ?? model, model);
+  const account =
+    isCount || isBatch
+      ? organization.account(isCount ? TOKEN_COUNT : BATCH)
+      : organization.accountFor(known?.id ?? model, model);
   const userId = field(field(body, 'metadata'), 'user_id');
   const maxTokens = field(body, 'max_tokens');
   return {
@@ -179,6 +183,8 @@ function openEntry(organization: Organization, exchange: Exchange): OpenEntry | 
     model,
     bucket: account?.limits.name,
     userId: typeof userId === 'string' ? userId : undefined,
+    batchId: undefined,
+    customId: undefined,
     stream: isObject(body) && body.stream === true,
     // Until the request has been looked at.
     outcome: 'invalid',
@@ -191,6 +197,7 @@ function openEntry(organization: Organization, exchange: Exchange): OpenEntry | 
     inputTokens: 0,
     cacheRead: 0,
     cacheCreation: 0,
+    cacheCreation1h: 0,
     outputTokens: 0,
     maxTokens: typeof maxTokens === 'number' ? maxTokens : 0,
     firstTokenAt: undefined,

@@ -189,7 +189,7 @@ export class FleetQueue {
     const { deadlineAt, signals, bytes = 0, flowKey, demand } = arrival;
     const { estimate, chargesTokens } = demand;
     const expiresAt = arrival.isRetry ? deadlineAt : Math.min(deadlineAt, now + lane.config.maxWait);
-    const expiry = this.#parts.alarms.set(expiresAt, () => this.#expire(waiter));
+    const expiry = this.#parts.alarms.set(expiresAt, () => this.#expire(waiter), true);
     const onAbort = () => this.refuse(waiter, refusals.hungUpRefusal(lane.name));
     for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
     const id = this.#nextId++;

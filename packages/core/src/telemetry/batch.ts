@@ -1,0 +1,156 @@
+import {
+  type Attributes,
+  type Context,
+  context,
+  isSpanContextValid,
+  type Link,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api';
+import { totalInput, type Usage } from '../settlement/usage.ts';
+import type { BatchItem } from '../stores/batch-journal.ts';
+import { setDefined } from './attributes.ts';
+import { ATTRIBUTES as A, errorType, SPANS } from './names.ts';
+import { quietly } from './quietly.ts';
+import type { Telemetry } from './telemetry.ts';
+
+/** Links on one span: a batch has thousands of requests, and their traces are told by the results too. */
+const MAX_LINKS = 128;
+
+/** The trace of the running code, as it is kept with a request. */
+export function currentTrace(): string | undefined {
+  const span = trace.getSpanContext(context.active());
+  if (span === undefined || !isSpanContextValid(span)) return undefined;
+  return `00-${span.traceId}-${span.spanId}-${(span.traceFlags & 255).toString(16).padStart(2, '0')}`;
+}
+
+function linkTo(traceparent: string | undefined): Link[] {
+  const [, traceId = '', spanId = '', flags = '0'] = traceparent?.split('-') ?? [];
+  const span = { traceId, spanId, traceFlags: Number.parseInt(flags, 16) || 0, isRemote: true };
+  return isSpanContextValid(span) ? [{ context: span }] : [];
+}
+
+/** How a request of a batch ended, for its span and the metrics. */
+export interface BatchResult {
+  readonly outcome: string;
+  readonly errorType: string | undefined;
+  readonly usage: Usage | undefined;
+  readonly usd: number | undefined;
+  /** What the same would have cost at once. */
+  readonly directUsd: number | undefined;
+  readonly responseModel: string | undefined;
+  /** From its submission, in milliseconds. */
+  readonly tookMs: number;
+}
+
+/** Spans and metrics of the batch lane. Whatever fails in here, no batch fails of it. */
+export class BatchTelemetry {
+  readonly #telemetry: Telemetry;
+
+  constructor(telemetry: Telemetry) {
+    this.#telemetry = telemetry;
+  }
+
+  /** A batch is sent: a span with links to the code that has submitted its requests. */
+  submission(items: readonly Omit<BatchItem, 'params'>[]): {
+    run<T>(fn: () => T): T;
+    end(outcome: 'accepted' | 'refused' | 'doubt', more: { batchId?: string; errorType?: string }): void;
+  } {
+    const links = items.slice(0, MAX_LINKS).flatMap(({ trace: each }) => linkTo(each));
+    const span = quietly(() =>
+      this.#telemetry.tracer.startSpan(
+        SPANS.batchSubmit,
+        { kind: SpanKind.INTERNAL, root: true, links, attributes: { [A.batchSize]: items.length } },
+        ROOT_CONTEXT,
+      ),
+    );
+    const active: Context = span === undefined ? ROOT_CONTEXT : trace.setSpan(ROOT_CONTEXT, span);
+    return {
+      run: (fn) => context.with(active, fn),
+      end: (outcome, { batchId, errorType: type }) =>
+        quietly(() => {
+          this.#telemetry.metrics.add('batchSubmissions', 1, { [A.outcome]: outcome });
+          if (span === undefined) return;
+          setDefined(span, { [A.outcome]: outcome, [A.batchId]: batchId, [A.errorType]: type });
+          if (outcome !== 'accepted') span.setStatus({ code: SpanStatusCode.ERROR });
+          span.end();
+        }),
+    };
+  }
+
+  /** A request has its result: a span of its own trace, linked to the one that has submitted it. */
+  result(item: Omit<BatchItem, 'params'>, result: BatchResult, batchId: string | undefined): void {
+    quietly(() => {
+      this.#count(item, result);
+      const { owner, trace: submitted } = item;
+      const links = linkTo(submitted);
+      const span: Span = this.#telemetry.tracer.startSpan(
+        SPANS.batchResult,
+        { kind: SpanKind.INTERNAL, root: true, links },
+        ROOT_CONTEXT,
+      );
+      if (span.isRecording()) {
+        span.setAttributes(this.#telemetry.userAttributes({ user: owner.user }));
+        setDefined(span, {
+          [A.batchId]: batchId,
+          [A.lane]: owner.lane,
+          [A.tier]: owner.tier,
+          [A.route]: owner.route,
+          [A.outcome]: result.outcome,
+          [A.modelSent]: owner.model,
+          [A.cost]: result.usd,
+          [A.inputTokens]: result.usage === undefined ? undefined : totalInput(result.usage),
+          [A.outputTokens]: result.usage?.outputTokens,
+          [A.errorType]: result.errorType === undefined ? undefined : errorType(result.errorType),
+        });
+      }
+      if (result.outcome !== 'succeeded') span.setStatus({ code: SpanStatusCode.ERROR });
+      span.end();
+    });
+  }
+
+  retried(item: Omit<BatchItem, 'params'>, cause: string): void {
+    this.#telemetry.metrics.add('batchRetries', 1, {
+      [A.lane]: item.owner.lane,
+      [A.errorType]: errorType(cause),
+    });
+  }
+
+  #count({ owner }: Omit<BatchItem, 'params'>, result: BatchResult): void {
+    const { metrics, models, tiers } = this.#telemetry;
+    const { usage, usd, directUsd } = result;
+    metrics.add('batchRequests', 1, {
+      [A.lane]: owner.lane,
+      [A.outcome]: result.outcome,
+      ...(result.errorType === undefined ? {} : { [A.errorType]: errorType(result.errorType) }),
+    });
+    metrics.record('batchDuration', result.tookMs / 1000, {
+      [A.lane]: owner.lane,
+      [A.outcome]: result.outcome,
+    });
+    if (usage === undefined) return;
+    const model = models.of(result.responseModel ?? owner.model);
+    const tier = tiers.of(owner.tier);
+    const labels: Attributes = { [A.genAiResponseModel]: model, [A.lane]: owner.lane, [A.billing]: 'batch' };
+    if (tier !== undefined) labels[A.tier] = tier;
+    if (usd === undefined) metrics.add('unpriced', 1, labels);
+    else {
+      metrics.add('cost', usd, labels);
+      if (directUsd !== undefined) metrics.add('saved', directUsd - usd, { [A.mechanism]: 'batch' });
+    }
+    if (this.#telemetry.config.semconv === 'v1.41') return;
+    const genAi = {
+      [A.genAiOperation]: 'chat',
+      [A.genAiProvider]: 'anthropic',
+      [A.genAiRequestModel]: models.of(owner.model),
+      [A.genAiResponseModel]: model,
+    };
+    metrics.add('inputTokens', totalInput(usage), { ...genAi, [A.genAiModality]: 'unknown' });
+    metrics.add('outputTokens', usage.outputTokens, { ...genAi, [A.genAiModality]: 'unknown' });
+    metrics.add('cacheReadTokens', usage.cacheReadTokens, genAi);
+    metrics.add('cacheWriteTokens', usage.cacheWrite5mTokens + usage.cacheWrite1hTokens, genAi);
+  }
+}

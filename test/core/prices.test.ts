@@ -1,0 +1,164 @@
+import { type ConfigInput, understandConfig } from '@headgate/core';
+import { describe, expect, it } from 'vitest';
+import { parseConfig } from '../../packages/core/src/config/parse.ts';
+import { MODEL_TABLE_DATE, MODELS } from '../../packages/core/src/policy/models.ts';
+import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
+import type { Call } from '../../packages/core/src/request/read.ts';
+import { cost } from '../../packages/core/src/settlement/cost.ts';
+import { foldUsage, NO_USAGE, type Usage } from '../../packages/core/src/settlement/usage.ts';
+
+const priceOf = (model: string, config: ConfigInput = {}) => {
+  const call: Call = {
+    kind: 'messages',
+    model,
+    maxTokens: 1,
+    isStreaming: false,
+    body: {},
+    bytes: 0,
+    isReplayable: true,
+  };
+  return compilePolicy(parseConfig(config)).plan(call, undefined).price;
+};
+
+/** 100,000 tokens of prompt, each kind of it, and 8,000 of answer. */
+const USAGE: Usage = {
+  ...NO_USAGE,
+  inputTokens: 40_000,
+  cacheReadTokens: 30_000,
+  cacheWrite5mTokens: 20_000,
+  cacheWrite1hTokens: 10_000,
+  outputTokens: 8_000,
+};
+/** 40,000 more of it, which is over the step of the one model that has one. */
+const LONG: Usage = { ...USAGE, inputTokens: 80_000 };
+
+/** Worked out by hand from the price list: USD for USAGE, for LONG, in a batch, and in fast mode where that is known. */
+const TABLE: [model: string, usage: number, long: number, batch: number, fast?: number][] = [
+  // 0.04·4 + 0.03·0.2 + 0.02·5 + 0.01·8 + 0.008·20
+  ['claude-opus-5-5', 0.506, 0.666, 0.253],
+  // 0.04·5 + 0.03·0.5 + 0.02·6.25 + 0.01·10 + 0.008·25
+  ['claude-opus-5', 0.64, 0.84, 0.32],
+  // fast: 0.04·10 + 0.03·1 + 0.02·12.5 + 0.01·20 + 0.008·50
+  ['claude-opus-4-8', 0.64, 0.84, 0.32, 1.28],
+  ['claude-opus-4-7', 0.64, 0.84, 0.32],
+  ['claude-opus-4-6', 0.64, 0.84, 0.32],
+  ['claude-opus-4-5-20251101', 0.64, 0.84, 0.32],
+  // 0.04·2 + 0.03·0.2 + 0.02·2.5 + 0.01·4 + 0.008·10
+  ['claude-sonnet-5-5', 0.256, 0.336, 0.128],
+  ['claude-sonnet-5', 0.256, 0.336, 0.128],
+  // 0.04·3 + 0.03·0.3 + 0.02·3.75 + 0.01·6 + 0.008·15
+  ['claude-sonnet-4-6', 0.384, 0.504, 0.192],
+  ['claude-sonnet-4-5', 0.384, 0.504, 0.192],
+  // 0.04·0.1 + 0.03·0.01 + 0.02·0.125 + 0.01·0.2 + 0.008·0.5; above 100,000: 0.08·0.5 + 0.03·0.05 + 0.02·0.625 + 0.01·1 + 0.008·2.5
+  ['claude-haiku-5-5', 0.0128, 0.084, 0.0064],
+  // 0.04·1 + 0.03·0.1 + 0.02·1.25 + 0.01·2 + 0.008·5
+  ['claude-haiku-4-5', 0.128, 0.168, 0.064],
+  // 0.04·10 + 0.03·1 + 0.02·12.5 + 0.01·20 + 0.008·50
+  ['claude-fable-5-1', 1.28, 1.68, 0.64],
+];
+
+describe('the price list', () => {
+  it.each(TABLE)('%s', (model, usage, long, batch, fast) => {
+    const tag = priceOf(model);
+    expect(cost(tag, USAGE)).toBeCloseTo(usage, 12);
+    expect(cost(tag, LONG)).toBeCloseTo(long, 12);
+    expect(cost(tag, { ...USAGE, isBatch: true })).toBeCloseTo(batch, 12);
+    if (fast === undefined) expect(cost(tag, { ...USAGE, speed: 'fast' })).toBeUndefined();
+    else {
+      expect(cost(tag, { ...USAGE, speed: 'fast' })).toBeCloseTo(fast, 12);
+      expect(cost(tag, { ...USAGE, speed: 'fast', isBatch: true })).toBeCloseTo(fast / 2, 12);
+    }
+  });
+
+  it('is all in the table above, but for what nobody has published', () => {
+    const open = new Set(TABLE.map(([model]) => MODELS.find(({ match }) => glob(match)(model))?.match));
+    const rest = MODELS.filter(({ match }) => !open.has(match));
+    expect(rest.map(({ match, price }) => [match, price])).toEqual([
+      ['claude-fable-5*', undefined],
+      ['claude-mythos-5*', undefined],
+    ]);
+    for (const model of ['claude-fable-5-2', 'claude-mythos-5-1', 'claude-unheard-of']) {
+      expect(cost(priceOf(model), USAGE)).toBeUndefined();
+    }
+  });
+
+  it('steps at the very token, by the whole prompt', () => {
+    const haiku = priceOf('claude-haiku-5-5');
+    expect(cost(haiku, { ...NO_USAGE, inputTokens: 100_000 })).toBeCloseTo(0.01, 12);
+    expect(cost(haiku, { ...NO_USAGE, inputTokens: 100_001 })).toBeCloseTo(0.050_000_5, 12);
+    const cached = { ...NO_USAGE, inputTokens: 50_000, cacheReadTokens: 50_001 };
+    expect(cost(haiku, cached)).toBeCloseTo(0.025 + 0.002_500_05, 12);
+  });
+
+  it('charges web searches by the piece, in a batch too', () => {
+    const searches = { ...NO_USAGE, webSearches: 3 };
+    expect(cost(priceOf('claude-opus-5'), searches)).toBeCloseTo(0.03, 12);
+    expect(cost(priceOf('claude-opus-5'), { ...searches, isBatch: true })).toBeCloseTo(0.03, 12);
+  });
+
+  it('charges what summaries of the context used', () => {
+    const usage = foldUsage(NO_USAGE, {
+      input_tokens: 10_000,
+      output_tokens: 100,
+      service_tier: 'standard',
+      speed: null,
+      iterations: [
+        { type: 'compaction', input_tokens: 40_000, cache_read_input_tokens: 30_000, output_tokens: 2_000 },
+        { type: 'message', input_tokens: 10_000, output_tokens: 100 },
+      ],
+    });
+    // 0.01·5 + 0.0001·25, and 0.04·5 + 0.03·0.5 + 0.002·25
+    expect(cost(priceOf('claude-opus-5'), usage)).toBeCloseTo(0.0525 + 0.265, 12);
+  });
+
+  it('takes speed and tier from what the API says it did', () => {
+    expect(foldUsage(NO_USAGE, { speed: 'fast', service_tier: 'batch' })).toMatchObject({
+      speed: 'fast',
+      isBatch: true,
+    });
+    expect(foldUsage({ ...NO_USAGE, speed: 'fast' }, { output_tokens: 3 }).speed).toBe('fast');
+  });
+});
+
+describe('overrides', () => {
+  const prices = {
+    'claude-fable-5-2': {
+      input: 8,
+      output: 40,
+      steps: [
+        { above: 500_000, input: 32, output: 160 },
+        { above: 90_000, input: 16, output: 80, cacheRead: 3 },
+      ],
+      batch: 0.4,
+      fast: { input: 20, output: 100 },
+    },
+  };
+
+  it('take the place of the table, with steps, batch share and fast mode', () => {
+    const tag = priceOf('claude-fable-5-2', { prices });
+    const input = (inputTokens: number) => ({ ...NO_USAGE, inputTokens });
+    expect(cost(tag, input(90_000))).toBeCloseTo(0.72, 12);
+    expect(cost(tag, input(100_000))).toBeCloseTo(1.6, 12);
+    expect(cost(tag, input(600_000))).toBeCloseTo(19.2, 12);
+    expect(cost(tag, { ...input(100_000), isBatch: true })).toBeCloseTo(0.64, 12);
+    expect(cost(tag, { ...input(100_000), speed: 'fast' })).toBeCloseTo(2, 12);
+    // 0.04·16 + 0.03·3 + 0.02·20 + 0.01·32 + 0.008·80: what a step leaves out follows its own input price
+    expect(cost(tag, USAGE)).toBeCloseTo(0.64 + 0.09 + 0.4 + 0.32 + 0.64, 12);
+  });
+});
+
+describe('the age of the price list', () => {
+  const codesAt = (today: string) =>
+    understandConfig({}, { today: Date.parse(today) }).warnings.map(({ code }) => code);
+
+  it('is warned of after 90 days', () => {
+    const day = Date.parse(MODEL_TABLE_DATE);
+    expect(codesAt(new Date(day + 90 * 86_400_000).toISOString())).toEqual([]);
+    expect(codesAt(new Date(day + 91 * 86_400_000).toISOString())).toEqual(['HG_PRICES_OLD']);
+  });
+});
+
+function glob(pattern: string): (text: string) => boolean {
+  const expression = new RegExp(`^${pattern.replaceAll('*', '.*')}$`);
+  return (text) => expression.test(text);
+}
