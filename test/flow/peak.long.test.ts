@@ -53,7 +53,7 @@ it(`${SECONDS} seconds at twice the limit: nearly all of it is used, and nothing
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, from + at - performance.now())));
     calls.push(call());
   }
-  const { outputTokens } = api.ledger.utilization('sonnet-4', from, from + SECONDS * 1_000);
+  const { outputTokens = 0 } = api.ledger.utilization('sonnet-4', from, from + SECONDS * 1_000);
   const refusals = api.ledger.count({ outcome: 'refused' });
   stop.abort();
   await Promise.all(calls);
