@@ -123,7 +123,7 @@ describe.skipIf(noRedis())('a fleet whose processes', () => {
       configFor(LIMITS, { quotas: [{ name: 'daily', per: 'all', requests: '40/day' }] }),
     );
     const workers = await Promise.all(
-      [0, 86_400_000, -86_400_000, 3_600_000].map((clockOffMs) => startOne({ clockOffMs })),
+      [0, 86_400_000, -86_400_000, 3_600_000].map((clockOffMs) => startOne({ clockOffMs, timeoutMs: 5_000 })),
     );
     await pause(12_000);
     const seen = await api.see(0, Number.MAX_SAFE_INTEGER);
@@ -152,7 +152,7 @@ describe.skipIf(noRedis())('a fleet whose processes', () => {
     console.log({ calls: seen.admitted.length, used, refused: seen.refusals, moves });
     expect(moves.filter((move) => move.includes('refuses a message'))).toEqual([]);
     expect(seen.refusals).toBe(0);
-    expect(used).toBeGreaterThan(0.8);
+    expect(used).toBeGreaterThan(0.7);
     expect(used).toBeLessThan(1.05);
   }, 240_000);
 });

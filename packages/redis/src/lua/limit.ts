@@ -128,7 +128,7 @@ local function shiftBy(l, amount, now)
   l.drift = max(0, min(rate * 0.95, l.drift + step))
   setLevel(l, shifted, now)
 end
-local function observe(l, remaining, sentAt, unsure, now)
+local function observe(l, remaining, sentAt, unsure, mayRaise, now)
   note(l, now)
   local seen = seenSince(l, sentAt - 100, now)
   if not seen then return end
@@ -138,7 +138,7 @@ local function observe(l, remaining, sentAt, unsure, now)
   if tooHigh > 0 then
     shiftBy(l, -tooHigh, now)
     l.loweredAt = now
-  elseif tooLow > 0 and remaining > slack and sentAt > l.loweredAt then
+  elseif mayRaise and tooLow > 0 and remaining > slack and sentAt > l.loweredAt then
     l.deeperAt = now
     local most = l.perMinute / 60000 * min(100, now - l.observedAt)
     shiftBy(l, min(tooLow, most), now)

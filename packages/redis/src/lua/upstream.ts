@@ -203,7 +203,7 @@ local function merge(state, event, now)
         resize(l, perMinute, l.burst, now)
       end
       local unsure = name == 'outputTokens' and 2 * sqrt(varianceOf(state)) or 0
-      observe(l, shown.remaining, sentAt, unsure, now)
+      observe(l, shown.remaining, sentAt, unsure, shown.limit <= perMinute, now)
     end
   end
 end

@@ -114,7 +114,7 @@ function merge(
         for (const { inputHeld } of Object.values(state.processes)) hold(limit, inputHeld, books.side, now);
     } else if (limit.perMinute !== perMinute) resize(limit, perMinute, limit.burst, books.side, now);
     const unsure = name === 'outputTokens' ? 2 * Math.sqrt(varianceOf(state)) : 0;
-    observe(limit, shown.remaining, sentAt, unsure, books.side, now);
+    observe(limit, shown.remaining, sentAt, unsure, shown.limit <= perMinute, books.side, now);
   }
 }
 

@@ -174,12 +174,16 @@ export function resize(limit: LimitState, perMinute: number, burst: number, side
   note(limit, side, now);
 }
 
-/** A response to a request sent at `sentAt` showed `remaining`; `unsure` tokens may be charged on one side alone. */
+/**
+ * What is shown of a limit that is larger than the configured one bounds our level, and does not raise it: `mayRaise`.
+ * A response to a request sent at `sentAt` showed `remaining`; `unsure` tokens may be charged on one side alone.
+ */
 export function observe(
   limit: LimitState,
   remaining: number,
   sentAt: number,
   unsure: number,
+  mayRaise: boolean,
   side: Side,
   now: number,
 ): void {
@@ -192,7 +196,7 @@ export function observe(
   if (tooHigh > 0) {
     shiftBy(limit, -tooHigh, now);
     limit.loweredAt = now;
-  } else if (tooLow > 0 && remaining > slack && sentAt > limit.loweredAt) {
+  } else if (mayRaise && tooLow > 0 && remaining > slack && sentAt > limit.loweredAt) {
     limit.deeperAt = now;
     const most = (limit.perMinute / 60_000) * Math.min(MOST_RAISE_MS, now - limit.observedAt);
     shiftBy(limit, Math.min(tooLow, most), now);
