@@ -67,6 +67,9 @@ const TRUST_MS = 10_000;
 /** In this time the most that was shown counts for half. */
 const SHOWN_HALF_LIFE_MS = 10 * 60_000;
 
+/** In this time without a response that shows anything, what others are thought to take halves. */
+const UNSEEN_MS = 10_000;
+
 export type LimitSource = 'configured' | 'learned' | 'probe';
 
 export class Limit {
@@ -85,6 +88,7 @@ export class Limit {
   /** The most that responses have shown to remain, what was shown long ago counting for less. */
   #shownMost = 0;
   #shownAt = 0;
+  #fadedAt = 0;
   /** How old the requests of responses are, in milliseconds: what is known is as old as that at the most. */
   #age = 0;
   /** Requests sent before this say nothing that could raise the level. */
@@ -148,7 +152,23 @@ export class Limit {
 
   /** What can be taken. */
   available(now: number): number {
+    this.#fade(now);
     return levelAt(this.#bucket, now) - this.#held;
+  }
+
+  /** Where nothing is shown, what others take is no longer known: some of it is tried. */
+  #fade(now: number): void {
+    const since = Math.max(this.#shownAt, this.#fadedAt);
+    if (this.#drift === 0 || now - since < UNSEEN_MS) return;
+    this.#drift *= 0.5 ** ((now - since) / UNSEEN_MS);
+    if (this.#drift < 1e-3 * this.ratePerMs) this.#drift = 0;
+    this.#fadedAt = now;
+    this.#bucket = {
+      ...this.#bucket,
+      level: levelAt(this.#bucket, now),
+      at: Math.max(now, this.#bucket.at),
+      ratePerMs: this.ratePerMs - this.#drift,
+    };
   }
 
   take(amount: number, now: number): void {

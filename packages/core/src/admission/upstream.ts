@@ -344,12 +344,13 @@ export class UpstreamBucket {
    * grows too fast, to a request sent then; where it does not say so, plenty left of everything says it.
    */
   pause(until: number, now: number, rampSentAt?: number): void {
-    // Refusals of a volley that was under way say nothing of the pause.
-    if (now < this.#aloneUntil) this.#strikes = Math.min(MOST_STRIKES, this.#strikes + 1);
+    // Refusals of a volley that was under way say nothing of the pause, nor does one that shows room.
+    const isEmpty = this.#culprits.length > 0;
+    if (isEmpty && now < this.#aloneUntil) this.#strikes = Math.min(MOST_STRIKES, this.#strikes + 1);
     else if (now >= this.#pausedUntil) this.#strikes = 0;
     const longer = now + (until - now) * 2 ** this.#strikes;
     this.#pausedUntil = Math.max(this.#pausedUntil, longer);
-    this.#isFirst = true;
+    this.#isFirst ||= isEmpty;
     this.#aloneUntil = Number.NEGATIVE_INFINITY;
     // What waits then goes at the pace of the refill, and not all at once.
     for (const dimension of this.#culprits)
