@@ -48,6 +48,18 @@ describe('what responses say of a limit', () => {
     );
   });
 
+  it('keeps to a limit that is lower than the account’s, whatever remains of that', () => {
+    const limit = new Limit('inputTokens', 60_000, 'configured', 0.1, 0);
+    for (let now = 0; now <= 5_000; now += 100) limit.send(100, 0, now);
+    const before = limit.available(5_000);
+    for (let now = 5_000; now < 6_000; now += 100) limit.observe(590_000, now, 0, now, 600_000);
+    expect(limit.available(6_000)).toBeLessThanOrEqual(before + 1_000 + 1e-6);
+    // Where less remains of the account than we think is left to us, that holds.
+    limit.observe(0, 6_000, 0, 6_000, 600_000);
+    expect(limit.available(6_000)).toBeLessThanOrEqual(500);
+    expect(limit.refillPerMs).toBe(1);
+  });
+
   it('tells a depth that was taken for too large from a refusal', () => {
     const limit = new Limit('requests', 6_000, 'configured', 0.1, 0);
     for (let i = 0; i < 100; i++) limit.send(1, 0, 0);

@@ -15,6 +15,7 @@ const READMES = [
   'packages/express/README.md',
   'packages/koa/README.md',
   'packages/fastify/README.md',
+  'packages/redis/README.md',
   'packages/testing/README.md',
   'packages/core/docs/questions.md',
 ];

@@ -14,8 +14,12 @@ function isOfType(value: unknown, { type, values }: CatalogueAttribute): boolean
   return typeof value === type;
 }
 
-/** What takes minutes, or an error of a batch: in the tests of batches and of caching. */
+/** What takes minutes, an error of a batch, or a fleet: in the tests of batches, of caching and of fleets. */
 const ELSEWHERE = new Set([
+  'headgate.decisions: headgate.mode',
+  'headgate.store.moves',
+  'headgate.store.shared',
+  'headgate.store.processes',
   'headgate.batch.submit: error.type',
   'headgate.batch.result: error.type',
   'headgate.batch.result: user.id',

@@ -1,6 +1,7 @@
 import cluster from 'node:cluster';
+import { randomUUID } from 'node:crypto';
 import type { Middleware } from '@anthropic-ai/sdk';
-import { Accounts, DEFAULT_ACCOUNT } from './admission/accounts.ts';
+import { Accounts, DEFAULT_ACCOUNT, type Fleet, type Move } from './admission/accounts.ts';
 import { Admission } from './admission/admission.ts';
 import { Quotas } from './admission/quotas.ts';
 import { Alarms } from './alarms.ts';
@@ -26,6 +27,7 @@ import { compilePolicy } from './policy/policy.ts';
 import { memoryJournal } from './stores/memory-journal.ts';
 import { SafeCounters } from './stores/safe.ts';
 import { sqliteJournal } from './stores/sqlite-journal.ts';
+import { isShared, type Store } from './stores/store.ts';
 import { UsageBook } from './stores/usage-book.ts';
 import { USAGE_BY } from './stores/usage-store.ts';
 import { BatchTelemetry } from './telemetry/batch.ts';
@@ -67,15 +69,24 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const logger = options.logger ?? console;
   const alarms = new Alarms(clock);
   const estimator = new Estimator();
-  const accounts = new Accounts(config, { estimator, alarms, clock, random });
   const once = new OnceLog(logger);
+  const shared = isShared(options.store) ? options.store : undefined;
+  const kept = isShared(options.store) ? undefined : options.store;
+  const fleet: Fleet | undefined =
+    shared === undefined
+      ? undefined
+      : {
+          store: shared,
+          process: randomUUID(),
+          onMode: (bucket, move, error) => storeMoved(bucket, move, error),
+        };
+  const accounts = new Accounts(config, { estimator, alarms, clock, random, fleet });
   const storeFails = (error: unknown) => {
     quietly(() => telemetry.storeFailed());
     once.warn('HG_MEMORY_ONLY', 'store', `the store fails, counters go on in memory alone: ${String(error)}`);
   };
-  const counters =
-    options.store === undefined ? undefined : new SafeCounters(options.store, alarms, clock, storeFails);
-  const book = new UsageBook(options.store?.usage, alarms, clock, storeFails);
+  const counters = kept === undefined ? undefined : new SafeCounters(kept, alarms, clock, storeFails);
+  const book = new UsageBook(kept?.usage, alarms, clock, storeFails);
   const quotas = new Quotas(quotaRules(config), config.timeZone, clock, counters);
   const admission = new Admission({ accounts, quotas, estimator, clock, book });
   const prefixes = new Prefixes((tokens) => telemetry.metrics.add('cacheUnread', tokens, {}));
@@ -281,13 +292,31 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
         (rate) => rate?.per === 'day' || rate?.per === 'month',
       ),
     );
-    if (isCalendar && counters === undefined) {
+    if (isCalendar && counters === undefined && shared === undefined) {
       once.warn(
         'HG_MEMORY_ONLY',
         '',
         'quotas of days or months begin anew with the process; give it a store, as sqliteStore({ path })',
       );
     }
+  }
+
+  const degraded = new Set<string>();
+  function storeMoved(bucket: string, { mode, share }: Move, error: unknown): void {
+    if (mode === 'degraded') degraded.add(bucket);
+    else degraded.delete(bucket);
+    quotas.share(degraded.size > 0 ? share : 1);
+    telemetry.storeMoved(mode);
+    const because = error instanceof Error ? `: ${error.message}` : '';
+    if (mode === 'shared') logger.info(`Headgate: the store is back, "${bucket}" is shared again`);
+    else
+      logger.warn(
+        `Headgate: the store does not answer, "${bucket}" goes on with a share of the limits${because}`,
+      );
+  }
+
+  async function askDoubts(store: Store): Promise<void> {
+    for (const { code, message } of (await store.doubts?.()) ?? []) once.warn(code, 'store', message);
   }
 
   async function drain(drainMs: number): Promise<void> {
@@ -302,7 +331,10 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     for (const fn of onClose) fn();
     await lanes.close();
     await book.close();
+    await admission.hangUp();
     counters?.close();
+    // One that cannot be closed must not keep a service from ending.
+    await shared?.close().catch(() => {});
     telemetry.metrics.stop();
   }
 
@@ -314,8 +346,10 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     onClose: (fn) => void onClose.push(fn),
   });
   telemetry.metrics.start();
+  // What cannot be asked now is no doubt: that a store is not there is told by those who need it.
+  if (shared !== undefined) askDoubts(shared).catch(() => {});
   warn(config);
-  if (cluster.isWorker) {
+  if (cluster.isWorker && shared === undefined) {
     once.warn(
       'HG_CLUSTER_MEMORY',
       '',

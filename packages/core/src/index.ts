@@ -46,9 +46,31 @@ export type {
   Waiting,
 } from './stores/batch-journal.ts';
 export type { CounterStore, SavedCounter } from './stores/counters.ts';
+export { type MemoryStoreOptions, memoryStore } from './stores/memory.ts';
 export { memoryJournal } from './stores/memory-journal.ts';
 export { type SqliteStoreOptions, sqliteStore } from './stores/sqlite.ts';
 export { type SqliteJournalOptions, sqliteJournal } from './stores/sqlite-journal.ts';
+export type {
+  AmountName,
+  Amounts,
+  Answer,
+  Candidate,
+  ConfiguredLimits,
+  Exchange,
+  LaneTerms,
+  LedgerEvent,
+  LevelTold,
+  MeterAsk,
+  Path,
+  QuotaAsk,
+  QuotaChange,
+  Reservation,
+  Result,
+  Store,
+  StoreDoubt,
+  Tag,
+  Wake,
+} from './stores/store.ts';
 export type { UsageReport, UsageRow } from './stores/usage-book.ts';
 export type {
   KeyedUsage,

@@ -11,14 +11,19 @@ import type { ConfigInput } from './config/schema.ts';
 import type { Logger, OnceLog } from './logger.ts';
 import type { BatchJournal } from './stores/batch-journal.ts';
 import type { CounterStore } from './stores/counters.ts';
+import type { Store } from './stores/store.ts';
 import type { UsageReport } from './stores/usage-book.ts';
 import type { UsageBy, UsageSums } from './stores/usage-store.ts';
 
 export interface GovernorOptions {
   /** Limits, lanes, quotas, caps. Left out: limits are learned from response headers, and there are no quotas. */
   readonly config?: ConfigInput;
-  /** Keeps the counters of day and month quotas beyond the life of the process. Default: memory, with a warning. */
-  readonly store?: CounterStore;
+  /**
+   * Keeps the counters of day and month quotas beyond the life of the process (`sqliteStore`), or every limit of all
+   * processes that share an account (`redisStore` of `@headgate/redis`). It is closed with the governor. Default: memory,
+   * with a warning.
+   */
+  readonly store?: CounterStore | Store;
   /** Keeps the work of the batch lane. Default: the file that `batch.journal` names; without one memory, with a warning. */
   readonly journal?: BatchJournal;
   /** Default: the process's own. */

@@ -36,3 +36,4 @@ export {
   type SdkMetrics,
 } from './otel/metric-recorder.ts';
 export { type RecordedSpan, type SdkSpan, type SpanRecorder, spanRecorder } from './otel/span-recorder.ts';
+export { type TestStoreOptions, testStore } from './store/test-store.ts';

@@ -5,6 +5,11 @@ import type { Estimator } from '../estimate/estimator.ts';
 import { compileGlobs } from '../policy/match.ts';
 import type { Model } from '../policy/models.ts';
 import type { CallKind } from '../request/read.ts';
+import type { Store } from '../stores/store.ts';
+import { FleetScheduler } from './fleet/fleet-scheduler.ts';
+import { FleetUpstream } from './fleet/fleet-upstream.ts';
+import type { Mode } from './fleet/line.ts';
+import type { GateKeeper } from './gate.ts';
 import { Scheduler } from './scheduler.ts';
 import { UpstreamBucket } from './upstream.ts';
 
@@ -12,7 +17,7 @@ import { UpstreamBucket } from './upstream.ts';
 export const DEFAULT_ACCOUNT = 'default';
 
 export interface Gate {
-  readonly scheduler: Scheduler;
+  readonly scheduler: GateKeeper;
   /** False where no entry of the configuration, and no model that we know, says which bucket this is. */
   readonly isKnown: boolean;
 }
@@ -27,6 +32,22 @@ interface AccountParts {
   readonly alarms: Alarms;
   readonly clock: Clock;
   readonly random: Random;
+  /** Limits shared with other processes. */
+  readonly fleet?: Fleet | undefined;
+}
+
+/** What a fleet is joined by. */
+export interface Fleet {
+  readonly store: Store;
+  /** Names this start of this process. */
+  readonly process: string;
+  readonly onMode: (bucket: string, move: Move, error: unknown) => void;
+}
+
+export interface Move {
+  readonly mode: Mode;
+  /** Of the limits, what this process uses without its store. */
+  readonly share: number;
 }
 
 /**
@@ -34,7 +55,7 @@ interface AccountParts {
  * by the configuration and the model table.
  */
 export class Accounts {
-  readonly #schedulers = new Map<string, Scheduler>();
+  readonly #schedulers = new Map<string, GateKeeper>();
   readonly #parts: AccountParts;
   #entries = new Map<string, Entry[]>();
   #lanes: Config['lanes'];
@@ -73,6 +94,7 @@ export class Accounts {
       // An account that is gone may come back while its last calls run: nothing of it is dropped before.
       if (entry === undefined && active === 0 && scheduler.size === 0 && !this.#entries.has(account)) {
         this.#schedulers.delete(key);
+        void scheduler.hangUp?.();
         continue;
       }
       scheduler.upstream.configure(entry?.config ?? (name === 'batches' ? this.#batches : {}), now);
@@ -110,19 +132,39 @@ export class Accounts {
     };
   }
 
-  #scheduler(account: string, name: string, config: Partial<BucketConfig>): Scheduler {
+  #scheduler(account: string, name: string, config: Partial<BucketConfig>): GateKeeper {
     const key = `${account}\n${name}`;
     let scheduler = this.#schedulers.get(key);
     if (scheduler === undefined) {
-      const { estimator, clock, alarms, random } = this.#parts;
-      const upstream = new UpstreamBucket(account, name, config, estimator, clock.now());
-      scheduler = new Scheduler(upstream, this.#lanes, alarms, clock, random);
+      scheduler = this.#open(account, name, config);
       this.#schedulers.set(key, scheduler);
     }
     return scheduler;
   }
 
-  all(): IterableIterator<Scheduler> {
+  #open(account: string, name: string, config: Partial<BucketConfig>): GateKeeper {
+    const { estimator, clock, alarms, random, fleet } = this.#parts;
+    const now = clock.now();
+    if (fleet === undefined) {
+      const upstream = new UpstreamBucket(account, name, config, estimator, now);
+      return new Scheduler(upstream, this.#lanes, alarms, clock, random);
+    }
+    const { store, process, onMode } = fleet;
+    const upstream = new FleetUpstream(account, name, config, estimator, store.assumedProcesses, now);
+    return new FleetScheduler({
+      upstream,
+      lanes: this.#lanes,
+      store,
+      process,
+      estimator,
+      alarms,
+      clock,
+      random,
+      onMode: (mode, error) => onMode(name, { mode, share: upstream.degradedShare }, error),
+    });
+  }
+
+  all(): IterableIterator<GateKeeper> {
     return this.#schedulers.values();
   }
 }

@@ -10,10 +10,11 @@ import { chargedInput, NO_USAGE, type Usage } from '../settlement/usage.ts';
 import type { AheadCharge } from '../stores/batch-journal.ts';
 import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
 import type { Accounts } from './accounts.ts';
+import type { GateKeeper } from './gate.ts';
 import { Lease } from './lease.ts';
 import type { BudgetStanding } from './quota-state.ts';
 import type { Quotas } from './quotas.ts';
-import { quotaRefusal, type Scheduler } from './scheduler.ts';
+import { quotaRefusal } from './refusals.ts';
 import type { Binding } from './ticket.ts';
 import type { Demand } from './upstream.ts';
 
@@ -34,7 +35,7 @@ export interface Ask {
 /** A call that has been let in. */
 export interface Granted {
   readonly lease: Lease;
-  readonly scheduler: Scheduler;
+  readonly scheduler: GateKeeper;
   readonly demand: Demand;
   readonly waitedMs: number;
   readonly waitedFor: Reason | undefined;
@@ -42,6 +43,8 @@ export interface Granted {
   readonly shadowRules: readonly string[];
   /** How the caller's own quotas stand now. */
   readonly standing: readonly Standing[];
+  /** Where several processes share the limits: who has let the call in. */
+  readonly mode: 'shared' | 'degraded' | undefined;
   /** False where no bucket was configured for the model. */
   readonly isKnownModel: boolean;
 }
@@ -157,6 +160,7 @@ export class Admission {
         ...(isShadow && passage.waitedFor !== undefined ? [scheduler.upstream.name] : []),
       ],
       standing: ticket.standing(),
+      mode: passage.mode,
       isKnownModel: isKnown,
     };
   }
@@ -230,6 +234,11 @@ export class Admission {
   /** Refuses all that wait and all that come. */
   close(): void {
     for (const scheduler of this.#accounts.all()) scheduler.close();
+  }
+
+  /** Says the last word to those who share the limits. */
+  async hangUp(): Promise<void> {
+    await Promise.all([...this.#accounts.all()].map((scheduler) => scheduler.hangUp?.()));
   }
 
   /** Ends the pauses that 429s have set. */

@@ -211,6 +211,14 @@ export class FairQueue<T extends Queued> {
     }
   }
 
+  /** The user's next call starts `lead` after the queue's time: it may have been served by another process. */
+  lead(flowKey: string, lead: number): void {
+    const flow = this.#flows.get(flowKey);
+    if (flow === undefined || depthOf(flow) === 0) return;
+    flow.start = this.#time + lead;
+    this.#backlogged.update(flow);
+  }
+
   #take(flow: Flow<T>, call: T): boolean {
     if (!flow.front.delete(call) && !flow.waiting.delete(call)) return false;
     const depth = depthOf(flow);

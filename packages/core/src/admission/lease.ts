@@ -3,8 +3,8 @@ import type { Estimator } from '../estimate/estimator.ts';
 import type { PriceTag } from '../policy/models.ts';
 import { cost } from '../settlement/cost.ts';
 import { chargedInput, NO_USAGE, totalInput, type Usage } from '../settlement/usage.ts';
+import type { GateKeeper } from './gate.ts';
 import type { RateHeaders } from './rate-headers.ts';
-import type { Scheduler } from './scheduler.ts';
 import type { QuotaTicket } from './ticket.ts';
 import type { Flight } from './upstream.ts';
 
@@ -22,7 +22,7 @@ export type DropReason =
  * exactly once, by `settle` or by `drop`; closing it again changes nothing.
  */
 export class Lease {
-  readonly #scheduler: Scheduler;
+  readonly #scheduler: GateKeeper;
   readonly #flight: Flight;
   readonly #ticket: QuotaTicket;
   readonly #estimator: Estimator;
@@ -35,7 +35,7 @@ export class Lease {
   #isOpen = true;
 
   constructor(parts: {
-    scheduler: Scheduler;
+    scheduler: GateKeeper;
     flight: Flight;
     ticket: QuotaTicket;
     estimator: Estimator;

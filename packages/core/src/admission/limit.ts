@@ -245,14 +245,20 @@ export class Limit {
 
   /**
    * A response to a request sent at `sentAt` showed `remaining`. `unsure`: tokens that may not have been charged
-   * though we have taken them, or the other way round.
+   * though we have taken them, or the other way round. `told`: the limit that it showed it of; it may be larger than ours.
    */
-  observe(remaining: number, sentAt: number, unsure: number, now: number): void {
+  observe(remaining: number, sentAt: number, unsure: number, now: number, told = this.perMinute): void {
     this.#note(now);
     const seen = this.#trail.since(sentAt - ARRIVAL_JITTER_MS);
     if (seen === undefined) return;
     this.#age += AGE_FADE * (now - sentAt - this.#age);
     const slack = (this.dimension === 'requests' ? 1 : ROUNDING) + unsure;
+    if (told > this.perMinute) {
+      // Of a larger limit than we are to keep to: it bounds us where less remains than we think, and says nothing else.
+      const over = seen.low - (remaining + slack);
+      if (over > 0) this.#shift(-over, now, over);
+      return;
+    }
     const isAsFullAsEver = remaining >= this.#shownMost - slack;
     this.#shownMost = Math.max(
       remaining,
@@ -354,6 +360,15 @@ export class Limit {
     if (level <= bound) return;
     this.#trail.shift(bound - level);
     this.#loweredAt = now;
+    this.#bucket = { ...this.#bucket, level: bound, at: Math.max(now, this.#bucket.at) };
+  }
+
+  /** The level is known to be no higher than `level`, of which nothing is held. */
+  lowerTo(level: number, now: number): void {
+    const bound = level + this.#held;
+    const before = levelAt(this.#bucket, now);
+    if (before <= bound) return;
+    this.#trail.shift(bound - before);
     this.#bucket = { ...this.#bucket, level: bound, at: Math.max(now, this.#bucket.at) };
   }
 

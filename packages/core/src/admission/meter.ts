@@ -123,7 +123,7 @@ class ContinuousMeter implements Meter {
   }
 }
 
-function shape(rate: Rate, burst: number): { capacity: number; ratePerMs: number } {
+export function shape(rate: Rate, burst: number): { capacity: number; ratePerMs: number } {
   const ms = UNIT_MS[rate.per as keyof typeof UNIT_MS];
   // A bucket that cannot hold one request would never let any pass.
   return {

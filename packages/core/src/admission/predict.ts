@@ -1,5 +1,5 @@
+import type { Demand, Shortage } from './flight.ts';
 import type { Lane, Lanes } from './lanes.ts';
-import type { UpstreamBucket } from './upstream.ts';
 import type { Arrival, Waiter } from './waiter.ts';
 
 /**
@@ -31,6 +31,13 @@ const STEP = 0.005;
 const HIGH_MOST = 1.4;
 const START_HIGH = 1.15;
 
+/** What a prediction looks at of a bucket. */
+export interface Foreseen {
+  /** Of the scarcest limit, the share that is ours to use. */
+  readonly share: number;
+  shortage(demand: Demand, reserve: number, saved: number, now: number): Shortage | undefined;
+}
+
 export interface Prediction {
   /** From now to its turn, as is to be expected. */
   readonly waitMs: number;
@@ -49,7 +56,7 @@ export class Predictor {
   readonly #arriving = new WeakMap<Lane<Waiter>, { rate: number; at: number }>();
 
   predict(
-    upstream: UpstreamBucket,
+    upstream: Foreseen,
     lanes: Lanes<Waiter>,
     lane: Lane<Waiter>,
     arrival: Pick<Arrival, 'demand' | 'flowKey'>,

@@ -4,7 +4,9 @@ import type { Rate } from '../config/units.ts';
 import type { QuotaRule } from '../policy/budgets.ts';
 import type { Keyed } from '../stores/keyed.ts';
 import type { SafeCounters } from '../stores/safe.ts';
-import { createMeter, type Meter, meterKind, type SavedMeter } from './meter.ts';
+import type { MeterAsk, QuotaAsk } from '../stores/store.ts';
+import { calendarWindow } from './calendar.ts';
+import { createMeter, type Meter, meterKind, type SavedMeter, shape } from './meter.ts';
 import { endsInMs, Pace, tauOf } from './pace.ts';
 
 export const METERED = ['requests', 'inputTokens', 'outputTokens', 'usd'] as const;
@@ -49,6 +51,7 @@ export class QuotaState implements Keyed {
   readonly #clock: Clock;
   readonly #counters: SafeCounters | undefined;
   #version = -1;
+  #hash: string | undefined;
 
   constructor(key: string, current: CurrentRule, clock: Clock, counters: SafeCounters | undefined) {
     this.#key = key;
@@ -111,6 +114,33 @@ export class QuotaState implements Keyed {
     if (this.slots > 0 || this.parked.size > 0) return false;
     for (const meter of this.meters.values()) if (!meter.isIdle) return false;
     return true;
+  }
+
+  /** What a call with these amounts asks of this quota, for a ledger outside this process; `wall` is the ledger's time. */
+  ask(amounts: Readonly<Record<Metered, number>>, wall: number): Omit<QuotaAsk, 'isHeld'> {
+    const { rule, timeZone } = this.#current;
+    const meters = METERED.flatMap((name): MeterAsk[] => {
+      const rate: Rate | undefined = rule[name];
+      if (rate === undefined) return [];
+      const own = { name, amount: amounts[name], quota: rate.amount };
+      const kind = meterKind(rate);
+      if (kind === 'continuous') return [{ ...own, kind, ...shape(rate, rule.burst) }];
+      return [{ ...own, kind: 'window', ...calendarWindow(wall, kind, timeZone) }];
+    });
+    return {
+      key: this.hash,
+      onExceed: rule.shadow ? 'shadow' : rule.onExceed,
+      ...(rule.concurrency === undefined ? {} : { concurrency: rule.concurrency }),
+      meters,
+    };
+  }
+
+  /** A name for it outside this process that tells nobody whose it is. */
+  get hash(): string {
+    this.#hash ??= createHash('sha256')
+      .update(`${this.#current.rule.name}\n${this.#current.rule.per}\n${this.#key}`)
+      .digest('base64url');
+    return this.#hash;
   }
 
   wake(): void {

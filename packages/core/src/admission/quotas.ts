@@ -6,7 +6,7 @@ import type { AheadCharge } from '../stores/batch-journal.ts';
 import { KeyedStates } from '../stores/keyed.ts';
 import type { SafeCounters } from '../stores/safe.ts';
 import type { Meter } from './meter.ts';
-import { type BudgetStanding, type CurrentRule, type Metered, QuotaState } from './quota-state.ts';
+import { type BudgetStanding, type CurrentRule, METERED, type Metered, QuotaState } from './quota-state.ts';
 import { type Amounts, type Binding, type Entry, QuotaTicket } from './ticket.ts';
 
 /** Distinct keys of one rule that are kept apart, per process. */
@@ -14,6 +14,25 @@ const MAX_KEYS = 1_000_000;
 const HOUR_MS = 3_600_000;
 
 const countsAhead = ([name, meter]: [Metered, Meter]) => name === 'usd' || meter.kind !== 'continuous';
+
+/**
+ * A rule by the share of it that one process gives, as long as it does not know what the others do. One request, and one
+ * call at a time, are always allowed: with nothing less could anybody be served.
+ */
+export function shareOfRule(rule: QuotaRule, share: number): QuotaRule {
+  const scaled: { -readonly [K in keyof QuotaRule]: QuotaRule[K] } = { ...rule };
+  for (const name of METERED) {
+    const rate = rule[name];
+    if (rate === undefined) continue;
+    const amount = rate.amount * share;
+    scaled[name] = {
+      ...rate,
+      amount: name === 'requests' ? Math.max(Math.min(1, rate.amount), amount) : amount,
+    };
+  }
+  if (rule.concurrency !== undefined) scaled.concurrency = Math.max(1, Math.floor(rule.concurrency * share));
+  return scaled;
+}
 
 interface RuleStates {
   readonly current: CurrentRule;
@@ -26,6 +45,9 @@ export class Quotas {
   readonly #clock: Clock;
   readonly #counters: SafeCounters | undefined;
   #version = 0;
+  #share = 1;
+  #whole: readonly QuotaRule[] = [];
+  #timeZone = 'UTC';
 
   constructor(rules: readonly QuotaRule[], timeZone: string, clock: Clock, counters?: SafeCounters) {
     this.#clock = clock;
@@ -38,6 +60,19 @@ export class Quotas {
    * something else than before (`per`) is another rule, and begins anew. States are told when they are next asked for.
    */
   configure(rules: readonly QuotaRule[], timeZone: string): void {
+    this.#whole = rules;
+    this.#timeZone = timeZone;
+    this.#apply(this.#share < 1 ? rules.map((rule) => shareOfRule(rule, this.#share)) : rules, timeZone);
+  }
+
+  /** From now on so much of every quota is this process's to give: 1 where it knows what the others do. */
+  share(share: number): void {
+    if (share === this.#share) return;
+    this.#share = share;
+    this.configure(this.#whole, this.#timeZone);
+  }
+
+  #apply(rules: readonly QuotaRule[], timeZone: string): void {
     const version = this.#version++;
     const next = new Map<string, RuleStates>();
     for (const rule of rules) {
@@ -61,7 +96,9 @@ export class Quotas {
       if (found === undefined) return [];
       const state = found.states.get(key);
       state.refresh();
-      return [{ rule, state, held: undefined, charges: undefined }];
+      return [
+        { rule: this.#share < 1 ? found.current.rule : rule, state, held: undefined, charges: undefined },
+      ];
     });
     return new QuotaTicket(entries, amounts);
   }

@@ -12,7 +12,6 @@ import type { QuotaTicket } from './ticket.ts';
 import type { UpstreamBucket } from './upstream.ts';
 import type { Arrival, Passage, Waiter } from './waiter.ts';
 
-export { quotaRefusal } from './refusals.ts';
 export type { Arrival, Passage } from './waiter.ts';
 
 /** Bodies that may wait in one lane of one bucket, in bytes. */
@@ -320,9 +319,8 @@ export class Scheduler {
     this.wake();
   }
 
-  /** Refuses all that wait and all that come. */
-  close(): void {
-    this.#closed = new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
+  /** Everybody who waits, taken off the queues and the lots. */
+  #waiting(): Waiter[] {
     const waiting = this.#parking.all();
     for (const { queue } of this.#lanes.all()) {
       for (let head = queue.peek(); head !== undefined; head = queue.peek()) {
@@ -330,6 +328,20 @@ export class Scheduler {
         waiting.push(head);
       }
     }
+    return waiting;
+  }
+
+  /** Hands over everybody who waits: somebody else is going to let them in, or to refuse them. */
+  handOver(): Waiter[] {
+    const waiting = this.#waiting();
+    for (const waiter of waiting) waiter.leave();
+    return waiting;
+  }
+
+  /** Refuses all that wait and all that come. */
+  close(): void {
+    this.#closed = new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
+    const waiting = this.#waiting();
     for (const waiter of waiting) this.#refuse(waiter, this.#closed);
     this.#timer?.cancel();
     this.#timer = undefined;

@@ -1,8 +1,9 @@
 import type { Standing } from '../caller/caller.ts';
 import type { QuotaConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
+import type { QuotaAsk } from '../stores/store.ts';
 import type { Charge, Meter } from './meter.ts';
-import type { Metered, QuotaState } from './quota-state.ts';
+import { METERED, type Metered, type QuotaState } from './quota-state.ts';
 
 /** What a call takes of the quotas that apply to it. */
 export interface Amounts {
@@ -19,6 +20,13 @@ export interface Binding {
   readonly reason: Reason;
   /** Milliseconds until it fits: Infinity never, undefined when another call ends. */
   readonly waitMs: number | undefined;
+}
+
+/** What the end of a call puts right of one quota. */
+export interface Correction {
+  readonly state: QuotaState;
+  readonly slots: number;
+  readonly used: readonly { readonly name: Metered; readonly delta: number }[];
 }
 
 /** One quota that a call draws on. */
@@ -39,6 +47,7 @@ export class QuotaTicket {
   readonly #entries: Entry[];
   readonly #amounts: Amounts;
   #shadowed: Binding[] = [];
+  #follower: ((changes: Correction[]) => void) | undefined;
 
   constructor(entries: Entry[], amounts: Amounts) {
     this.#entries = entries;
@@ -48,6 +57,21 @@ export class QuotaTicket {
   /** Rules in shadow that would have refused or held back this call. */
   get shadowed(): readonly Binding[] {
     return this.#shadowed;
+  }
+
+  /** What the call asks of each quota, for a ledger outside this process; `wall` is the ledger's time. */
+  asks(wall: number): Omit<QuotaAsk, 'isHeld'>[] {
+    return this.#entries.map(({ state }) => state.ask(this.#amounts, wall));
+  }
+
+  /** The state of the quota of that place in `asks`. */
+  stateAt(index: number): { rule: QuotaConfig; state: QuotaState } | undefined {
+    return this.#entries[index];
+  }
+
+  /** Told what the call's end puts right, once. */
+  follow(follower: (changes: Correction[]) => void): void {
+    this.#follower = follower;
   }
 
   /** The first quota that refuses, or nothing: then all are held. */
@@ -101,6 +125,15 @@ export class QuotaTicket {
 
   /** Puts the charges right; without `isCounted` the request is given back. */
   settle(isCounted: boolean, truth: Omit<Amounts, 'requests'>): void {
+    const actual = { ...truth, requests: isCounted ? this.#amounts.requests : 0 };
+    this.#follower?.(
+      this.#entries.map(({ state }) => ({
+        state,
+        slots: -1,
+        used: METERED.map((name) => ({ name, delta: actual[name] - this.#amount(name) })),
+      })),
+    );
+    this.#follower = undefined;
     for (const entry of this.#entries) {
       if (entry.charges === undefined) continue;
       for (const { name, meter, charge } of entry.charges) {

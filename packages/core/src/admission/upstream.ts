@@ -4,7 +4,9 @@ import type { Estimator } from '../estimate/estimator.ts';
 import { Concurrency } from './concurrency.ts';
 import type { Demand, Flight, Shortage } from './flight.ts';
 import { Limit, type LimitSource } from './limit.ts';
+import { OutputPace } from './output-pace.ts';
 import { type OutputRule, type OutputRuleMaker, Projection } from './output-rule.ts';
+import { Pauses } from './pauses.ts';
 import { Ramp } from './ramp.ts';
 import { DIMENSIONS, type Dimension, type RateHeaders } from './rate-headers.ts';
 
@@ -29,26 +31,6 @@ const MEAN_STEP = 0.05;
 /** A bucket that shows no more than this in a refusal, or than was asked of it, is the one that refused. */
 const EMPTY: Record<Dimension, number> = { requests: 0, inputTokens: 1_000, outputTokens: 500 };
 
-/**
- * The path that is run forward knows of no call after the next one, and the tokens of a call come long after it starts:
- * where the path is lowest soon, a call seems to cost next to nothing, and all that wait would go at once. So calls
- * go at most at so many times the pace of the refill, beyond what the level itself could pay for.
- */
-const PACE = 1.3;
-/** In about this time a level that is not needed is drawn down. */
-const DRAWN_DOWN_MS = 4_000;
-/** Share of the refill that calls in flight may be brought to at once, however low the level. */
-const FILLED = 0.7;
-/** After a refusal what is known of the level is worth less than it seems: for this long it pays for nothing in advance. */
-const WARY_MS = 60_000;
-
-/**
- * The first call after a pause goes alone, for as long as a refusal takes to come back: was the pause too short, one
- * call learns it for all, and the next pause is twice as long as asked for, then four times, then eight.
- */
-const ALONE_MS = 250;
-const MOST_STRIKES = 3;
-
 const REASON: Record<Dimension, Reason> = {
   requests: 'requests_per_minute',
   inputTokens: 'input_tokens_per_minute',
@@ -64,21 +46,15 @@ export class UpstreamBucket {
   readonly #limits = new Map<Dimension, Limit>();
   readonly #flights = new Set<Flight>();
   readonly #output: OutputRule;
+  readonly #pace: OutputPace;
   readonly #concurrency: Concurrency;
   /** Of the level of output, for what JSON answers may have produced more or less than was guessed. */
   #guessVariance = 0;
   #refreshedAt = Number.NEGATIVE_INFINITY;
-  #pausedUntil = Number.NEGATIVE_INFINITY;
+  readonly #pauses = new Pauses();
   /** Dimensions that were empty in the last refusal. */
   #culprits: readonly Dimension[] = [];
   #refusedAt = Number.NEGATIVE_INFINITY;
-  /** Set when a pause begins: the next call is the first after it. */
-  #isFirst = false;
-  #aloneUntil = Number.NEGATIVE_INFINITY;
-  /** Pauses that were found too short, one after the other. */
-  #strikes = 0;
-  /** Up to when the calls let in are paid for by the refill of output. */
-  #paidUntil = Number.NEGATIVE_INFINITY;
   readonly #ramp = new Ramp();
   /** The last refusal came with plenty left of everything, or without a word: when its request was sent. */
   #rampSentAt: number | undefined;
@@ -98,6 +74,7 @@ export class UpstreamBucket {
     this.#config = config;
     this.#estimator = estimator;
     this.#output = makeRule(estimator);
+    this.#pace = new OutputPace(estimator, this.#output);
     this.#concurrency = new Concurrency(config.concurrency);
     for (const dimension of DIMENSIONS) {
       const perMinute = this.#configured(dimension);
@@ -111,7 +88,7 @@ export class UpstreamBucket {
   }
 
   get pausedUntil(): number {
-    return this.#pausedUntil;
+    return this.#pauses.until;
   }
 
   /** Share of the scarcest limit that is ours to use: others may take the rest. */
@@ -209,8 +186,8 @@ export class UpstreamBucket {
    * not draw on; `saved` is the input put by for a large call that stands first.
    */
   shortage(demand: Demand, reserve: number, saved: number, now: number): Shortage | undefined {
-    if (now < this.#pausedUntil) return { reason: 'upstream_paused', waitMs: this.#pausedUntil - now };
-    if (now < this.#aloneUntil) return { reason: 'upstream_paused', waitMs: this.#aloneUntil - now };
+    const pausedMs = this.#pauses.waitMs(now);
+    if (pausedMs > 0) return { reason: 'upstream_paused', waitMs: pausedMs };
     if (!this.#concurrency.hasRoom(this.#flights.size)) return { reason: 'concurrency', waitMs: undefined };
     const rampMs = this.#ramp.waitMs(this.#requestsPerMs, now);
     let worst: Shortage | undefined = rampMs > 0 ? { reason: 'upstream_paused', waitMs: rampMs } : undefined;
@@ -243,30 +220,9 @@ export class UpstreamBucket {
     // An idle bucket takes any call: one that is longer than the bucket is deep goes into debt.
     const isIdle = this.#flights.size === 0 && level >= capacity - 1;
     if (isIdle) return 0;
-    if (missing <= 0) return Math.max(0, this.#paidUntil - this.#inAdvance(demand, limit, now) - now);
+    if (missing <= 0) return this.#pace.waitMs(demand, limit, this.#refusedAt, now);
     limit.grow(now);
     return Math.max(RECHECK_MS, missing / limit.refillPerMs);
-  }
-
-  /** Milliseconds of refill that can be paid for in advance: by the level, and by what the calls in flight leave of it. */
-  #inAdvance(demand: Demand, limit: Limit, now: number): number {
-    const isWary = now - this.#refusedAt < WARY_MS;
-    const level = isWary ? 0 : Math.max(0, limit.available(now) - limit.spare);
-    // A full bucket bears as much as it refills, one that is used to its spare the part that never brings it down.
-    const aim = FILLED + (1 - FILLED) * (level / (limit.capacity - limit.spare));
-    const slack = this.#output.slack(demand, aim * limit.refillPerMs, now);
-    return (level + slack) / (PACE * limit.refillPerMs);
-  }
-
-  #pay(demand: Demand, now: number): void {
-    const limit = this.#limits.get('outputTokens');
-    const { key } = demand.estimate;
-    // Of lengths that nobody knows, the path that is run forward expects the worst already.
-    if (limit === undefined || !this.#estimator.knows(key)) return;
-    const from = Math.max(this.#paidUntil, now - this.#inAdvance(demand, limit, now));
-    const deep = Math.max(0, limit.available(now) - limit.spare) / limit.refillPerMs;
-    const pace = PACE + deep / DRAWN_DOWN_MS;
-    this.#paidUntil = from + this.#estimator.rest(key, 0).mean / (pace * limit.refillPerMs);
   }
 
   /** Takes what a call asks for. The caller has seen that nothing is short. */
@@ -294,7 +250,8 @@ export class UpstreamBucket {
       flight.inputHeld = inputTokens - flight.inputCharged;
       this.#limits.get('inputTokens')?.send(flight.inputCharged, flight.inputHeld, now);
       if (this.#isRealtime) {
-        this.#pay(demand, now);
+        const output = this.#limits.get('outputTokens');
+        if (output !== undefined) this.#pace.sent(demand, output, this.#refusedAt, now);
         this.#output.started(flight, now);
       } else {
         flight.outputCharged = demand.estimate.maxOutputTokens;
@@ -302,10 +259,7 @@ export class UpstreamBucket {
       }
     }
     this.#flights.add(flight);
-    if (this.#isFirst) {
-      this.#isFirst = false;
-      this.#aloneUntil = now + ALONE_MS;
-    }
+    this.#pauses.sent(now);
     return flight;
   }
 
@@ -344,23 +298,16 @@ export class UpstreamBucket {
    * grows too fast, to a request sent then; where it does not say so, plenty left of everything says it.
    */
   pause(until: number, now: number, rampSentAt?: number): void {
-    // Refusals of a volley that was under way say nothing of the pause, nor does one that shows room.
-    const isEmpty = this.#culprits.length > 0;
-    if (isEmpty && now < this.#aloneUntil) this.#strikes = Math.min(MOST_STRIKES, this.#strikes + 1);
-    else if (now >= this.#pausedUntil) this.#strikes = 0;
-    const longer = now + (until - now) * 2 ** this.#strikes;
-    this.#pausedUntil = Math.max(this.#pausedUntil, longer);
-    this.#isFirst ||= isEmpty;
-    this.#aloneUntil = Number.NEGATIVE_INFINITY;
+    this.#pauses.begin(until, this.#culprits.length > 0, now);
     // What waits then goes at the pace of the refill, and not all at once.
     for (const dimension of this.#culprits)
-      this.#limits.get(dimension)?.emptyUntil(this.#pausedUntil, this.#refusedAt);
+      this.#limits.get(dimension)?.emptyUntil(this.#pauses.until, this.#refusedAt);
     this.#culprits = [];
     // A pause too short to be meant for a rate of growth slows nothing down.
     const guessed = until - now >= LEAST_RAMP_MS ? this.#rampSentAt : undefined;
     this.#rampSentAt = undefined;
     const sentAt = rampSentAt ?? guessed;
-    if (sentAt !== undefined) this.#ramp.refused(sentAt, this.#pausedUntil, this.#requestsPerMs, now);
+    if (sentAt !== undefined) this.#ramp.refused(sentAt, this.#pauses.until, this.#requestsPerMs, now);
   }
 
   get #requestsPerMs(): number | undefined {
@@ -370,11 +317,8 @@ export class UpstreamBucket {
 
   /** An operator knows better than the last refusal. */
   endPause(): void {
-    this.#pausedUntil = Number.NEGATIVE_INFINITY;
+    this.#pauses.end();
     this.#refusedAt = Number.NEGATIVE_INFINITY;
-    this.#isFirst = false;
-    this.#aloneUntil = Number.NEGATIVE_INFINITY;
-    this.#strikes = 0;
     this.#ramp.reset();
   }
 
@@ -396,7 +340,7 @@ export class UpstreamBucket {
         continue;
       }
       const limit = this.#learnLimit(dimension, headroom.limit, known, now);
-      limit.observe(headroom.remaining, sentAt, this.#unsure(dimension), now);
+      limit.observe(headroom.remaining, sentAt, this.#unsure(dimension), now, headroom.limit);
     }
   }
 
@@ -491,6 +435,14 @@ export class UpstreamBucket {
     return (this.#limits.get('inputTokens')?.refillPerMs ?? 0) * ms;
   }
 
+  /** Levels are known to be no higher than these. */
+  bound(levels: Partial<Record<Dimension, number>>, now: number): void {
+    for (const dimension of DIMENSIONS) {
+      const level = levels[dimension];
+      if (level !== undefined) this.#limits.get(dimension)?.lowerTo(level, now);
+    }
+  }
+
   /** Levels and limits as plain JSON. */
   snapshot(now: number) {
     this.#refresh(now);
@@ -503,7 +455,7 @@ export class UpstreamBucket {
       active: this.#flights.size,
       concurrency: this.#concurrency.limit,
       expectedOutputTokens: Math.round(this.#output.pending),
-      pausedForMs: Math.max(0, Math.round(this.#pausedUntil - now)),
+      pausedForMs: Math.max(0, Math.round(this.#pauses.until - now)),
       /** Requests a minute, where use has grown too fast for the API. */
       pacePerMinute: pace === undefined ? undefined : Math.round(pace * 60_000),
     };

@@ -24,6 +24,8 @@ export interface Passage {
   readonly waitedMs: number;
   /** What the call waited for first, if it waited. */
   readonly waitedFor: Reason | undefined;
+  /** Where several processes share the limits: whether their ledger has let the call in, or this process's own share. */
+  readonly mode?: 'shared' | 'degraded';
 }
 
 /** A call in the queue, or parked. */

@@ -44,6 +44,7 @@ export async function passGate(parts: Parts, arriving: Arriving): Promise<Grante
       waitedMs: granted.waitedMs,
       waitedFor: granted.waitedFor,
       shadowRules: granted.shadowRules,
+      mode: granted.mode,
       inputTokens: granted.demand.estimate.inputTokens,
       outputTokens: granted.demand.estimate.outputTokens,
     });

@@ -68,7 +68,7 @@ export class AdmissionSpan {
         [A.estimatedInput]: admitted.inputTokens,
         [A.estimatedOutput]: admitted.outputTokens,
       });
-      setDefined(span, { [A.reason]: admitted.waitedFor });
+      setDefined(span, { [A.reason]: admitted.waitedFor, [A.mode]: admitted.mode });
       if (admitted.shadowRules.length > 0) span.setAttribute(A.shadowRules, [...admitted.shadowRules]);
     });
     this.end();

@@ -12,6 +12,7 @@ import {
   ERROR_TYPES,
   MECHANISMS,
   MODEL_CAUSES,
+  MODES,
   OTHER,
   RELOAD_OUTCOMES,
   RETRY_DENIALS,
@@ -77,6 +78,10 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
     type: 'string[]',
     description: 'Rules in shadow that would have refused the call or held it back',
   },
+  mode: oneOf(
+    MODES,
+    'Who keeps the limits of a fleet: the shared store, or this process a share of them; absent without a shared store',
+  ),
   modelRequested: text('The model that the caller asked for, where another is asked'),
   modelCause: oneOf(MODEL_CAUSES, 'Why another model is asked'),
   fallbackCause: oneOf(

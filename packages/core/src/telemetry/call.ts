@@ -98,6 +98,7 @@ export class CallTelemetry implements CallStory {
         ...this.#labels(),
         [A.decision]: decision,
         ...(admitted.waitedFor === undefined ? {} : { [A.reason]: admitted.waitedFor }),
+        ...(admitted.mode === undefined ? {} : { [A.mode]: admitted.mode }),
       });
       metrics.record('queueWait', admitted.waitedMs / 1000, {
         ...this.#laneLabel(),

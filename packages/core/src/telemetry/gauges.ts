@@ -25,8 +25,12 @@ export function* readGauges(
   }
   yield { gauge: 'batchPending', value: batchPending, attributes: {} };
   yield { gauge: 'breakersOpen', value: openBreakers, attributes: {} };
-  for (const { account, name, limits, active, concurrency, lanes } of snapshot.buckets) {
+  for (const { account, name, limits, active, concurrency, lanes, fleet } of snapshot.buckets) {
     const bucket = { [A.account]: account, [A.bucket]: name };
+    if (fleet !== undefined) {
+      yield { gauge: 'storeShared', value: fleet.mode === 'shared' ? 1 : 0, attributes: bucket };
+      yield { gauge: 'storeProcesses', value: fleet.processes, attributes: bucket };
+    }
     yield { gauge: 'active', value: active, attributes: bucket };
     if (concurrency !== undefined && Number.isFinite(concurrency)) {
       yield { gauge: 'concurrencyLimit', value: concurrency, attributes: bucket };

@@ -33,6 +33,7 @@ export const ATTRIBUTES = {
   maxTokensRequested: 'headgate.max_tokens.requested',
   maxTokensGranted: 'headgate.max_tokens.granted',
   shadowRules: 'headgate.shadow.rules',
+  mode: 'headgate.mode',
   modelRequested: 'headgate.model.requested',
   modelCause: 'headgate.model.cause',
   fallbackCause: 'headgate.fallback.cause',

@@ -72,6 +72,11 @@ export class Telemetry {
     this.config = config;
   }
 
+  /** The limits of a bucket are kept elsewhere now. */
+  storeMoved(mode: 'shared' | 'degraded'): void {
+    this.metrics.add('storeMoves', 1, { [A.mode]: mode });
+  }
+
   breakerMoved(model: string, state: BreakerState): void {
     this.metrics.add('breakerMoves', 1, {
       [A.genAiRequestModel]: this.models.of(model),

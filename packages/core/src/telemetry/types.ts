@@ -29,6 +29,8 @@ export interface Admitted {
   readonly waitedMs: number;
   readonly waitedFor: Reason | undefined;
   readonly shadowRules: readonly string[];
+  /** Who has let it in, where several processes share the limits. */
+  readonly mode: 'shared' | 'degraded' | undefined;
   readonly inputTokens: number;
   readonly outputTokens: number;
 }

@@ -4,6 +4,9 @@
 export const DECISIONS = ['admit', 'queue', 'refuse', 'pass'] as const;
 export type Decision = (typeof DECISIONS)[number];
 
+/** Who keeps the limits of a fleet: the shared store, or each process its share. */
+export const MODES = ['shared', 'degraded'] as const;
+
 /** How a governed call ended. */
 export const CALL_OUTCOMES = ['ok', 'error', 'refused', 'aborted'] as const;
 export type CallOutcome = (typeof CALL_OUTCOMES)[number];

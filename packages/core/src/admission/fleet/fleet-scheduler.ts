@@ -1,0 +1,314 @@
+import type { Alarms } from '../../alarms.ts';
+import type { Clock, Random } from '../../clock.ts';
+import type { LaneConfig } from '../../config/schema.ts';
+import { type HeadgateError, UpstreamUnavailableError } from '../../errors.ts';
+import type { Estimator } from '../../estimate/estimator.ts';
+import {
+  type Answer,
+  type Candidate,
+  type Exchange,
+  GRACE_MS,
+  type Result,
+  type Store,
+  type Wake,
+} from '../../stores/store.ts';
+import type { Demand, Flight } from '../flight.ts';
+import { Scheduler } from '../scheduler.ts';
+import type { QuotaTicket } from '../ticket.ts';
+import type { Arrival, Passage, Waiter } from '../waiter.ts';
+import { FleetQueue } from './fleet-queue.ts';
+import { FleetQuotas } from './fleet-quotas.ts';
+import type { FleetUpstream } from './fleet-upstream.ts';
+import { Line, type Mode } from './line.ts';
+
+/** What is to be put right waits so long for more of it. */
+const GATHER_MS = 400;
+/** The same for what frees nothing: it goes with what is said sooner, as a rule. */
+const PATIENT_MS = 800;
+/** A turn that is somebody else's is asked about again so much later than it should have been taken, at random. */
+const SPREAD_MS = 25;
+
+export interface FleetParts {
+  readonly upstream: FleetUpstream;
+  readonly lanes: Readonly<Record<string, LaneConfig>>;
+  readonly store: Store;
+  readonly process: string;
+  readonly estimator: Estimator;
+  readonly alarms: Alarms;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onMode: (mode: Mode, error: unknown) => void;
+}
+
+/**
+ * The gate of a bucket that several processes share. Calls wait here, each process its own; who goes is the ledger's word,
+ * which knows the first of every process. When the ledger is not there a scheduler like that of a single process takes over,
+ * with this process's share.
+ */
+export class FleetScheduler {
+  readonly upstream: FleetUpstream;
+  readonly #local: Scheduler;
+  readonly #queue: FleetQueue;
+  readonly #quotas: FleetQuotas;
+  readonly #line: Line;
+  readonly #parts: FleetParts;
+  #unlisten: (() => void) | undefined;
+  #areLimitsTold = false;
+  #closed: HeadgateError | undefined;
+
+  constructor(parts: FleetParts) {
+    const { upstream, lanes, alarms, clock, random, store, process } = parts;
+    this.#parts = parts;
+    this.upstream = upstream;
+    this.#local = new Scheduler(upstream.mirror, lanes, alarms, clock, random);
+    this.#quotas = new FleetQuotas(clock, () => this.#soon());
+    this.#queue = new FleetQueue({
+      ...parts,
+      quotas: this.#quotas,
+      onReturned: () => this.#line.ask(),
+      onChange: () => this.#soon(),
+    });
+    this.#line = new Line({
+      store,
+      bucket: `${upstream.account}\n${upstream.name}`,
+      process,
+      clock,
+      alarms,
+      build: (now, isKnown) => this.#build(now, isKnown),
+      onAnswer: (answer, said) => this.#answered(answer, said),
+      onMode: (mode, error) => this.#turned(mode, error),
+      isBusy: () => this.upstream.active > 0 || this.#queue.waiting > 0,
+    });
+    upstream.onChange = (haste) => {
+      if (haste === 'now') this.#line.ask();
+      else this.#soon(haste === 'soon' ? GATHER_MS : PATIENT_MS);
+    };
+  }
+
+  get size(): number {
+    return this.#queue.waiting + this.#queue.parked + this.#local.size;
+  }
+
+  get mode(): Mode {
+    return this.#line.mode;
+  }
+
+  configure(lanes: Readonly<Record<string, LaneConfig>>): void {
+    this.#queue.configure(lanes);
+    this.#local.configure(lanes);
+    this.#areLimitsTold = false;
+    this.#soon();
+  }
+
+  /** Admits a call when its turn has come. @throws HeadgateError when it is refused; then nothing is taken. */
+  enter(arrival: Arrival): Promise<Passage> {
+    if (this.mode === 'degraded') return this.#enterLocal(arrival);
+    const now = this.#parts.clock.now();
+    const lane = this.#queue.lane(arrival.lane);
+    const prediction = this.#queue.predict(lane, arrival, now);
+    const refusal = this.#closed ?? this.#queue.refusalOf(arrival, lane, prediction, now);
+    if (refusal !== undefined) {
+      arrival.ticket.cancel();
+      return Promise.reject(refusal);
+    }
+    return new Promise((resolve, reject) => {
+      const isFirst = this.#queue.join(arrival, lane, prediction.queueMs, now, { resolve, reject });
+      // Behind others it is known to the ledger in time: nobody of its lane can go before they do.
+      if (isFirst || arrival.isRetry) this.#line.ask();
+      else this.#soon();
+    });
+  }
+
+  #soon(ms = GATHER_MS): void {
+    this.#line.tellBy(this.#parts.clock.now() + ms);
+  }
+
+  /** What the ledger is told, and asked. */
+  #build(now: number, isKnown: boolean): Omit<Exchange, 'process' | 'seq' | 'acked'> {
+    const limits = isKnown && this.#areLimitsTold ? {} : { limits: this.upstream.limits };
+    this.#areLimitsTold = true;
+    return {
+      ...this.upstream.statement(now),
+      ...limits,
+      ...this.#queue.putForward(this.mode === 'degraded'),
+      ...this.#quotas.take(),
+    };
+  }
+
+  #answered(answer: Answer, said: Exchange): void {
+    const { clock, store } = this.#parts;
+    const now = clock.now();
+    this.#quotas.heard(answer.now);
+    this.upstream.answered(answer, now);
+    const mayRefuse = new Map([...said.candidates, ...said.reserve].map((each) => [each.id, each]));
+    let hasGranted = false;
+    for (const result of answer.results) {
+      const waiter = this.#queue.find(result.id);
+      const asked = mayRefuse.get(result.id);
+      if (asked === undefined) continue;
+      if (waiter === undefined || this.mode === 'degraded') this.#tooLate(result, asked, waiter);
+      else this.#told(waiter, result, asked);
+      hasGranted ||= result.type === 'granted';
+    }
+    if (this.mode === 'degraded') return;
+    if (this.#queue.waiting > 0)
+      this.#unlisten ??= store.listen(`${this.upstream.account}\n${this.upstream.name}`, (wake) =>
+        this.#woken(wake),
+      );
+    const stillFirst = answer.results.some(({ type }) => type === 'waits');
+    // More may go than was put forward.
+    if (this.#queue.waiting > 0 && hasGranted && !stillFirst) this.#line.ask();
+    else if (answer.wake !== undefined) this.#woken(answer.wake);
+  }
+
+  #told(waiter: Waiter, result: Result, asked: Candidate | Exchange['reserve'][number]): void {
+    if (result.type === 'granted') this.#admit(waiter, result, 'cost' in asked ? asked.cost : 0);
+    else if (result.type === 'waits') this.#queue.held(waiter, result);
+    else this.#queue.exceeded(waiter, result);
+  }
+
+  #admit(waiter: Waiter, { turn, tag }: Extract<Result, { type: 'granted' }>, paid: number): void {
+    const now = this.#parts.clock.now();
+    const { lane, arrival, waitedFor } = waiter;
+    const { cost, waitedMs } = this.#queue.served(waiter, paid, tag, now);
+    this.#quotas.commit(arrival.ticket);
+    const flight = this.upstream.granted(arrival.demand, now);
+    // Last: whoever is parked behind it sees the room that is left.
+    waiter.leave();
+    if (turn !== undefined) {
+      flight.turn = { ...turn, thought: cost, cost };
+      this.#queue.owe(lane, arrival.flowKey, cost - paid, turn);
+    }
+    waiter.resolve({ flight, waitedMs, waitedFor, mode: 'shared' });
+  }
+
+  /** What was granted or reserved for a call that has left, or was served otherwise meanwhile, goes back. */
+  #tooLate(result: Result, asked: Candidate | Exchange['reserve'][number], waiter: Waiter | undefined): void {
+    if (result.type === 'granted' && 'cost' in asked) {
+      this.upstream.giveBack(asked.inputTokens, asked.outputTokens);
+      this.#quotas.giveBack(asked.quotas);
+      return;
+    }
+    // Reserved by this very message: what was reserved before is given back by whoever took the call out.
+    if (
+      waiter === undefined &&
+      (result.type === 'waits' || (result.type === 'exceeded' && result.onExceed === 'wait'))
+    )
+      this.#quotas.release(asked.quotas.filter(({ isHeld }) => !isHeld));
+  }
+
+  #woken({ process, waitMs }: Wake): void {
+    if (this.#queue.waiting === 0) return;
+    const now = this.#parts.clock.now();
+    if (process !== this.#parts.process)
+      this.#line.askAt(now + waitMs + GRACE_MS + SPREAD_MS * this.#parts.random());
+    else if (waitMs <= 0) this.#line.ask();
+    else this.#line.askAt(now + waitMs);
+  }
+
+  /** The ledger is not there, or there again. */
+  #turned(mode: Mode, error: unknown): void {
+    const now = this.#parts.clock.now();
+    if (mode === 'shared') {
+      this.upstream.restore(now);
+      for (const waiter of this.#local.handOver()) this.#moveToFleet(waiter);
+      this.#line.ask();
+    } else {
+      this.upstream.degrade(now);
+      for (const waiter of this.#queue.takeAll()) this.#moveToLocal(waiter);
+    }
+    this.#parts.onMode(mode, error);
+  }
+
+  #moveToLocal({ arrival, arrivedAt, expiresAt, resolve, reject }: Waiter): void {
+    // It has been let into the queue before: it keeps its place, and the end of its wait.
+    this.#enterLocal({ ...arrival, isRetry: true, deadlineAt: expiresAt }).then(
+      (passage) => resolve({ ...passage, waitedMs: this.#parts.clock.now() - arrivedAt }),
+      reject,
+    );
+  }
+
+  #moveToFleet({ arrival, expiresAt, arrivedAt, resolve, reject, lane }: Waiter): void {
+    const retry = { ...arrival, isRetry: true, deadlineAt: expiresAt };
+    this.#queue.join(retry, this.#queue.lane(lane.name), 0, arrivedAt, { resolve, reject });
+  }
+
+  async #enterLocal(arrival: Arrival): Promise<Passage> {
+    const { flight, ...rest } = await this.#local.enter(arrival);
+    // It was still waiting when the ledger came back, and the ledger has let it in.
+    if (rest.mode === 'shared') return { ...rest, flight };
+    this.#quotas.spend(arrival.ticket);
+    this.upstream.adopt(flight);
+    return { ...rest, flight, mode: 'degraded' };
+  }
+
+  /** In shadow: records what would have held the call up, and lets it pass. */
+  pass(demand: Demand, ticket: QuotaTicket): Passage {
+    const now = this.#parts.clock.now();
+    const shortage = this.upstream.shortage(demand, 0, now);
+    ticket.commit();
+    this.#quotas.spend(ticket);
+    const flight = this.upstream.mirror.admit(demand, now);
+    this.upstream.adopt(flight);
+    return { flight, waitedMs: 0, waitedFor: shortage?.reason, mode: this.mode };
+  }
+
+  foresee(demand: Demand, laneName: string, flowKey: string): number {
+    if (this.mode === 'degraded') return this.#local.foresee(demand, laneName, flowKey);
+    const lane = this.#queue.lane(laneName);
+    return this.#queue.predict(lane, { demand, flowKey }, this.#parts.clock.now()).waitMs;
+  }
+
+  /** A call ended that did cost `cost`: that is put on its user's account. */
+  settled(name: string, flowKey: string, cost: number, flight: Flight): void {
+    const { turn } = flight;
+    if (this.upstream.wasLocal(flight)) this.#local.settled(name, flowKey, cost, flight);
+    else if (turn !== undefined) {
+      const lane = this.#queue.lane(name);
+      // One that is gone has no more turns.
+      if (lane.name === name) this.#queue.owe(lane, flowKey, cost - turn.cost, turn);
+    }
+    this.wake();
+  }
+
+  /** Something may have changed. */
+  wake(): void {
+    // What the ledger is to be told of it has been said to the line by whoever changed it.
+    if (this.mode === 'degraded') this.#local.wake();
+  }
+
+  /** Refuses all that wait and all that come. */
+  close(): void {
+    this.#closed = new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
+    this.#queue.refuseAll(this.#closed);
+    this.#local.close();
+  }
+
+  /** Says the last word to the ledger, and hangs up. */
+  async hangUp(): Promise<void> {
+    this.#unlisten?.();
+    this.#unlisten = undefined;
+    await this.#line.close();
+  }
+
+  snapshot(now: number) {
+    const own = this.#local.snapshot(now);
+    const lanes = [...this.#queue.lanes()].map(
+      ({ name, queue }) =>
+        [
+          name,
+          {
+            queued: queue.size + (own.lanes[name]?.queued ?? 0),
+            users: queue.flows + (own.lanes[name]?.users ?? 0),
+          },
+        ] as const,
+    );
+    return {
+      ...own,
+      ...this.upstream.snapshot(now),
+      lanes: Object.fromEntries(lanes),
+      parked: this.#queue.parked + own.parked,
+      fleet: { mode: this.mode, processes: this.upstream.processes },
+    };
+  }
+}

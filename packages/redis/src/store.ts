@@ -1,0 +1,151 @@
+import { createHash } from 'node:crypto';
+import type { Answer, Exchange, Store, StoreDoubt, Wake } from '@headgate/core';
+import type { Cluster, Redis } from 'ioredis';
+import { readAnswer, readWake } from './answer.ts';
+import { bounded } from './bounded.ts';
+import { channelOf, keysOf } from './keys.ts';
+import { script } from './lua/script.ts';
+
+export interface RedisStoreOptions {
+  /** An `ioredis` client, or a `Cluster`: TLS, passwords, sentinels are its own. It is not closed with the store. */
+  readonly client: Redis | Cluster;
+  /** Who shares the limits: processes with one prefix are one fleet. Default: `headgate`. */
+  readonly prefix?: string;
+  /**
+   * Processes that are taken to share the limits as long as Redis was never reached. Default: 4. Once it was, their
+   * number is known.
+   */
+  readonly assumedProcesses?: number;
+  /** Milliseconds that Redis may take for an answer, before the process goes on with its own share. Default: 100. */
+  readonly timeoutMs?: number;
+}
+
+const TIMEOUT_MS = 100;
+const ASSUMED_PROCESSES = 4;
+const REACHABLE = new Set(['wait', 'connecting', 'connect', 'ready']);
+const DOUBTS_MS = 2_000;
+
+/** The ledger of a fleet on Redis 6.2 or later, or Valkey. */
+export function redisStore(options: RedisStoreOptions): Store {
+  return storeOf(options, script());
+}
+
+/** The same with another clock in the script: for tests alone. */
+export function storeOf(
+  {
+    client,
+    prefix = 'headgate',
+    timeoutMs = TIMEOUT_MS,
+    assumedProcesses = ASSUMED_PROCESSES,
+  }: RedisStoreOptions,
+  source: string,
+  clock: () => readonly number[] = () => [],
+): Store {
+  const sha = createHash('sha1').update(source).digest('hex');
+  const listeners = new Map<string, Set<(wake: Wake) => void>>();
+  let subscriber: Redis | Cluster | undefined;
+  let isClosed = false;
+
+  const run = async (keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> => {
+    try {
+      return await client.evalsha(sha, keys.length, ...keys, ...args);
+    } catch (error) {
+      // A Redis that was started anew, or told to forget its scripts.
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+      return client.eval(source, keys.length, ...keys, ...args);
+    }
+  };
+
+  const subscribe = (): Redis | Cluster => {
+    if (subscriber !== undefined) return subscriber;
+    // The two kinds of client differ in the options that we do not give.
+    const copy: Redis | Cluster = (client as Redis).duplicate();
+    subscriber = copy;
+    copy.on('message', (channel: string, message: string) => {
+      const wake = readWake(message);
+      if (wake !== undefined) for (const tell of [...(listeners.get(channel) ?? [])]) tell(wake);
+    });
+    // It comes back by itself; meanwhile timers do what messages did.
+    copy.on('error', () => {});
+    return copy;
+  };
+
+  return {
+    kind: 'fleet',
+    assumedProcesses,
+    async exchange(bucket: string, exchange: Exchange): Promise<Answer> {
+      if (isClosed) throw new Error('Headgate: the store is closed');
+      // A client that is about to connect sends the command in time, or it is not waited for; one that has lost its
+      // connection would keep it for later.
+      if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
+      const { keys, names, channel } = keysOf(prefix, bucket, exchange);
+      const args = [JSON.stringify(exchange), JSON.stringify(names), channel, ...clock()];
+      const text = await bounded(run(keys, args), timeoutMs, 'an exchange with Redis').catch(explain);
+      if (typeof text !== 'string') throw new Error('Headgate: Redis gave an answer that is none');
+      return readAnswer(text);
+    },
+    listen(bucket, onWake) {
+      const channel = channelOf(prefix, bucket);
+      const known = listeners.get(channel);
+      const set = known ?? new Set();
+      set.add(onWake);
+      if (known === undefined) {
+        listeners.set(channel, set);
+        // Without it the timers behind it do.
+        subscribe()
+          .subscribe(channel)
+          .catch(() => {});
+      }
+      return () => {
+        set.delete(onWake);
+        if (set.size > 0 || listeners.get(channel) !== set) return;
+        listeners.delete(channel);
+        subscriber?.unsubscribe(channel).catch(() => {});
+      };
+    },
+    async doubts() {
+      return readDoubts(await bounded(client.info('everything'), DOUBTS_MS, 'INFO'));
+    },
+    async close() {
+      isClosed = true;
+      listeners.clear();
+      subscriber?.disconnect();
+      subscriber = undefined;
+    },
+  };
+}
+
+/** An error of the script itself would come again. It is told without what was in the message: that is nobody's to read. */
+function explain(error: unknown): never {
+  const text = error instanceof Error ? error.message : String(error);
+  const at = text.startsWith('ERR') ? /user_script:(\d+)/.exec(text)?.[1] : undefined;
+  if (at === undefined) throw error;
+  throw Object.assign(new Error(`Headgate: the ledger refuses a message (line ${at})`), { isFinal: true });
+}
+
+/** What `INFO` says that a ledger should not be kept in. */
+export function readDoubts(info: string): StoreDoubt[] {
+  const field = (name: string) => new RegExp(`^${name}:(.*)$`, 'm').exec(info)?.[1]?.trim();
+  const doubts: StoreDoubt[] = [];
+  const policy = field('maxmemory_policy');
+  if (policy !== undefined && policy !== 'noeviction' && field('maxmemory') !== '0') {
+    doubts.push({
+      code: 'HG_STORE_EVICTS',
+      message: `Redis may evict limits and quotas (maxmemory-policy ${policy}): set it to noeviction`,
+    });
+  }
+  const [major = 0, minor = 0] = (field('redis_version') ?? '').split('.').map(Number);
+  if (major < 6 || (major === 6 && minor < 2)) {
+    doubts.push({
+      code: 'HG_STORE_OLD',
+      message: `Redis ${major}.${minor} is older than 6.2, and is not tested`,
+    });
+  }
+  if (field('role') === 'slave') {
+    doubts.push({
+      code: 'HG_STORE_READ_ONLY',
+      message: 'this Redis is a replica, which cannot be written to: connect to its master',
+    });
+  }
+  return doubts;
+}

@@ -1,0 +1,80 @@
+import { type Answer, type Clock, type Exchange, memoryStore } from '@headgate/core';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { script } from '../../../packages/redis/src/lua/script.ts';
+import { storeOf } from '../../../packages/redis/src/store.ts';
+import { noRedis, type RedisServer, startRedis } from '../../support/redis.ts';
+import { command, START } from './commands.ts';
+
+/** The same script, on a clock that the test sets. */
+const CLOCK = 'local now = tonumber(ARGV[4])';
+
+/** Lua writes fourteen digits. */
+function expectSame(redis: unknown, memory: unknown, path = 'answer'): void {
+  if (typeof redis === 'number' && typeof memory === 'number') {
+    const tolerance = 1e-6 * Math.max(1, Math.abs(memory));
+    if (Math.abs(redis - memory) > tolerance) throw new Error(`${path}: Redis ${redis}, memory ${memory}`);
+    return;
+  }
+  if (typeof redis === 'object' && typeof memory === 'object' && redis !== null && memory !== null) {
+    const keys = new Set([...Object.keys(redis), ...Object.keys(memory)]);
+    for (const key of keys)
+      expectSame(
+        (redis as Record<string, unknown>)[key],
+        (memory as Record<string, unknown>)[key],
+        `${path}.${key}`,
+      );
+    return;
+  }
+  if (redis !== memory) throw new Error(`${path}: Redis ${String(redis)}, memory ${String(memory)}`);
+}
+
+describe.skipIf(noRedis())('the ledger on Redis and the one in memory', () => {
+  let server: RedisServer;
+  beforeAll(async () => {
+    server = await startRedis();
+  });
+  afterAll(() => server?.stop());
+
+  it('answer the same to whatever they are told', async () => {
+    const client = server.connect();
+    await new Promise<void>((resolve) => client.once('ready', () => resolve()));
+    let runs = 0;
+    let granted = 0;
+    let waiting = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(command, { minLength: 5, maxLength: 40 }), async (commands) => {
+        let now = START;
+        const clock = { now: () => now, wall: () => now, after: () => ({ cancel() {} }) } as Clock;
+        const memory = memoryStore({ clock });
+        const prefix = `model-${process.pid}-${runs++}`;
+        const redis = storeOf({ client, prefix, timeoutMs: 5_000 }, script(CLOCK), () => [now]);
+        const last = new Map<number, Exchange>();
+        for (const { afterMs, process: index, again, exchange } of commands) {
+          now += afterMs;
+          const before = last.get(index);
+          const seq = (before?.seq ?? 0) + 1;
+          const next: Exchange =
+            again && before !== undefined
+              ? before
+              : { ...exchange, process: `process-${index}`, seq, acked: seq - 1 };
+          last.set(index, next);
+          const [told, expected]: Answer[] = await Promise.all([
+            redis.exchange('bucket', next),
+            memory.exchange('bucket', next),
+          ]);
+          expectSame(told, expected);
+          for (const { type } of expected?.results ?? []) {
+            if (type === 'granted') granted++;
+            else waiting++;
+          }
+        }
+        await Promise.all([redis.close(), memory.close()]);
+      }),
+      { numRuns: Number(process.env.MODEL_RUNS ?? 60) },
+    );
+    // A comparison of nothing would agree as well.
+    expect(granted).toBeGreaterThan(100);
+    expect(waiting).toBeGreaterThan(100);
+  });
+});
