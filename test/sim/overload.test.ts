@@ -85,7 +85,10 @@ describe('a gate that does nothing', () => {
 
 describe('sharing', () => {
   it('between users is even, whatever the size of their calls', async () => {
-    expect(await fairness()).toBeGreaterThan(0.99);
+    const indices = await Promise.all([1, 2, 3].map((seed) => fairness(seed)));
+    // One minute of heavy-tailed answers is never quite the same: of six seeds the least was 0.989.
+    expect(Math.min(...indices)).toBeGreaterThan(0.98);
+    expect(indices.reduce((sum, index) => sum + index, 0) / indices.length).toBeGreaterThan(0.99);
   });
 
   it('between lanes follows guarantees and weights', async () => {

@@ -259,9 +259,9 @@ export class FairQueue<T extends Queued> {
 }
 
 /** Of what a user's calls did cost, what each call before counts for. */
-const FADE = 0.95;
-/** As many calls as thought are taken to have been seen: the first few say little. */
-const PRIOR = 3;
+const FADE = 0.98;
+/** As many calls as thought are taken to have been seen: the first one says little. */
+const PRIOR = 1;
 
 function ratioOf<T>({ thought, actual }: Flow<T>, next: number): number {
   const prior = PRIOR * next;

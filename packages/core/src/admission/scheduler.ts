@@ -16,6 +16,8 @@ export type { Arrival, Passage } from './waiter.ts';
 
 /** Bodies that may wait in one lane of one bucket, in bytes. */
 const MAX_BYTES = 256 * 2 ** 20;
+/** How often a call that waits for output is looked at: as often as the running answers are. */
+const LOOK_MS = 200;
 /** A wait that is worth to be spared. */
 const FELT_MS = 100;
 /** A refusal tells a time so much later at most: those told to come back are not to come back together. */
@@ -246,8 +248,14 @@ export class Scheduler {
       if (shortage === 'moved') return 0;
       head.waitedFor ??= shortage.reason;
       this.#heldUpBy = shortage.reason;
-      if (shortage.waitMs !== undefined)
-        soonest = Math.min(soonest ?? Number.POSITIVE_INFINITY, shortage.waitMs);
+      if (shortage.waitMs !== undefined) {
+        // Of what running answers are yet to produce more is known each time that they are looked at.
+        const waitMs =
+          shortage.reason === 'output_tokens_per_minute'
+            ? Math.min(LOOK_MS, shortage.waitMs)
+            : shortage.waitMs;
+        soonest = Math.min(soonest ?? Number.POSITIVE_INFINITY, waitMs);
+      }
       // Room that is kept for more urgent lanes is theirs: the next lane may have it.
       const isOwnReserve =
         lane.config.reserve > 0 && this.upstream.shortage(head.arrival.demand, 0, 0, now) === undefined;
