@@ -49,14 +49,12 @@ export function accountOf(
 
 export interface AccountModel {
   readonly buckets: readonly { readonly config: AccountBucket; readonly upstream: ModelledUpstream }[];
-  /** @throws NoBucketError where no bucket is for the model. */
-  upstreamOf(modelId: string): ModelledUpstream;
+  /** Nothing where no bucket is for the model. */
+  find(modelId: string): ModelledUpstream | undefined;
 }
 
-/** A model that the modelled account does not have. */
-export class NoBucketError extends Error {
-  override readonly name = 'NoBucketError';
-}
+/** Models that are remembered with their buckets. */
+const MAX_KNOWN = 512;
 
 export function modelAccount(clock: EventClock, configs: readonly AccountBucket[]): AccountModel {
   const buckets = configs.map((config) => ({
@@ -64,19 +62,13 @@ export function modelAccount(clock: EventClock, configs: readonly AccountBucket[
     matches: compileGlobs(config.models),
     upstream: new ModelledUpstream(clock, { ...config, depthSeconds: config.burst * 60 }),
   }));
-  const known = new Map<string, ModelledUpstream>();
+  const known = new Map<string, ModelledUpstream | undefined>();
   return {
     buckets,
-    upstreamOf(modelId) {
-      let upstream = known.get(modelId);
-      if (upstream === undefined) {
-        upstream = buckets.find(({ matches }) => matches(modelId))?.upstream;
-        if (upstream === undefined)
-          throw new NoBucketError(
-            `model "${modelId}" is called, and no bucket of the account is for it (there are ${configs.map(({ name, models }) => `${name}: ${models.join(', ')}`).join('; ')})`,
-          );
-        known.set(modelId, upstream);
-      }
+    find(modelId) {
+      if (known.has(modelId)) return known.get(modelId);
+      const upstream = buckets.find(({ matches }) => matches(modelId))?.upstream;
+      if (known.size < MAX_KNOWN) known.set(modelId, upstream);
       return upstream;
     },
   };

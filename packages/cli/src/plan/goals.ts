@@ -1,5 +1,7 @@
 import { duration } from '@headgate/core/simulation';
+import type { Rehearsable } from './load.ts';
 import type { Group, Tally } from './tally.ts';
+import { isRecorded } from './traffic.ts';
 
 const QUANTILES = { p50: 0.5, p90: 0.9, p95: 0.95, p99: 0.99 } as const;
 const METRICS = [...Object.keys(QUANTILES), 'max', 'refused', '429s', 'usd'];
@@ -61,9 +63,31 @@ function impossible(goal: Goal, wrong: (expected: string, received: string) => G
   return goal;
 }
 
+/**
+ * Whether the traffic can have what goals are of: told before it is played. Tiers of a trace are known only afterwards.
+ * @throws GoalError
+ */
+export function checkGroups(
+  goals: readonly Goal[],
+  { config, traffic }: Pick<Rehearsable, 'config' | 'traffic'>,
+): void {
+  if (traffic.calls.some(isRecorded)) return;
+  const names = new Set([
+    ...Object.keys(config.lanes),
+    ...traffic.calls.flatMap(({ name, tier }) => [name, ...(tier === undefined ? [] : [tier])]),
+  ]);
+  for (const goal of goals)
+    if (goal.group !== undefined && !names.has(goal.group)) throw noGroup(goal, goal.group, [...names]);
+}
+
+const noGroup = ({ text }: Goal, name: string, names: readonly string[]) =>
+  new GoalError(
+    `--goal "${text}": expected a lane, class or tier that calls come in (${names.join(', ')}), received "${name}"`,
+  );
+
 /** @throws GoalError where the traffic has nothing of the goal's name. */
 export function judge(goal: Goal, tally: Tally, hours: number): GoalResult {
-  const { text, group: name, metric, isStrict, bound } = goal;
+  const { text, metric, isStrict, bound } = goal;
   const group = groupOf(goal, tally);
   const isBelow = (value: number) => (isStrict ? value < bound : value <= bound);
   const result = (value: number, measured: string): GoalResult => ({
@@ -79,7 +103,8 @@ export function judge(goal: Goal, tally: Tally, hours: number): GoalResult {
     if (tally.unpriced > 0) return { goal: text, isMet: false, measured: undefined };
     return result(group.usd / hours, (group.usd / hours).toFixed(2));
   }
-  if (group.arrived === 0) throw new GoalError(`--goal "${text}": no call of "${name}" came`);
+  // Where no call came, nothing held.
+  if (group.arrived === 0) return { goal: text, isMet: false, measured: undefined };
   if (metric === 'refused') {
     const share = (group.refusals + group.givenUp) / group.arrived;
     return result(share, `${(100 * share).toFixed(2)} %`);
@@ -91,16 +116,13 @@ export function judge(goal: Goal, tally: Tally, hours: number): GoalResult {
   return result(ms, `${(ms / 1_000).toFixed(3)} s`);
 }
 
-function groupOf({ text, group: name }: Goal, tally: Tally): Group {
+/** A lane before a class, and a class before a tier, where they have one name. */
+function groupOf(goal: Goal, tally: Tally): Group {
+  const { group: name } = goal;
   if (name === undefined) return tally.all;
   const places = [tally.lanes, tally.classes, tally.tiers];
-  const found = places.flatMap((groups) => groups.get(name) ?? []);
-  const [group] = found;
-  if (group === undefined) {
-    const names = new Set(places.flatMap((groups) => [...groups.keys()]));
-    throw new GoalError(
-      `--goal "${text}": expected a lane, class or tier that calls come in (${[...names].join(', ')}), received "${name}"`,
-    );
-  }
+  const [group] = places.flatMap((groups) => groups.get(name) ?? []);
+  if (group === undefined)
+    throw noGroup(goal, name, [...new Set(places.flatMap((groups) => [...groups.keys()]))]);
   return group;
 }

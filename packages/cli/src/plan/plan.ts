@@ -1,7 +1,7 @@
-import { NoBucketError } from './account.ts';
-import { type Goal, GoalError, judge, parseGoal } from './goals.ts';
+import { format } from './format.ts';
+import { checkGroups, type Goal, GoalError, judge, parseGoal } from './goals.ts';
 import { type FileProblem, load, type Rehearsable } from './load.ts';
-import { format, hoursOf, summarize } from './report.ts';
+import { hoursOf, summarize } from './report.ts';
 import { type Progress, type RunResult, run } from './run.ts';
 import { TraceError } from './trace.ts';
 
@@ -47,6 +47,7 @@ export async function plan(
     progress(`${Math.round((100 * at) / of)} %, ${calls.toLocaleString('en-US')} calls, ${elapsed} s`);
   };
   try {
+    checkGroups(goals, loaded);
     const result = await run(loaded, {
       onProgress,
       ...(options.seed === undefined ? {} : { seed: options.seed }),
@@ -54,11 +55,8 @@ export async function plan(
     progress('');
     return tellResult(result, goals, options, print);
   } catch (error) {
-    const isOurs =
-      error instanceof TraceError || error instanceof NoBucketError || error instanceof GoalError;
-    const isFile = error instanceof Error && 'code' in error && 'path' in error;
-    if (!isOurs && !isFile) throw error;
     progress('');
+    if (!(error instanceof TraceError || error instanceof GoalError)) throw error;
     print(messageOf(error));
     return 2;
   }

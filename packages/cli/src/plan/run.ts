@@ -30,9 +30,11 @@ export interface RunResult {
   /** Milliseconds of virtual time in which calls came. */
   readonly duration: number;
   readonly windowMs: number;
+  /** A trace goes on after the duration; that part was left out. */
+  readonly isCutShort: boolean;
 }
 
-/** Plays the traffic through the engine. @throws TraceError, NoBucketError */
+/** Plays the traffic through the engine. @throws TraceError */
 export async function run(
   { config, traffic, account: buckets, pathOf }: Rehearsable,
   { seed = traffic.seed, onProgress }: { seed?: number; onProgress?: (progress: Progress) => void } = {},
@@ -46,7 +48,12 @@ export async function run(
     clock,
     random,
     engine: createEngine({ config, clock, random }),
-    upstreamOf: account.upstreamOf,
+    upstreamOf: (model) => {
+      const upstream = account.find(model);
+      // Every model that a call, a route or a budget names was looked for before.
+      if (upstream === undefined) throw new TypeError(`no bucket for model "${model}"`);
+      return upstream;
+    },
     service: {
       firstTokenMs: service.firstToken,
       tokensPerSecond: service.tokensPerSecond,
@@ -69,13 +76,13 @@ export async function run(
   const lanes = Object.keys(config.lanes).filter((name) => config.lanes[name]?.via !== 'batch');
   const sources = traffic.calls.map((calls, i) =>
     isRecorded(calls)
-      ? readTrace(pathOf(calls.trace), calls, lanes)
+      ? readTrace(pathOf(calls.trace), calls, { lanes, hasModel: (id) => account.find(id) !== undefined })
       : drawCalls(calls, seed + (i + 1) * SEED_STEP, duration),
   );
+  let isCutShort = false;
   for await (const { at, job } of inOrder(sources)) {
-    if (at >= duration) break;
-    // Fails here, where the call comes, and not in the middle of the account's own time.
-    account.upstreamOf(job.model);
+    isCutShort = at >= duration;
+    if (isCutShort) break;
     await clock.run(at);
     rehearsal.arrive(job);
   }
@@ -84,7 +91,7 @@ export async function run(
     at += STEP_MS;
     await clock.run(at);
   }
-  return { tally, seed, duration, windowMs };
+  return { tally, seed, duration, windowMs, isCutShort };
 }
 
 type Source = AsyncGenerator<Arrival> | Generator<Arrival>;

@@ -139,7 +139,7 @@ export class Tally {
 
   #bound(modelId: string, reason: string): void {
     if (!OF_BUCKETS.has(reason)) return;
-    const upstream = this.#account.upstreamOf(modelId);
+    const upstream = this.#account.find(modelId);
     const name = this.#account.buckets.find((each) => each.upstream === upstream)?.config.name ?? '';
     const bucket = this.buckets.get(name);
     if (bucket !== undefined) count(bucket.reasons, reason);

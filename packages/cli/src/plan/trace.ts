@@ -33,11 +33,17 @@ export class TraceError extends Error {
   override readonly name = 'TraceError';
 }
 
+/** What a call of a trace may name. */
+export interface Known {
+  readonly lanes: readonly string[];
+  readonly hasModel: (id: string) => boolean;
+}
+
 /** The calls of a trace, read as they are asked for: a trace of any length takes no more memory than its longest line. */
 export async function* readTrace(
   path: string,
   calls: RecordedCalls,
-  lanes: readonly string[],
+  { lanes, hasModel }: Known,
 ): AsyncGenerator<Arrival> {
   let number = 0;
   let last = 0;
@@ -73,6 +79,10 @@ export async function* readTrace(
       throw new TraceError(
         `${where}: lane: is none that can be rehearsed (expected one of ${lanes.join(', ')}, received ${describeValue(who.lane)})`,
       );
+    if (!hasModel(model))
+      throw new TraceError(
+        `${where}: model: the account has no bucket for it (expected a model of its buckets, received ${describeValue(model)})`,
+      );
     last = at;
     yield {
       at,
@@ -102,7 +112,7 @@ function columnOf(raw: string, key: string): number | undefined {
 async function* linesOf(path: string): AsyncGenerator<string> {
   let rest = '';
   let number = 1;
-  for await (const chunk of createReadStream(path, { encoding: 'utf8' }) as AsyncIterable<string>) {
+  for await (const chunk of chunksOf(path)) {
     rest += chunk;
     let from = 0;
     for (let to = rest.indexOf('\n', from); to !== -1; to = rest.indexOf('\n', from)) {
@@ -118,4 +128,14 @@ async function* linesOf(path: string): AsyncGenerator<string> {
       );
   }
   if (rest !== '') yield rest;
+}
+
+async function* chunksOf(path: string): AsyncGenerator<string> {
+  try {
+    yield* createReadStream(path, { encoding: 'utf8' }) as AsyncIterable<string>;
+  } catch (error) {
+    throw new TraceError(
+      `${path}: cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
 }

@@ -53,7 +53,7 @@ const arrivals = z
         period: duration.prefault('1d'),
       }),
     ],
-    { error: 'shape: one of steady, poisson, ramp, burst, cron, diurnal' },
+    { error: 'a mapping whose shape is one of steady, poisson, ramp, burst, cron, diurnal' },
   )
   .superRefine((value, ctx) => {
     const refuse = (path: string, message: string, input: unknown) =>
