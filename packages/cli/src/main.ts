@@ -98,9 +98,14 @@ program
     [],
   )
   .option('--seed <n>', 'instead of the seed of the traffic file', anyWholeNumber)
+  .option('--smallest', 'look for the smallest limits that meet the goals')
   .option('--json', 'print everything as JSON')
   .action(
-    async (config: string, traffic: string, options: { goal: string[]; seed?: number; json?: boolean }) => {
+    async (
+      config: string,
+      traffic: string,
+      options: { goal: string[]; seed?: number; smallest?: boolean; json?: boolean },
+    ) => {
       const print = (text: string) => process.stdout.write(`${text}\n`);
       process.exitCode = await plan(config, traffic, options, { print, progress });
     },

@@ -3,12 +3,15 @@ import { checkGroups, type Goal, GoalError, judge, parseGoal } from './goals.ts'
 import { type FileProblem, load, type Rehearsable } from './load.ts';
 import { hoursOf, summarize } from './report.ts';
 import { type Progress, type RunResult, run } from './run.ts';
+import { findSmallest, formatSmallest, reportSmallest, type Trial } from './smallest.ts';
 import { TraceError } from './trace.ts';
 
 export interface PlanOptions {
   readonly goal: readonly string[];
   readonly seed?: number;
   readonly json?: boolean;
+  /** Look for the smallest limits that meet the goals. */
+  readonly smallest?: boolean;
 }
 
 interface Output {
@@ -48,10 +51,16 @@ export async function plan(
   };
   try {
     checkGroups(goals, loaded);
-    const result = await run(loaded, {
-      onProgress,
-      ...(options.seed === undefined ? {} : { seed: options.seed }),
-    });
+    const seed = options.seed === undefined ? {} : { seed: options.seed };
+    if (options.smallest) {
+      const onTrial = ({ factor, isMet }: Trial) =>
+        progress(`${factor.toFixed(3)} times the limits: ${isMet ? 'met' : 'missed'}`);
+      const found = reportSmallest(await findSmallest(loaded, goals, { ...seed, onTrial }));
+      progress('');
+      print(options.json ? JSON.stringify(found, undefined, 2) : formatSmallest(found));
+      return found.factor === undefined ? 1 : 0;
+    }
+    const result = await run(loaded, { ...seed, onProgress });
     progress('');
     return tellResult(result, goals, options, print);
   } catch (error) {
