@@ -126,6 +126,25 @@ describe('headgate plan', () => {
     expect(other.out).not.toBe(first.out);
   });
 
+  it('sets configurations side by side, and judges the first', async () => {
+    const folder = folderWith({
+      'headgate.yaml': { account: [bucket()] },
+      'narrow.yaml': { account: [bucket({ requestsPerMinute: 30 })] },
+      'traffic.yaml': { duration: '3m', calls: [even({ users: 50 })] },
+    });
+    const goal = ['--goal', 'refused < 1%'];
+    const { code, out } = await planIn(folder, ...goal, '--compare', 'narrow.yaml');
+    expect(code).toBe(0);
+    expect(out).toMatch(/^ +headgate\.yaml +narrow\.yaml$/m);
+    expect(out).toMatch(/^answered +180 +\d\d\d?$/m);
+    expect(out).toMatch(/^goal refused < 1% +met \(0\.00 %\) +MISSED/m);
+    const json = JSON.parse((await planIn(folder, '--json', '--compare', 'narrow.yaml')).out);
+    expect(json).toMatchObject([{ file: 'headgate.yaml' }, { file: 'narrow.yaml' }]);
+    expect(json[0].report.all.calls).toBe(json[1].report.all.calls);
+    const both = await planIn(folder, ...goal, '--smallest', '--compare', 'narrow.yaml');
+    expect(both).toEqual({ code: 2, out: expect.stringContaining('received --compare too') });
+  });
+
   it('plays a trace beside what is drawn, and says where it leaves off', async () => {
     const trace = Array.from({ length: 100 }, (_, i) =>
       JSON.stringify({ at: i * 1_000, input: 1_000, output: 100, user: `u${i % 3}`, tier: 'gold' }),

@@ -6,7 +6,7 @@ import { type AlertThresholds, DEFAULT_THRESHOLDS } from './dashboards/alerts.ts
 import type { DashboardOptions } from './dashboards/grafana.ts';
 import { NAMINGS } from './dashboards/naming.ts';
 import { dashboards } from './dashboards/write.ts';
-import { plan } from './plan/plan.ts';
+import { type PlanOptions, plan } from './plan/plan.ts';
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 
@@ -98,17 +98,12 @@ program
     [],
   )
   .option('--seed <n>', 'instead of the seed of the traffic file', anyWholeNumber)
+  .option('--compare <config...>', 'other configurations to set beside it; the exit code is by the first')
   .option('--smallest', 'look for the smallest limits that meet the goals')
   .option('--json', 'print everything as JSON')
-  .action(
-    async (
-      config: string,
-      traffic: string,
-      options: { goal: string[]; seed?: number; smallest?: boolean; json?: boolean },
-    ) => {
-      const print = (text: string) => process.stdout.write(`${text}\n`);
-      process.exitCode = await plan(config, traffic, options, { print, progress });
-    },
-  );
+  .action(async (config: string, traffic: string, options: PlanOptions) => {
+    const print = (text: string) => process.stdout.write(`${text}\n`);
+    process.exitCode = await plan(config, traffic, options, { print, progress });
+  });
 
 await program.parseAsync();

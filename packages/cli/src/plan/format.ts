@@ -1,12 +1,12 @@
 import type { BucketReport, GroupReport, PlanReport } from './report.ts';
 import { KINDS, type Kind } from './upstream.ts';
 
-const sumOf = (counts: Readonly<Record<string, number>>) =>
+export const sumOf = (counts: Readonly<Record<string, number>>) =>
   Object.values(counts).reduce((sum, count) => sum + count, 0);
-const number = (value: number) => value.toLocaleString('en-US');
-const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-const seconds = (ms: number) => `${(ms / 1_000).toFixed(2)} s`;
-const usd = (value: number) =>
+export const number = (value: number) => value.toLocaleString('en-US');
+export const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+export const seconds = (ms: number) => `${(ms / 1_000).toFixed(2)} s`;
+export const usd = (value: number) =>
   `${value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })} USD`;
 
 /** `0:05:00` */
@@ -101,7 +101,7 @@ function counts(of: Readonly<Record<string, number>>): string[] {
 }
 
 /** The first column to the left, the rest to the right. */
-function table(rows: readonly (readonly string[])[]): string[] {
+export function table(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows.map((row) =>
     row

@@ -1,8 +1,9 @@
+import { type Compared, formatComparison } from './compare.ts';
 import { format } from './format.ts';
 import { checkGroups, type Goal, GoalError, judge, parseGoal } from './goals.ts';
 import { type FileProblem, load, type Rehearsable } from './load.ts';
 import { hoursOf, summarize } from './report.ts';
-import { type Progress, type RunResult, run } from './run.ts';
+import { type Progress, run } from './run.ts';
 import { findSmallest, formatSmallest, reportSmallest, type Trial } from './smallest.ts';
 import { TraceError } from './trace.ts';
 
@@ -10,6 +11,8 @@ export interface PlanOptions {
   readonly goal: readonly string[];
   readonly seed?: number;
   readonly json?: boolean;
+  /** Other configurations to set beside the first, by their files. */
+  readonly compare?: readonly string[];
   /** Look for the smallest limits that meet the goals. */
   readonly smallest?: boolean;
 }
@@ -30,39 +33,31 @@ export async function plan(
   options: PlanOptions,
   { print, progress }: Output,
 ): Promise<number> {
+  const { compare = [], json } = options;
+  const files = [configFile, ...compare];
   let goals: Goal[];
-  let loaded: Rehearsable | { readonly problems: readonly FileProblem[] };
+  const loaded: Rehearsable[] = [];
   try {
     goals = options.goal.map(parseGoal);
-    loaded = await load(configFile, trafficFile);
+    if (options.smallest && compare.length > 0)
+      throw new GoalError('--smallest: expected one configuration, received --compare too');
+    const problems: FileProblem[] = [];
+    for (const file of files) {
+      const found = await load(file, trafficFile);
+      if ('problems' in found) problems.push(...found.problems);
+      else loaded.push(found);
+    }
+    if (problems.length > 0) {
+      print(json ? JSON.stringify({ problems }, undefined, 2) : [...new Set(problems.map(tell))].join('\n'));
+      return 2;
+    }
+    for (const each of loaded) checkGroups(goals, each);
   } catch (error) {
     print(messageOf(error));
     return 2;
   }
-  if ('problems' in loaded) {
-    const { problems } = loaded;
-    print(options.json ? JSON.stringify({ problems }, undefined, 2) : problems.map(tell).join('\n'));
-    return 2;
-  }
-  const startedAt = performance.now();
-  const onProgress = ({ at, of, calls }: Progress) => {
-    const elapsed = ((performance.now() - startedAt) / 1_000).toFixed(1);
-    progress(`${Math.round((100 * at) / of)} %, ${calls.toLocaleString('en-US')} calls, ${elapsed} s`);
-  };
   try {
-    checkGroups(goals, loaded);
-    const seed = options.seed === undefined ? {} : { seed: options.seed };
-    if (options.smallest) {
-      const onTrial = ({ factor, isMet }: Trial) =>
-        progress(`${factor.toFixed(3)} times the limits: ${isMet ? 'met' : 'missed'}`);
-      const found = reportSmallest(await findSmallest(loaded, goals, { ...seed, onTrial }));
-      progress('');
-      print(options.json ? JSON.stringify(found, undefined, 2) : formatSmallest(found));
-      return found.factor === undefined ? 1 : 0;
-    }
-    const result = await run(loaded, { ...seed, onProgress });
-    progress('');
-    return tellResult(result, goals, options, print);
+    return await rehearse(files, loaded, goals, options, { print, progress });
   } catch (error) {
     progress('');
     if (!(error instanceof TraceError || error instanceof GoalError)) throw error;
@@ -71,16 +66,41 @@ export async function plan(
   }
 }
 
-function tellResult(
-  result: RunResult,
+async function rehearse(
+  files: readonly string[],
+  loaded: readonly Rehearsable[],
   goals: readonly Goal[],
-  { json }: PlanOptions,
-  print: (text: string) => void,
-): number {
-  const judged = goals.map((goal) => judge(goal, result.tally, hoursOf(result.duration)));
-  const report = summarize(result, judged);
-  print(json ? JSON.stringify(report, undefined, 2) : format(report));
-  return judged.every(({ isMet }) => isMet) ? 0 : 1;
+  options: PlanOptions,
+  { print, progress }: Output,
+): Promise<number> {
+  const seed = options.seed === undefined ? {} : { seed: options.seed };
+  const [first] = loaded;
+  if (options.smallest && first !== undefined) {
+    const onTrial = ({ factor, isMet }: Trial) =>
+      progress(`${factor.toFixed(3)} times the limits: ${isMet ? 'met' : 'missed'}`);
+    const found = reportSmallest(await findSmallest(first, goals, { ...seed, onTrial }));
+    progress('');
+    print(options.json ? JSON.stringify(found, undefined, 2) : formatSmallest(found));
+    return found.factor === undefined ? 1 : 0;
+  }
+  const startedAt = performance.now();
+  const onProgress = ({ at, of, calls }: Progress) => {
+    const elapsed = ((performance.now() - startedAt) / 1_000).toFixed(1);
+    progress(`${Math.round((100 * at) / of)} %, ${calls.toLocaleString('en-US')} calls, ${elapsed} s`);
+  };
+  const compared: Compared[] = [];
+  for (const [i, each] of loaded.entries()) {
+    const result = await run(each, { ...seed, onProgress });
+    const judged = goals.map((goal) => judge(goal, result.tally, hoursOf(result.duration)));
+    compared.push({ file: files[i] ?? '', report: summarize(result, judged) });
+  }
+  progress('');
+  const report = compared[0]?.report;
+  if (report === undefined) throw new TypeError('no configuration was rehearsed');
+  if (options.json) print(JSON.stringify(compared.length === 1 ? report : compared, undefined, 2));
+  else print(compared.length === 1 ? format(report) : formatComparison(compared));
+  // The first is the one that is up for judgement; the others are there to measure it by.
+  return report.goals.every(({ isMet }) => isMet) ? 0 : 1;
 }
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
