@@ -204,6 +204,11 @@ calls:
       [{ account: [bucket()], lanes }, even({ lane: 'night' }), 'goes by batch, which is not rehearsed'],
       [{ account: [bucket()] }, even({ model: 'claude-opus-4-7' }), 'the account has no bucket for it'],
       [{ account: [bucket()] }, even({ start: '2h' }), 'calls[0]: never comes'],
+      [
+        { account: [bucket()], lanes, defaultLane: 'night' },
+        even(),
+        'calls[0].lane: a lane that goes by batch',
+      ],
       [{}, even(), 'account: the configuration has no limits'],
       [{ account: [{ name: 'a', models: ['claude-*'] }] }, even(), 'leaves out limits of bucket "a"'],
       [{ acount: [] }, even(), 'headgate.yaml:1:1: error HG_UNKNOWN_KEY'],

@@ -79,29 +79,18 @@ function readConfig(file: string, text: string): { config?: Config; problems: Fi
 
 /** What no schema can say. */
 function contradictions(traffic: Traffic, config?: Config): ConfigProblem[] {
-  const problems: ConfigProblem[] = [];
-  const names = new Set<string>();
+  const problems: ConfigProblem[] = [...duplicates('calls', traffic), ...duplicates('account', traffic)];
   for (const [i, calls] of traffic.calls.entries()) {
-    const { name, lane } = calls;
-    if (names.has(name)) {
-      problems.push({
-        code: 'HG_DUPLICATE_NAME',
-        path: `calls[${i}].name`,
-        message: 'stands twice',
-        expected: 'a name of its own for each entry',
-        received: name,
-      });
-    }
-    names.add(name);
+    const { lane } = calls;
     const lanes = config === undefined ? undefined : Object.keys(config.lanes);
-    const isByBatch = lane !== undefined && config?.lanes[lane]?.via === 'batch';
-    if (isByBatch) {
+    const bound = lane ?? config?.defaultLane ?? lanes?.[0];
+    if (bound !== undefined && config?.lanes[bound]?.via === 'batch') {
       problems.push({
         code: 'HG_WRONG_VALUE',
         path: `calls[${i}].lane`,
         message: 'a lane that goes by batch, which is not rehearsed',
         expected: 'a lane whose calls go directly',
-        received: lane,
+        received: bound,
       });
     }
     if (lane !== undefined && lanes?.includes(lane) === false) {
@@ -127,6 +116,26 @@ function contradictions(traffic: Traffic, config?: Config): ConfigProblem[] {
     }
   }
   return problems;
+}
+
+/** A name tells one class, and one bucket, from the others in the report. */
+function duplicates(list: 'calls' | 'account', traffic: Traffic): ConfigProblem[] {
+  const names = new Set<string>();
+  return (traffic[list] ?? []).flatMap(({ name }, i): ConfigProblem[] => {
+    const isKnown = names.has(name);
+    names.add(name);
+    return isKnown
+      ? [
+          {
+            code: 'HG_DUPLICATE_NAME',
+            path: `${list}[${i}].name`,
+            message: 'stands twice',
+            expected: 'a name of its own for each entry',
+            received: name,
+          },
+        ]
+      : [];
+  });
 }
 
 /** Models that calls ask for, or that the configuration sends them to, and that the modelled account does not have. */

@@ -9,7 +9,7 @@ import { Tally } from './tally.ts';
 import { readTrace } from './trace.ts';
 import { isRecorded } from './traffic.ts';
 
-/** Windows of time that the use of buckets is told by, at least; none is longer than a minute where that makes more. */
+/** The use of buckets is told by windows of a minute; shorter ones in less than an hour, longer ones in more than a day. */
 const LEAST_WINDOWS = 60;
 const MOST_WINDOWS = 1_440;
 /** What still waits or runs at the end is followed up to here, in steps of a second. */
@@ -63,13 +63,14 @@ export async function run(
     onEnd: (outcome) => tally.ended(outcome),
   });
 
-  const windowMs = Math.max(duration / MOST_WINDOWS, Math.min(60_000, duration / LEAST_WINDOWS));
+  const count = Math.min(MOST_WINDOWS, Math.max(LEAST_WINDOWS, Math.ceil(duration / 60_000)));
+  const windowMs = duration / count;
   let windows = 0;
   const windowOver = () => {
     tally.window(windows * windowMs, (windows + 1) * windowMs);
     windows++;
     onProgress?.({ at: windows * windowMs, of: duration, calls: tally.all.arrived });
-    if ((windows + 1) * windowMs <= duration + 1) clock.at((windows + 1) * windowMs, windowOver, false);
+    if (windows < count) clock.at((windows + 1) * windowMs, windowOver, false);
   };
   clock.at(windowMs, windowOver, false);
 

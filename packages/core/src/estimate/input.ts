@@ -20,6 +20,7 @@ export interface InputFeatures {
 
 /** Strings longer than this are measured by samples: at most this many characters are looked at. */
 const SAMPLE = 16_384;
+/** What is no ASCII. */
 const WIDE = /[\u0080-\uffff]/;
 /** An image whose size cannot be told, at the usual ceiling of one image. */
 const UNKNOWN_IMAGE_TOKENS = 1_600;

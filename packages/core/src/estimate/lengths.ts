@@ -62,8 +62,12 @@ export class Lengths {
   readonly #area = new Float64Array(BINS + 1);
   readonly #moment = new Float64Array(BINS + 1);
   #isStale = true;
-  /** Of the integrals. */
-  version = 0;
+  #version = 0;
+
+  /** Of the integrals: another one where they have changed. */
+  get version(): number {
+    return this.#version;
+  }
 
   get samples(): number {
     return this.#samples;
@@ -134,7 +138,7 @@ export class Lengths {
   #integrate(): void {
     if (!this.#isStale) return;
     this.#isStale = false;
-    this.version++;
+    this.#version++;
     const ghost = GHOST * this.#weight;
     this.#longer[0] = 1;
     for (let bin = 0; bin < BINS; bin++) {
