@@ -39,7 +39,7 @@ const tempFolder = () => {
 };
 
 it(`SIGKILL at ${KILLS} random moments: nothing lost, nothing sent twice (seed ${SEED})`, async () => {
-  const { seeded } = await import('../sim/random.ts');
+  const { seeded } = await import('../../packages/cli/src/plan/random.ts');
   const random = seeded(SEED);
   // One answer in five to the sending of a batch never comes, on top of what the kills cut off.
   const { url, books } = await startApi({ unanswered: 0.2 });

@@ -5,7 +5,7 @@ import Anthropic from '@anthropic-ai/sdk';
 import { type BatchJournal, createGovernor, isHeadgateError, sqliteJournal } from '@headgate/core';
 import { type MessageRequest, manualClock, startClaudeApi } from '@headgate/testing';
 import { expect, it, onTestFinished } from 'vitest';
-import { seeded } from '../sim/random.ts';
+import { seeded } from '../../packages/cli/src/plan/random.ts';
 import { params, pass, shut } from './support.ts';
 
 const REQUESTS = 10_000;

@@ -1,10 +1,10 @@
+import { EventClock } from '../../packages/cli/src/plan/clock.ts';
 import { Quotas } from '../../packages/core/src/admission/quotas.ts';
 import { type Arrival, type Passage, Scheduler } from '../../packages/core/src/admission/scheduler.ts';
 import { UpstreamBucket } from '../../packages/core/src/admission/upstream.ts';
 import { Alarms } from '../../packages/core/src/alarms.ts';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { Estimator } from '../../packages/core/src/estimate/estimator.ts';
-import { EventClock } from '../sim/clock.ts';
 
 /**
  * What one dispatch costs, with 100,000 calls queued by 10,000 users; what a queued call holds in memory; and what a

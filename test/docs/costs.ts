@@ -2,8 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import Anthropic from '@anthropic-ai/sdk';
 import { type ConfigInput, createGovernor } from '@headgate/core';
 import { type LedgerEntry, type MessageRequest, manualClock, startClaudeApi } from '@headgate/testing';
+import { lognormal, seeded } from '../../packages/cli/src/plan/random.ts';
 import { shut } from '../batch/support.ts';
-import { lognormal, seeded } from '../sim/random.ts';
 
 /**
  * The worked page of the documentation: one workload, governed in six ways, on simulated time and the same seed, against

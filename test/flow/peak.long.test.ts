@@ -1,6 +1,6 @@
 import { isHeadgateError } from '@headgate/core';
 import { expect, it } from 'vitest';
-import { exponential, lognormal, seeded } from '../sim/random.ts';
+import { exponential, lognormal, seeded } from '../../packages/cli/src/plan/random.ts';
 import { LIMITS, MODEL, startGoverned } from '../support/governed.ts';
 
 const SECONDS = 30;

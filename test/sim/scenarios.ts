@@ -1,6 +1,6 @@
+import type { Kind, UpstreamOptions } from '../../packages/cli/src/plan/upstream.ts';
+import { KINDS } from '../../packages/cli/src/plan/upstream.ts';
 import type { Config, ConfigInput } from '../../packages/core/src/config/schema.ts';
-import type { Kind, UpstreamOptions } from './upstream.ts';
-import { KINDS } from './upstream.ts';
 import { backlogged, draw, type Mix, poisson } from './workload.ts';
 import { type Job, type Outcome, World, type WorldOptions } from './world.ts';
 

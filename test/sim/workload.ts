@@ -1,4 +1,4 @@
-import { exponential, lognormal } from './random.ts';
+import { exponential, lognormal } from '../../packages/cli/src/plan/random.ts';
 import type { Job, World } from './world.ts';
 
 /** What calls are made of. */

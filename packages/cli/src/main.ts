@@ -6,6 +6,7 @@ import { type AlertThresholds, DEFAULT_THRESHOLDS } from './dashboards/alerts.ts
 import type { DashboardOptions } from './dashboards/grafana.ts';
 import { NAMINGS } from './dashboards/naming.ts';
 import { dashboards } from './dashboards/write.ts';
+import { type PlanOptions, plan } from './plan/plan.ts';
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 
@@ -22,8 +23,21 @@ function amount(text: string): number {
   return value;
 }
 
+function anyWholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('expected a whole number.');
+  return value;
+}
+
+/** One line on a terminal, and nothing where nobody watches. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${text}`);
+}
+
 const program = new Command('headgate')
-  .description('Checks what Headgate is told, and writes dashboards for what it tells.')
+  .description(
+    'Checks what Headgate is told, rehearses what is to come, and writes dashboards for what it tells.',
+  )
   .version(version)
   // A wrong call is told apart from a wrong configuration: 2 and 1.
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
@@ -68,6 +82,28 @@ program
   .option('--usd-per-hour <n>', 'alert above this cost', amount, DEFAULT_THRESHOLDS.usdPerHour)
   .action(async ({ out, ...options }: { out: string } & DashboardOptions & AlertThresholds) => {
     process.exitCode = await dashboards(out, options, (text) => process.stdout.write(`${text}\n`));
+  });
+
+program
+  .command('plan')
+  .description(
+    'rehearse traffic against a configuration, on a virtual clock; exit code 1 where a goal is missed, 2 where nothing can be rehearsed',
+  )
+  .argument('<config>', 'the configuration: YAML or JSON')
+  .argument('<traffic>', 'the traffic: YAML or JSON')
+  .option(
+    '--goal <goal>',
+    'what is to hold, as "interactive p95 < 2s"; may be given again',
+    (goal: string, goals: string[]) => [...goals, goal],
+    [],
+  )
+  .option('--seed <n>', 'instead of the seed of the traffic file', anyWholeNumber)
+  .option('--compare <config...>', 'other configurations to set beside it; the exit code is by the first')
+  .option('--smallest', 'look for the smallest limits that meet the goals')
+  .option('--json', 'print everything as JSON')
+  .action(async (config: string, traffic: string, options: PlanOptions) => {
+    const print = (text: string) => process.stdout.write(`${text}\n`);
+    process.exitCode = await plan(config, traffic, options, { print, progress });
   });
 
 await program.parseAsync();

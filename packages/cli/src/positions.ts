@@ -12,8 +12,19 @@ interface Parsed {
   readonly problems: readonly (ConfigProblem & Position)[];
 }
 
+/** What a file is to hold, in the words of a message. */
+interface Expected {
+  readonly message: string;
+  readonly expected: string;
+}
+
+const CONFIGURATION: Expected = {
+  message: 'is no configuration',
+  expected: 'a mapping such as `account:`, `lanes:`, `quotas:`',
+};
+
 /** A YAML or JSON text with its mistakes of form, each where it stands. */
-export function parseFile(text: string): Parsed {
+export function parseFile(text: string, { message, expected }: Expected = CONFIGURATION): Parsed {
   const counter = new LineCounter();
   const document: Document = parseDocument(text, { lineCounter: counter, prettyErrors: false });
   const problems = document.errors.map((error): ConfigProblem & Position => {
@@ -33,8 +44,8 @@ export function parseFile(text: string): Parsed {
     problems.push({
       code: 'HG_UNREADABLE',
       path: '',
-      message: 'is no configuration',
-      expected: 'a mapping such as `account:`, `lanes:`, `quotas:`',
+      message,
+      expected,
       received:
         content === null || content === undefined ? 'an empty file' : JSON.stringify(content).slice(0, 80),
       line: 1,

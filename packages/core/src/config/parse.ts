@@ -8,7 +8,7 @@ export function parseConfig(input: unknown, source?: string): Config {
   const result = configSchema.safeParse(input ?? {}, { reportInput: true });
   if (!result.success) {
     const { issues } = result.error;
-    throw new ConfigError([...issues.flatMap(toProblems), ...contradictionsBeside(input, issues)], source);
+    throw new ConfigError([...issues.flatMap(problemsOf), ...contradictionsBeside(input, issues)], source);
   }
   const problems = findContradictions(result.data);
   if (problems.length > 0) throw new ConfigError(problems, source);
@@ -60,7 +60,8 @@ export function configJsonSchema(): Record<string, unknown> {
 
 type Issue = z.core.$ZodIssue;
 
-function toProblems(issue: Issue): ConfigProblem[] {
+/** What zod found wrong, in our words: also for other files that the command reads. */
+export function problemsOf(issue: Issue): ConfigProblem[] {
   const path = formatPath(issue.path);
   const received = describeValue(issue.input);
   const code = 'HG_WRONG_VALUE';

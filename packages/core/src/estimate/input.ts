@@ -20,6 +20,8 @@ export interface InputFeatures {
 
 /** Strings longer than this are measured by samples: at most this many characters are looked at. */
 const SAMPLE = 16_384;
+/** What is no ASCII. */
+const WIDE = /[\u0080-\uffff]/;
 /** An image whose size cannot be told, at the usual ceiling of one image. */
 const UNKNOWN_IMAGE_TOKENS = 1_600;
 const MAX_IMAGE_TOKENS = 4_800;
@@ -122,8 +124,10 @@ function addText(text: string, features: InputFeatures): void {
   for (let window = 0; window < windows; window++) {
     const from = Math.floor((window * text.length) / windows);
     const to = Math.min(text.length, Math.floor(from + size));
-    for (let at = from; at < to; at++) if (text.charCodeAt(at) > 127) wide++;
     seen += to - from;
+    // Most text is ASCII throughout, which is found out faster than counted.
+    if (!WIDE.test(windows === 1 ? text : text.slice(from, to))) continue;
+    for (let at = from; at < to; at++) if (text.charCodeAt(at) > 127) wide++;
   }
   const all = seen === 0 ? 0 : Math.round((wide / seen) * text.length);
   features.wide += all;

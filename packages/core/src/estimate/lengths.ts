@@ -62,6 +62,12 @@ export class Lengths {
   readonly #area = new Float64Array(BINS + 1);
   readonly #moment = new Float64Array(BINS + 1);
   #isStale = true;
+  #version = 0;
+
+  /** Of the integrals: another one where they have changed. */
+  get version(): number {
+    return this.#version;
+  }
 
   get samples(): number {
     return this.#samples;
@@ -132,6 +138,7 @@ export class Lengths {
   #integrate(): void {
     if (!this.#isStale) return;
     this.#isStale = false;
+    this.#version++;
     const ghost = GHOST * this.#weight;
     this.#longer[0] = 1;
     for (let bin = 0; bin < BINS; bin++) {
@@ -152,17 +159,16 @@ export class Lengths {
     return ((this.#longer[bin + 1] ?? 0) - (this.#longer[bin] ?? 0)) / widthOf(bin);
   }
 
-  longerThan(tokens: number): number {
-    const bin = binOf(tokens);
+  longerThan(tokens: number, bin = binOf(tokens)): number {
     return (this.#longer[bin] ?? 0) + this.#slope(bin) * (tokens - (EDGES[bin] ?? 0));
   }
 
-  areaTo(tokens: number): number {
-    return this.#areaIn(binOf(tokens), tokens);
+  areaTo(tokens: number, bin: number): number {
+    return this.#areaIn(bin, tokens);
   }
 
-  momentTo(tokens: number): number {
-    return this.#momentIn(binOf(tokens), tokens);
+  momentTo(tokens: number, bin: number): number {
+    return this.#momentIn(bin, tokens);
   }
 
   #areaIn(bin: number, tokens: number): number {
@@ -188,32 +194,55 @@ const LONGEST = upper(BINS - 1);
 
 class LearnedCurve implements RestCurve {
   readonly #lengths: Lengths;
-  readonly #produced: number;
+  readonly #from: number;
+  readonly #fromBin: number;
   readonly #left: number;
+  /** Bin of the length looked at last: the mean and the square of one are asked for together, and a logarithm costs. */
+  #to = -1;
+  #toBin = 0;
+  /** What the integrals are where the answer is now, as of a version of them: dozens of looks begin there. */
+  #version = -1;
+  #longer = 1;
+  #area = 0;
+  #moment = 0;
 
   constructor(lengths: Lengths, produced: number, left: number) {
     this.#lengths = lengths;
-    this.#produced = produced;
-    this.#left = left;
+    this.#from = produced;
+    this.#fromBin = binOf(produced);
+    this.#left = Math.min(left, LONGEST - produced);
+  }
+
+  #look(to: number): void {
+    const lengths = this.#lengths;
+    if (lengths.version !== this.#version) {
+      this.#version = lengths.version;
+      this.#longer = lengths.longerThan(this.#from, this.#fromBin);
+      this.#area = lengths.areaTo(this.#from, this.#fromBin);
+      this.#moment = lengths.momentTo(this.#from, this.#fromBin);
+    }
+    if (to === this.#to) return;
+    this.#to = to;
+    this.#toBin = binOf(to);
   }
 
   mean(tokens: number): number {
-    const most = Math.min(tokens, this.#left, LONGEST - this.#produced);
+    const most = Math.min(tokens, this.#left);
     if (most <= 0) return 0;
-    const from = this.#produced;
-    const mean =
-      (this.#lengths.areaTo(from + most) - this.#lengths.areaTo(from)) / this.#lengths.longerThan(from);
-    return Math.min(most, Math.max(0, mean));
+    const to = this.#from + most;
+    this.#look(to);
+    const area = this.#lengths.areaTo(to, this.#toBin) - this.#area;
+    return Math.min(most, Math.max(0, area / this.#longer));
   }
 
   square(tokens: number): number {
-    const most = Math.min(tokens, this.#left, LONGEST - this.#produced);
+    const most = Math.min(tokens, this.#left);
     if (most <= 0) return 0;
-    const from = this.#produced;
-    const lengths = this.#lengths;
-    const area = lengths.areaTo(from + most) - lengths.areaTo(from);
-    const moment = lengths.momentTo(from + most) - lengths.momentTo(from);
-    return Math.max(0, (2 * (moment - from * area)) / lengths.longerThan(from));
+    const to = this.#from + most;
+    this.#look(to);
+    const area = this.#lengths.areaTo(to, this.#toBin) - this.#area;
+    const moment = this.#lengths.momentTo(to, this.#toBin) - this.#moment;
+    return Math.max(0, (2 * (moment - this.#from * area)) / this.#longer);
   }
 }
 

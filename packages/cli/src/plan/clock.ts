@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '@headgate/core';
-import { Heap, type HeapEntry, NOT_IN_HEAP } from '../../packages/core/src/heap.ts';
+import { Heap, type HeapEntry, NOT_IN_HEAP } from '@headgate/core/simulation';
 
 interface Event extends HeapEntry {
   readonly at: number;
@@ -21,13 +21,19 @@ export class EventClock implements Clock {
   #now = 0;
   #order = 0;
   readonly #events = new Heap<Event>((a, b) => a.at < b.at || (a.at === b.at && a.order < b.order));
+  readonly #startsAt: number;
+
+  /** `startsAt`: milliseconds of the epoch at time zero, for calendars. */
+  constructor(startsAt = 1_767_225_600_000) {
+    this.#startsAt = startsAt;
+  }
 
   now(): number {
     return this.#now;
   }
 
   wall(): number {
-    return 1_767_225_600_000 + this.#now;
+    return this.#startsAt + this.#now;
   }
 
   after(ms: number, fn: () => void): Timer {

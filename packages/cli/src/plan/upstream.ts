@@ -1,4 +1,4 @@
-import type { RateHeaders } from '../../packages/core/src/admission/rate-headers.ts';
+import type { RateHeaders } from '@headgate/core/simulation';
 import type { EventClock } from './clock.ts';
 
 /**

@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import type { SmallestReport } from '../../packages/cli/src/plan/smallest.ts';
+import { bucket, even, folderWith, planIn, reportOf } from './support.ts';
+
+const TRAFFIC = {
+  duration: '10m',
+  calls: [
+    even({
+      name: 'chat',
+      users: 100,
+      input: 900,
+      output: 300,
+      arrivals: { shape: 'poisson', rate: '2/second' },
+    }),
+  ],
+};
+const LIMITS = { requestsPerMinute: 1_000, inputTokensPerMinute: 450_000, outputTokensPerMinute: 90_000 };
+const GOALS = ['--goal', 'p95 < 2s', '--goal', 'refused < 2%'];
+
+describe('headgate plan --smallest', () => {
+  it('names limits that meet the goals, and a twentieth less does not', async () => {
+    const folder = folderWith({ 'headgate.yaml': { account: [bucket(LIMITS)] }, 'traffic.yaml': TRAFFIC });
+    const { code, out } = await planIn(folder, ...GOALS, '--smallest', '--json');
+    expect(code).toBe(0);
+    const { limits, factor, missed } = JSON.parse(out) as SmallestReport;
+    expect(factor).toBeLessThan(1);
+    expect(missed?.goals.every(({ isMet }) => isMet)).toBe(false);
+    // Played once more, as anybody would who writes these limits into the configuration.
+    const [{ name: _, ...found } = { name: '' }] = limits;
+    const played = (share: number) =>
+      reportOf(
+        {
+          account: [
+            bucket(
+              Object.fromEntries(
+                Object.entries(found).map(([key, limit]) => [key, Math.floor(limit * share)]),
+              ),
+            ),
+          ],
+        },
+        TRAFFIC,
+        ...GOALS,
+      );
+    expect((await played(1)).code).toBe(0);
+    expect((await played(0.95)).code).toBe(1);
+  }, 60_000);
+
+  it('grows limits that are too small', async () => {
+    const small = { requestsPerMinute: 50, inputTokensPerMinute: 20_000, outputTokensPerMinute: 5_000 };
+    const folder = folderWith({ 'headgate.yaml': { account: [bucket(small)] }, 'traffic.yaml': TRAFFIC });
+    const { code, out } = await planIn(folder, ...GOALS, '--smallest');
+    expect(code).toBe(0);
+    expect(out).toMatch(/the smallest limits that meet the goals: [2-9]\d?\.\d+ times those given/);
+  }, 60_000);
+
+  it('says so where no limits would help', async () => {
+    const quotas = [{ name: 'few', per: 'all', requests: '10/minute' }] as const;
+    const folder = folderWith({
+      'headgate.yaml': { account: [bucket(LIMITS)], quotas },
+      'traffic.yaml': TRAFFIC,
+    });
+    const { code, out } = await planIn(folder, '--goal', 'refused < 2%', '--smallest');
+    expect([code, out]).toEqual([1, expect.stringContaining('no limits meet the goals, up to 64 times')]);
+    const none = await planIn(folder, '--smallest');
+    expect([none.code, none.out]).toEqual([2, expect.stringContaining('expected a --goal')]);
+  }, 60_000);
+});
