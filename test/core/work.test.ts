@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import { EventClock } from '../../packages/cli/src/plan/clock.ts';
 import { Quotas } from '../../packages/core/src/admission/quotas.ts';
 import { Scheduler } from '../../packages/core/src/admission/scheduler.ts';
 import { UpstreamBucket } from '../../packages/core/src/admission/upstream.ts';
 import { Alarms } from '../../packages/core/src/alarms.ts';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { Estimator } from '../../packages/core/src/estimate/estimator.ts';
-import { EventClock } from '../sim/clock.ts';
 
 /** Running answers are looked at five times a second, and a look may ask for another fifteen milliseconds later. */
 const LATE_MS = 220;
