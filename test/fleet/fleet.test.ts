@@ -67,7 +67,8 @@ describe.skipIf(noRedis())('the example of a fleet', () => {
     const example = await startExample('fleet', {}, { REDIS_URL: redis.url, PORT: `${await freePort()}` });
     const url = await addressOf(example);
     const pids = new Set<number>();
-    for (let n = 0; n < 6; n++) {
+    // Until both have come up and had a turn; each connection is the next process's.
+    for (let n = 0; pids.size < 2 && n < 100; n++) {
       const answer = await fetch(`${url}/ask`, {
         method: 'POST',
         headers: { 'content-type': 'application/json', connection: 'close' },

@@ -80,7 +80,8 @@ export async function deliverStream(delivery: Delivery): Promise<void> {
   let due = [...opening, ...script.advance(generation.produced())];
   for (;;) {
     const isDone = clock.now() >= generation.endAt;
-    if (isDone) due.push(...script.finish());
+    // The end may have come since the last look: what was produced until then comes first.
+    if (isDone) due.push(...script.advance(generation.produced()), ...script.finish());
     if (!(await writer.send(due))) return;
     if (isDone) break;
     await exchange.wait(Math.min(config.flushMs, generation.endAt - clock.now()));
