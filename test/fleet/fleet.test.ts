@@ -79,8 +79,19 @@ describe.skipIf(noRedis())('the example of a fleet', () => {
     }
     expect(pids.size).toBe(2);
     await until(() => example.lines.some((line) => line.startsWith('job 1 done')));
-    const buckets = (await (await fetch(`${url}/limits`)).json()) as { fleet: object }[];
-    expect(buckets[0]?.fleet).toEqual({ mode: 'shared', processes: 3 });
+    // A process knows of the others what the store last told it: so it is given reason to ask.
+    let fleet: object | undefined;
+    for (let n = 0; n < 100 && JSON.stringify(fleet) !== '{"mode":"shared","processes":3}'; n++) {
+      await fetch(`${url}/ask`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', connection: 'close' },
+        body: JSON.stringify({ question: 'And now?' }),
+      });
+      const limits = await fetch(`${url}/limits`, { headers: { connection: 'close' } });
+      fleet = ((await limits.json()) as { fleet: object }[])[0]?.fleet;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(fleet).toEqual({ mode: 'shared', processes: 3 });
     example.process.kill('SIGTERM');
     const [code] = await once(example.process, 'exit');
     expect(code).toBe(0);
