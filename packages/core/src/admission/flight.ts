@@ -40,3 +40,11 @@ export interface Turn {
   readonly thought: number;
   readonly cost: number;
 }
+
+/** What a call was thought to cost when it was estimated, by a bucket's measure of cost. */
+export function expectedCost(
+  upstream: { cost(inputTokens: number, outputTokens: number): number },
+  { chargesTokens, estimate }: Demand,
+): number {
+  return chargesTokens ? upstream.cost(estimate.inputTokens, estimate.outputTokens) : upstream.cost(0, 0);
+}

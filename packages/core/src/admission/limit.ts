@@ -160,9 +160,14 @@ export class Limit {
   #fade(now: number): void {
     const since = Math.max(this.#shownAt, this.#fadedAt);
     if (this.#drift === 0 || now - since < UNSEEN_MS) return;
-    this.#drift *= 0.5 ** ((now - since) / UNSEEN_MS);
-    if (this.#drift < 1e-3 * this.ratePerMs) this.#drift = 0;
+    const drift = this.#drift * 0.5 ** ((now - since) / UNSEEN_MS);
     this.#fadedAt = now;
+    this.#deduct(drift < 1e-3 * this.ratePerMs ? 0 : drift, now);
+  }
+
+  /** From now on others are thought to take `drift`; what has refilled until now stays. */
+  #deduct(drift: number, now: number): void {
+    this.#drift = drift;
     this.#bucket = {
       ...this.#bucket,
       level: levelAt(this.#bucket, now),
@@ -344,13 +349,7 @@ export class Limit {
     if (left <= 0 || sentAt <= this.#blamedAt) return;
     const ms = this.#age + Math.min(MOST_BLAMED_MS, Math.max(LEAST_BLAMED_MS, now - this.#blamedAt));
     this.#blamedAt = now;
-    this.#drift = Math.min(this.ratePerMs * MOST_DRIFT, this.#drift + left / ms);
-    this.#bucket = {
-      ...this.#bucket,
-      level: levelAt(this.#bucket, now),
-      at: Math.max(now, this.#bucket.at),
-      ratePerMs: this.ratePerMs - this.#drift,
-    };
+    this.#deduct(Math.min(this.ratePerMs * MOST_DRIFT, this.#drift + left / ms), now);
   }
 
   /** Nothing fits before `until`: at that time there is just nothing missing, and what waits goes at the pace of the refill. */

@@ -3,7 +3,7 @@ import type { Clock, Random, Timer } from '../clock.ts';
 import type { LaneConfig } from '../config/schema.ts';
 import { type HeadgateError, type Reason, UpstreamUnavailableError } from '../errors.ts';
 import { Backfill } from './backfill.ts';
-import type { Demand, Flight, Shortage } from './flight.ts';
+import { type Demand, expectedCost, type Flight, type Shortage } from './flight.ts';
 import { type Lane, Lanes } from './lanes.ts';
 import { Parking } from './parking.ts';
 import { type Prediction, Predictor } from './predict.ts';
@@ -175,7 +175,7 @@ export class Scheduler {
     this.#lanes.count(lane, 1, bytes);
     const waiter: Waiter = {
       flowKey: arrival.flowKey,
-      cost: costOf(this.upstream, arrival.demand),
+      cost: expectedCost(this.upstream, arrival.demand),
       arrival,
       lane,
       arrivedAt: now,
@@ -365,8 +365,4 @@ export class Scheduler {
       parked: this.#parking.size,
     };
   }
-}
-
-function costOf(upstream: UpstreamBucket, { chargesTokens, estimate }: Demand): number {
-  return chargesTokens ? upstream.cost(estimate.inputTokens, estimate.outputTokens) : upstream.cost(0, 0);
 }

@@ -5,7 +5,7 @@ import type { LaneConfig } from '../../config/schema.ts';
 import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
 import type { Candidate, Exchange, QuotaAsk, Result, Tag } from '../../stores/store.ts';
-import type { Demand } from '../flight.ts';
+import { type Demand, expectedCost } from '../flight.ts';
 import { type Lane, Lanes } from '../lanes.ts';
 import { Parking } from '../parking.ts';
 import { type Prediction, Predictor } from '../predict.ts';
@@ -187,7 +187,6 @@ export class FleetQueue {
 
   #waiter(arrival: Arrival, lane: Lane<Waiter>, predictedMs: number, now: number, ends: Ends): Waiter {
     const { deadlineAt, signals, bytes = 0, flowKey, demand } = arrival;
-    const { estimate, chargesTokens } = demand;
     const expiresAt = arrival.isRetry ? deadlineAt : Math.min(deadlineAt, now + lane.config.maxWait);
     const expiry = this.#parts.alarms.set(expiresAt, () => this.#expire(waiter), true);
     const onAbort = () => this.refuse(waiter, refusals.hungUpRefusal(lane.name));
@@ -195,9 +194,7 @@ export class FleetQueue {
     const id = this.#nextId++;
     const waiter: Waiter = {
       flowKey,
-      cost: chargesTokens
-        ? this.#parts.upstream.cost(estimate.inputTokens, estimate.outputTokens)
-        : this.#parts.upstream.cost(0, 0),
+      cost: expectedCost(this.#parts.upstream, demand),
       arrival,
       lane,
       arrivedAt: now,
