@@ -191,7 +191,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       return client.withOptions({
         maxRetries: canRefresh ? 1 : 0,
         middleware: [middlewareOf(account), ...others],
-      });
+      } as never);
     },
     get middleware() {
       return middlewareOf(DEFAULT_ACCOUNT);
@@ -203,7 +203,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       const enter: Middleware = (request, next) => scopes.run(scopes.open(caller), () => next(request));
       // Right before ours: of two callers named one after the other, the later one is the inner scope.
       chain.splice(chain.findIndex(isOurs), 0, enter);
-      return governed.withOptions({ middleware: chain });
+      return governed.withOptions({ middleware: chain } as never);
     },
     bind(req, fn) {
       return (...args) => scopes.rejoin(req, () => fn(...args));

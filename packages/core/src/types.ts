@@ -43,8 +43,8 @@ export interface GovernableClient {
   readonly apiKey?: string | null;
   readonly authToken?: string | null;
   readonly middleware?: readonly Middleware[];
-  // biome-ignore lint/suspicious/noExplicitAny: each client's own options type, of which two fields are set here.
-  withOptions(options: any): this;
+  /** `never`: each client has an options type of its own, of which two fields are set here. */
+  withOptions(options: never): this;
 }
 
 export interface Governor {

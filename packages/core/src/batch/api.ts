@@ -48,11 +48,11 @@ export class BatchApi {
   }
 
   #get(path: string, options: object): ReturnType<BatchClient['get']> {
-    return this.#within(() => this.#client.get(path, options));
+    return this.#within(() => this.#client.get(path, options as never));
   }
 
   #post(path: string, options: object): PromiseLike<unknown> {
-    return this.#within(() => this.#client.post(path, options));
+    return this.#within(() => this.#client.post(path, options as never));
   }
 
   async create(items: readonly BatchItem[]): Promise<ApiBatch> {

@@ -49,8 +49,7 @@ export interface BatchLane {
 /** The parts of an SDK client that the batch lane needs, beside those that governing needs. */
 export interface BatchClient {
   readonly baseURL?: string;
-  // biome-ignore lint/suspicious/noExplicitAny: each SDK line has types of its own for these two.
-  post(path: string, options?: any): PromiseLike<unknown>;
-  // biome-ignore lint/suspicious/noExplicitAny: the same.
-  get(path: string, options?: any): PromiseLike<unknown> & { asResponse(): Promise<Response> };
+  /** `never`: each line of the SDK has an options type of its own for these two. */
+  post(path: string, options: never): PromiseLike<unknown>;
+  get(path: string, options: never): PromiseLike<unknown> & { asResponse(): Promise<Response> };
 }
