@@ -1,6 +1,9 @@
 import { type Bucket, fullBucket, levelAt, resize, take, waitFor } from './bucket.ts';
 import { Depth } from './depth.ts';
+import { ARRIVAL_JITTER_MS, spareOf, visibleOf } from './margins.ts';
+import { Others } from './others.ts';
 import type { Dimension } from './rate-headers.ts';
+import { Shown } from './shown.ts';
 import { Trail } from './trail.ts';
 
 /**
@@ -17,59 +20,13 @@ import { Trail } from './trail.ts';
  * the highest of our levels, with nothing of what is held taken, was below it, we are too low, and the level is raised;
  * but only by a response to a request that was sent after we were last found too high.
  *
- * *Other consumers.* What observations take off, again and again, somebody else takes: that rate is learned and
- * deducted from the refill. It is unlearned the same way, by observations that raise.
+ * *Other consumers.* What they take is learned (others.ts) and deducted from the refill.
  */
 
-/**
- * A request reaches the API this much later than it left, at most. A full bucket stays full until then and the refill
- * of that time is lost; so whoever takes from a full bucket takes that much more. It is paid once for each time that
- * the bucket was full, and is no loss of rate.
- */
-export const ARRIVAL_JITTER_MS = 100;
 /** Token counts in headers are rounded to the nearest thousand. */
 const ROUNDING = 500;
-/**
- * A level of nothing and a level far below it look the same in a header, so a little is left in each bucket, where it can be
- * seen: of requests, and of tokens. It too is an offset, paid once. A shallow bucket leaves less.
- */
-const VISIBLE: Record<Dimension, number> = { requests: 3, inputTokens: 1_500, outputTokens: 1_500 };
-const MOST_VISIBLE = 0.1;
-/**
- * Refill, in milliseconds, that is left besides: what another consumer who comes may take before responses show it. A
- * fifth of the account takes it in nearly three seconds, where a response is about one second old.
- */
-const SPARE_MS = 550;
-/** The same where responses are older, as a share of their age: JSON answers show nothing before their end. */
-const SEEN_LATE = 0.25;
-const MOST_SPARE = 0.25;
-/** A bucket no deeper than this, in milliseconds of refill, spares as little as can be: it has too little to lend. */
-const SHALLOW_MS = 2_000;
-/** How long it takes to learn what another consumer takes: three times the age of an observation keeps it from swinging. */
-const DRIFT_MS = 2_500;
-/** Share of the refill that can be put down to others: some is always tried, or nothing would ever be learned again. */
-const MOST_DRIFT = 0.95;
-
-/** Refill, in milliseconds, by which one response raises a level at most, and never more than of the time since the last. */
-const MOST_RAISE_MS = 1_000;
-
-/**
- * In this time at the least and at the most, and that of a response's age before, what was missing at a refusal is
- * taken to have been used by others.
- */
-const LEAST_BLAMED_MS = 2_000;
-const MOST_BLAMED_MS = 5_000;
 /** Of the age of responses, that the last one counts for. */
 const AGE_FADE = 0.1;
-/** How long it is kept to. */
-const TRUST_MS = 10_000;
-
-/** In this time the most that was shown counts for half. */
-const SHOWN_HALF_LIFE_MS = 10 * 60_000;
-
-/** In this time without a response that shows anything, what others are thought to take halves. */
-const UNSEEN_MS = 10_000;
-
 export type LimitSource = 'configured' | 'learned' | 'probe';
 
 export class Limit {
@@ -80,20 +37,14 @@ export class Limit {
   #bucket: Bucket;
   #held = 0;
   readonly #trail: Trail;
-  /** Tokens a millisecond that others take. */
-  #drift = 0;
-  #observedAt: number;
+  readonly #others: Others;
   /** What a depth that is tried out has added to the level, and nothing has spoken against yet. */
   #grown = 0;
-  /** The most that responses have shown to remain, what was shown long ago counting for less. */
-  #shownMost = 0;
-  #shownAt = 0;
-  #fadedAt = 0;
+  readonly #shown = new Shown();
   /** How old the requests of responses are, in milliseconds: what is known is as old as that at the most. */
   #age = 0;
   /** Requests sent before this say nothing that could raise the level. */
   #loweredAt = Number.NEGATIVE_INFINITY;
-  #blamedAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     dimension: Dimension,
@@ -108,7 +59,7 @@ export class Limit {
     this.depth = new Depth(burst, perMinute, now);
     this.#bucket = fullBucket(this.#capacityFor(perMinute), perMinute / 60_000, now);
     this.#trail = new Trail(this.#bucket.level, now);
-    this.#observedAt = now;
+    this.#others = new Others(now);
   }
 
   #capacityFor(perMinute: number): number {
@@ -132,18 +83,12 @@ export class Limit {
 
   /** Left in the bucket, so that its level can be seen. */
   get visible(): number {
-    return Math.min(VISIBLE[this.dimension], MOST_VISIBLE * this.capacity);
+    return visibleOf(this.dimension, this.capacity);
   }
 
   /** Left in the bucket for what has not been seen yet. */
   get spare(): number {
-    const unseen = Math.max(SPARE_MS, SEEN_LATE * this.#age);
-    const { capacity, ratePerMs } = this;
-    const most = Math.max(
-      MOST_VISIBLE * capacity,
-      Math.min(MOST_SPARE * capacity, capacity - SHALLOW_MS * ratePerMs),
-    );
-    return Math.min(Math.max(VISIBLE[this.dimension], ratePerMs * unseen), most);
+    return spareOf(this.dimension, this.capacity, this.ratePerMs, this.#age);
   }
 
   get capacity(): number {
@@ -152,28 +97,14 @@ export class Limit {
 
   /** What can be taken. */
   available(now: number): number {
-    this.#fade(now);
+    if (this.#others.fade(this.#shown.at, this.ratePerMs, now)) this.#put(levelAt(this.#bucket, now), now);
     return levelAt(this.#bucket, now) - this.#held;
   }
 
-  /** Where nothing is shown, what others take is no longer known: some of it is tried. */
-  #fade(now: number): void {
-    const since = Math.max(this.#shownAt, this.#fadedAt);
-    if (this.#drift === 0 || now - since < UNSEEN_MS) return;
-    const drift = this.#drift * 0.5 ** ((now - since) / UNSEEN_MS);
-    this.#fadedAt = now;
-    this.#deduct(drift < 1e-3 * this.ratePerMs ? 0 : drift, now);
-  }
-
-  /** From now on others are thought to take `drift`; what has refilled until now stays. */
-  #deduct(drift: number, now: number): void {
-    this.#drift = drift;
-    this.#bucket = {
-      ...this.#bucket,
-      level: levelAt(this.#bucket, now),
-      at: Math.max(now, this.#bucket.at),
-      ratePerMs: this.ratePerMs - this.#drift,
-    };
+  /** The level from now on, less from now on what others take; what has refilled until now stays. */
+  #put(level: number, now: number, capacity = this.#bucket.capacity): void {
+    const ratePerMs = this.ratePerMs - this.#others.perMs;
+    this.#bucket = { level, at: Math.max(now, this.#bucket.at), ratePerMs, capacity };
   }
 
   take(amount: number, now: number): void {
@@ -223,27 +154,22 @@ export class Limit {
     if (share <= 0) return;
     const before = this.#bucket.capacity;
     const capacity = this.#capacityFor(this.perMinute);
-    const level = levelAt(this.#bucket, now) + Math.max(0, capacity - before);
-    this.#bucket = {
-      ...this.#bucket,
-      capacity,
-      level: Math.min(capacity, level),
-      at: Math.max(now, this.#bucket.at),
-    };
-    this.#trail.shift(Math.max(0, capacity - before));
-    this.#grown += Math.max(0, capacity - before);
+    const added = Math.max(0, capacity - before);
+    this.#put(Math.min(capacity, levelAt(this.#bucket, now) + added), now, capacity);
+    this.#trail.shift(added);
+    this.#grown += added;
   }
 
   /** Another limit, with what is used now staying used: one lowered below its use is a debt. */
   resize(perMinute: number, burst: number | undefined, now: number): void {
     this.perMinute = perMinute;
     this.depth.configure(burst);
-    const rate = perMinute / 60_000;
-    this.#drift = Math.min(this.#drift, rate * MOST_DRIFT);
-    this.#bucket = resize(this.#bucket, this.#capacityFor(perMinute), rate - this.#drift, now);
+    this.#others.boundBy(this.ratePerMs);
+    const refill = this.ratePerMs - this.#others.perMs;
+    this.#bucket = resize(this.#bucket, this.#capacityFor(perMinute), refill, now);
     // What was remembered of the old bucket says nothing of the new one.
     this.#loweredAt = now;
-    this.#shownMost = 0;
+    this.#shown.forget();
     this.#grown = 0;
     this.#note(now);
   }
@@ -264,12 +190,7 @@ export class Limit {
       if (over > 0) this.#shift(-over, now, over);
       return;
     }
-    const isAsFullAsEver = remaining >= this.#shownMost - slack;
-    this.#shownMost = Math.max(
-      remaining,
-      this.#shownMost * 0.5 ** ((now - this.#shownAt) / SHOWN_HALF_LIFE_MS),
-    );
-    this.#shownAt = now;
+    const isAsFullAsEver = this.#shown.note(remaining, slack, now);
     if (remaining > this.capacity && this.depth.isAtLeast(remaining / this.perMinute)) this.#recap(now);
     const tooHigh = seen.low - (remaining + slack);
     // A level below zero shows as nothing remaining. What was on its way is taken here and not there, and so is what a
@@ -288,22 +209,14 @@ export class Limit {
       this.#loweredAt = now;
     } else if (tooLow > 0 && remaining > slack && sentAt > this.#loweredAt) {
       this.depth.seenDeeper(now);
-      // Bit by bit, or everything that waits would go at once.
-      const most = this.ratePerMs * Math.min(MOST_RAISE_MS, now - this.#observedAt);
-      this.#shift(Math.min(tooLow, most), now);
+      this.#shift(Math.min(tooLow, this.#others.mostAtOnce(this.ratePerMs, now)), now);
     }
   }
 
   /** The depth is not what it was taken for; the level stays, as far as it fits. */
   #recap(now: number): void {
     const capacity = this.#capacityFor(this.perMinute);
-    const level = levelAt(this.#bucket, now);
-    this.#bucket = {
-      ...this.#bucket,
-      capacity,
-      level: Math.min(capacity, level),
-      at: Math.max(now, this.#bucket.at),
-    };
+    this.#put(Math.min(capacity, levelAt(this.#bucket, now)), now, capacity);
   }
 
   /** `own`: as much of it as nobody else has taken. */
@@ -311,19 +224,8 @@ export class Limit {
     const level = levelAt(this.#bucket, now);
     const shifted = Math.min(this.#bucket.capacity, level + amount);
     this.#trail.shift(shifted - level);
-    // A jump has a cause of its own; what others take comes in bit by bit.
-    const most = this.ratePerMs * Math.min(1_000, now - this.#observedAt);
-    this.#observedAt = now;
-    // After a refusal the level is set low on purpose: raising it says nothing of the others.
-    const isOwnDoing = amount > 0 && now - this.#blamedAt < TRUST_MS;
-    const step = isOwnDoing ? 0 : Math.max(-most, Math.min(most, level - shifted - own)) / DRIFT_MS;
-    this.#drift = Math.max(0, Math.min(this.ratePerMs * MOST_DRIFT, this.#drift + step));
-    this.#bucket = {
-      ...this.#bucket,
-      ratePerMs: this.ratePerMs - this.#drift,
-      level: shifted,
-      at: Math.max(now, this.#bucket.at),
-    };
+    this.#others.observed(level - shifted - own, amount > 0, this.ratePerMs, now);
+    this.#put(shifted, now);
   }
 
   /**
@@ -332,24 +234,17 @@ export class Limit {
    */
   refused(sentAt: number, now: number): void {
     const left = this.available(now);
-    this.#blameOthers(left, sentAt, now);
+    if (this.#others.blamed(left, sentAt, this.#age, this.ratePerMs, now))
+      this.#put(levelAt(this.#bucket, now), now);
     const slack = (this.dimension === 'requests' ? 2 : 2 * ROUNDING) + this.behind;
     const used = this.capacity - left;
     // What has been shown to remain was there: then somebody has taken it.
-    if (left <= slack || this.#trail.highest < used || used <= this.#shownMost) return;
+    if (left <= slack || this.#trail.highest < used || used <= this.#shown.most) return;
     if (!this.depth.refused(used / this.perMinute, sentAt, now)) return;
     const capacity = this.#capacityFor(this.perMinute);
     const level = Math.min(capacity, levelAt(this.#bucket, now) - (this.capacity - capacity));
     this.#trail.shift(level - levelAt(this.#bucket, now));
-    this.#bucket = { ...this.#bucket, capacity, level, at: Math.max(now, this.#bucket.at) };
-  }
-
-  /** What was thought to be left has been taken by somebody: how fast, is told by how long we have been right before. */
-  #blameOthers(left: number, sentAt: number, now: number): void {
-    if (left <= 0 || sentAt <= this.#blamedAt) return;
-    const ms = this.#age + Math.min(MOST_BLAMED_MS, Math.max(LEAST_BLAMED_MS, now - this.#blamedAt));
-    this.#blamedAt = now;
-    this.#deduct(Math.min(this.ratePerMs * MOST_DRIFT, this.#drift + left / ms), now);
+    this.#put(level, now, capacity);
   }
 
   /** Nothing fits before `until`: at that time there is just nothing missing, and what waits goes at the pace of the refill. */
@@ -359,7 +254,7 @@ export class Limit {
     if (level <= bound) return;
     this.#trail.shift(bound - level);
     this.#loweredAt = now;
-    this.#bucket = { ...this.#bucket, level: bound, at: Math.max(now, this.#bucket.at) };
+    this.#put(bound, now);
   }
 
   /** The level is known to be no higher than `level`, of which nothing is held. */
@@ -368,7 +263,7 @@ export class Limit {
     const before = levelAt(this.#bucket, now);
     if (before <= bound) return;
     this.#trail.shift(bound - before);
-    this.#bucket = { ...this.#bucket, level: bound, at: Math.max(now, this.#bucket.at) };
+    this.#put(bound, now);
   }
 
   snapshot(now: number) {
@@ -377,7 +272,7 @@ export class Limit {
       source: this.source,
       capacity: Math.round(this.capacity),
       level: Math.round(this.available(now)),
-      othersPerMinute: Math.round(this.#drift * 60_000),
+      othersPerMinute: Math.round(this.#others.perMs * 60_000),
     };
   }
 }

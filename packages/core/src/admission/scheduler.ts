@@ -3,26 +3,22 @@ import type { Clock, Random, Timer } from '../clock.ts';
 import type { LaneConfig } from '../config/schema.ts';
 import { type HeadgateError, type Reason, UpstreamUnavailableError } from '../errors.ts';
 import { Backfill } from './backfill.ts';
+import * as entry from './entry.ts';
 import { type Demand, expectedCost, type Flight, type Shortage } from './flight.ts';
 import { type Lane, Lanes } from './lanes.ts';
 import { Parking } from './parking.ts';
-import { type Prediction, Predictor } from './predict.ts';
+import { Predictor } from './predict.ts';
 import * as refusals from './refusals.ts';
 import type { QuotaTicket } from './ticket.ts';
 import type { UpstreamBucket } from './upstream.ts';
-import type { Arrival, Passage, Waiter } from './waiter.ts';
+import { type Arrival, openWaiter, type Passage, type Waiter, type WaiterHost } from './waiter.ts';
 
 export type { Arrival, Passage } from './waiter.ts';
 
-/** Bodies that may wait in one lane of one bucket, in bytes. */
-const MAX_BYTES = 256 * 2 ** 20;
 /** How often a call that waits for output is looked at: as often as the running answers are. */
 const LOOK_MS = 200;
 /** A wait that is worth to be spared. */
 const FELT_MS = 100;
-/** A refusal tells a time so much later at most: those told to come back are not to come back together. */
-const SPREAD = 0.2;
-
 /**
  * The gate of one upstream bucket. Lanes take turns, inside a lane users do; the call whose turn it is goes as soon
  * as every dimension has room for it and nobody passes it, but for a large prompt that waits for input (backfill.ts). A
@@ -35,6 +31,7 @@ export class Scheduler {
   readonly #parking: Parking;
   readonly #predictor = new Predictor();
   readonly #backfill = new Backfill();
+  readonly #host: WaiterHost;
   readonly #alarms: Alarms;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -64,6 +61,14 @@ export class Scheduler {
         this.#pump();
       },
     );
+    this.#host = {
+      lanes: this.#lanes,
+      parking: this.#parking,
+      alarms,
+      expire: (waiter) => this.#expire(waiter),
+      abort: (waiter) => this.#refuse(waiter, refusals.hungUpRefusal(waiter.lane.name)),
+      left: (waiter) => this.#backfill.left(waiter),
+    };
   }
 
   /** Other lanes from now on; what waits goes on waiting, with its turn. */
@@ -83,20 +88,29 @@ export class Scheduler {
     // A lane that is gone since the plan was made.
     const lane = this.#lanes.get(arrival.lane) ?? this.#lanes.last;
     if (lane === undefined) throw new TypeError(`Headgate: no lane "${arrival.lane}"`);
-    let refusal = this.#impossible(arrival, lane);
+    let refusal = this.#closed ?? entry.impossible(arrival, lane, this.upstream);
     if (refusal === undefined && this.#isFree(arrival, lane, now)) {
       arrival.ticket.commit();
       const flight = this.upstream.admit(arrival.demand, now);
       return Promise.resolve({ flight, waitedMs: 0, waitedFor: undefined });
     }
     const prediction = this.#predictor.predict(this.upstream, this.#lanes, lane, arrival, now);
-    if (!arrival.isRetry) refusal ??= this.#tooLong(arrival, lane, prediction, now);
+    if (!arrival.isRetry)
+      refusal ??= entry.tooLong(arrival, lane, this.upstream, prediction, now, this.#random);
     if (refusal !== undefined) {
       arrival.ticket.cancel();
       return Promise.reject(refusal);
     }
     return new Promise((resolve, reject) => {
-      const waiter = this.#waiter({ arrival, lane, prediction, now, resolve, reject });
+      const waiter = openWaiter(this.#host, {
+        arrival,
+        lane,
+        cost: expectedCost(this.upstream, arrival.demand),
+        arrivedAt: now,
+        predictedMs: prediction.queueMs,
+        resolve,
+        reject,
+      });
       this.#predictor.joined(lane, waiter.cost, now);
       this.#enqueue(waiter, arrival.isRetry);
       this.#pump();
@@ -127,73 +141,6 @@ export class Scheduler {
       ticket.ready() === undefined &&
       this.upstream.shortage(demand, this.#lanes.reserveOf(lane, now), 0, now) === undefined
     );
-  }
-
-  /** What no waiting would help. */
-  #impossible({ demand, signals }: Arrival, lane: Lane<Waiter>): HeadgateError | undefined {
-    if (this.#closed !== undefined) return this.#closed;
-    if (signals.some((signal) => signal.aborted)) return refusals.goneRefusal(lane.name);
-    const large = this.upstream.tooLarge(demand);
-    if (large === undefined) return undefined;
-    return refusals.tooLargeRefusal(demand.estimate.inputTokens, large.limit, this.upstream.name, lane.name);
-  }
-
-  /** A wait that is too long, or too many that wait. */
-  #tooLong(
-    arrival: Arrival,
-    lane: Lane<Waiter>,
-    { waitMs, mostMs }: Prediction,
-    now: number,
-  ): HeadgateError | undefined {
-    const { queue, config } = lane;
-    const { name } = this.upstream;
-    const isFull = lane.held >= config.maxQueued || lane.bytes + (arrival.bytes ?? 0) > MAX_BYTES;
-    if (isFull || queue.backlogOf(arrival.flowKey) >= config.maxQueuedPerUser) {
-      const whose = isFull ? `lane "${lane.name}" has` : 'this user has';
-      return refusals.fullRefusal(whose, name, lane.name, waitMs);
-    }
-    const left = arrival.deadlineAt - now;
-    if (mostMs <= Math.min(config.maxWait, left)) return undefined;
-    const retryAfterMs = Math.max(1_000, waitMs - config.maxWait / 2) * (1 + SPREAD * this.#random());
-    return refusals.tooLongRefusal(mostMs, left < config.maxWait, name, lane.name, retryAfterMs);
-  }
-
-  #waiter(parts: {
-    arrival: Arrival;
-    lane: Lane<Waiter>;
-    prediction: Prediction;
-    now: number;
-    resolve: (passage: Passage) => void;
-    reject: (error: HeadgateError) => void;
-  }): Waiter {
-    const { arrival, lane, prediction, now, resolve, reject } = parts;
-    const { deadlineAt, signals, bytes = 0 } = arrival;
-    const expiresAt = arrival.isRetry ? deadlineAt : Math.min(deadlineAt, now + lane.config.maxWait);
-    const expiry = this.#alarms.set(expiresAt, () => this.#expire(waiter), true);
-    const onAbort = () => this.#refuse(waiter, refusals.hungUpRefusal(lane.name));
-    for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
-    this.#lanes.count(lane, 1, bytes);
-    const waiter: Waiter = {
-      flowKey: arrival.flowKey,
-      cost: expectedCost(this.upstream, arrival.demand),
-      arrival,
-      lane,
-      arrivedAt: now,
-      expiresAt,
-      predictedMs: prediction.queueMs,
-      waitedFor: undefined,
-      leave: () => {
-        expiry.cancel();
-        for (const signal of signals) signal.removeEventListener('abort', onAbort);
-        lane.queue.remove(waiter);
-        this.#lanes.count(lane, -1, bytes);
-        this.#parking.leave(waiter);
-        this.#backfill.left(waiter);
-      },
-      resolve,
-      reject,
-    };
-    return waiter;
   }
 
   #expire(waiter: Waiter): void {

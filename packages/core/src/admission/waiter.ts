@@ -1,6 +1,8 @@
+import type { Alarms } from '../alarms.ts';
 import type { HeadgateError, Reason } from '../errors.ts';
 import type { Demand, Flight } from './flight.ts';
-import type { Lane } from './lanes.ts';
+import type { Lane, Lanes } from './lanes.ts';
+import type { Parking } from './parking.ts';
 import type { QuotaTicket } from './ticket.ts';
 
 /** A call at the gate. */
@@ -43,4 +45,51 @@ export interface Waiter {
   leave: () => void;
   readonly resolve: (passage: Passage) => void;
   readonly reject: (error: HeadgateError) => void;
+}
+
+/** The queue that a call joins: one object for all its calls, since each thing kept with every call is kept a hundred thousand times. */
+export interface WaiterHost {
+  readonly lanes: Lanes<Waiter>;
+  readonly parking: Parking;
+  readonly alarms: Alarms;
+  /** It has waited as long as it may. */
+  expire(waiter: Waiter): void;
+  /** Its caller has gone. */
+  abort(waiter: Waiter): void;
+  /** It has left, whichever way: for what else is kept of it. */
+  left(waiter: Waiter): void;
+}
+
+type Given = Pick<Waiter, 'arrival' | 'lane' | 'cost' | 'arrivedAt' | 'predictedMs' | 'resolve' | 'reject'>;
+
+/** A call that is about to join the queue of its lane: counted, and with its timer and listeners. */
+export function openWaiter(host: WaiterHost, given: Given): Waiter {
+  const { arrival, lane, cost, arrivedAt, predictedMs, resolve, reject } = given;
+  const { deadlineAt, signals, bytes = 0, flowKey, isRetry } = arrival;
+  const expiresAt = isRetry ? deadlineAt : Math.min(deadlineAt, arrivedAt + lane.config.maxWait);
+  const expiry = host.alarms.set(expiresAt, () => host.expire(waiter), true);
+  const onAbort = () => host.abort(waiter);
+  for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
+  host.lanes.count(lane, 1, bytes);
+  const waiter: Waiter = {
+    flowKey,
+    cost,
+    arrival,
+    lane,
+    arrivedAt,
+    expiresAt,
+    predictedMs,
+    waitedFor: undefined,
+    leave: () => {
+      expiry.cancel();
+      for (const signal of signals) signal.removeEventListener('abort', onAbort);
+      lane.queue.remove(waiter);
+      host.lanes.count(lane, -1, bytes);
+      host.parking.leave(waiter);
+      host.left(waiter);
+    },
+    resolve,
+    reject,
+  };
+  return waiter;
 }

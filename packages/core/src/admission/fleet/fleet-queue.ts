@@ -5,13 +5,14 @@ import type { LaneConfig } from '../../config/schema.ts';
 import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
 import type { Candidate, Exchange, QuotaAsk, Result, Tag } from '../../stores/store.ts';
+import * as entry from '../entry.ts';
 import { type Demand, expectedCost } from '../flight.ts';
 import { type Lane, Lanes } from '../lanes.ts';
 import { Parking } from '../parking.ts';
 import { type Prediction, Predictor } from '../predict.ts';
 import * as refusals from '../refusals.ts';
 import type { Binding } from '../ticket.ts';
-import type { Arrival, Passage, Waiter } from '../waiter.ts';
+import { type Arrival, openWaiter, type Passage, type Waiter, type WaiterHost } from '../waiter.ts';
 import { Debts } from './debts.ts';
 import type { FleetQuotas } from './fleet-quotas.ts';
 import type { FleetUpstream } from './fleet-upstream.ts';
@@ -23,11 +24,6 @@ const PUT_FORWARD = 4;
 const SLOT_MS = 1_000;
 /** Calls whose quotas are reserved with one message, at most. */
 const MAX_RESERVED = 100;
-/** Bodies that may wait in one lane of one bucket, in bytes. */
-const MAX_BYTES = 256 * 2 ** 20;
-/** A refusal tells a time so much later at most: those told to come back are not to come back together. */
-const SPREAD = 0.2;
-
 /** What the fleet knows of a call that waits. */
 interface Standing {
   readonly id: number;
@@ -69,6 +65,7 @@ export class FleetQueue {
   readonly #lanes: Lanes<Waiter>;
   readonly #parking: Parking;
   readonly #predictor = new Predictor();
+  readonly #host: WaiterHost;
   readonly #waiters = new Map<number, Waiter>();
   readonly #standings = new Map<Waiter, Standing>();
   /** Those among them whose quotas are not reserved yet. */
@@ -90,6 +87,14 @@ export class FleetQueue {
         onReturned();
       },
     );
+    this.#host = {
+      lanes: this.#lanes,
+      parking: this.#parking,
+      alarms,
+      expire: (waiter) => this.#expire(waiter),
+      abort: (waiter) => this.refuse(waiter, refusals.hungUpRefusal(waiter.lane.name)),
+      left: (waiter) => this.#forget(waiter),
+    };
   }
 
   /** Calls that wait for their turn. */
@@ -139,41 +144,11 @@ export class FleetQueue {
     prediction: Prediction,
     now: number,
   ): HeadgateError | undefined {
+    const { upstream, random } = this.#parts;
     return (
-      this.#impossible(arrival, lane) ??
-      (arrival.isRetry ? undefined : this.#tooLong(arrival, lane, prediction, now))
+      entry.impossible(arrival, lane, upstream) ??
+      (arrival.isRetry ? undefined : entry.tooLong(arrival, lane, upstream, prediction, now, random))
     );
-  }
-
-  #impossible({ demand, signals }: Arrival, lane: Lane<Waiter>): HeadgateError | undefined {
-    if (signals.some((signal) => signal.aborted)) return refusals.goneRefusal(lane.name);
-    const large = this.#parts.upstream.tooLarge(demand);
-    if (large === undefined) return undefined;
-    return refusals.tooLargeRefusal(
-      demand.estimate.inputTokens,
-      large.limit,
-      this.#parts.upstream.name,
-      lane.name,
-    );
-  }
-
-  #tooLong(
-    arrival: Arrival,
-    lane: Lane<Waiter>,
-    { waitMs, mostMs }: Prediction,
-    now: number,
-  ): HeadgateError | undefined {
-    const { queue, config } = lane;
-    const { name } = this.#parts.upstream;
-    const isFull = lane.held >= config.maxQueued || lane.bytes + (arrival.bytes ?? 0) > MAX_BYTES;
-    if (isFull || queue.backlogOf(arrival.flowKey) >= config.maxQueuedPerUser) {
-      const whose = isFull ? `lane "${lane.name}" has` : 'this user has';
-      return refusals.fullRefusal(whose, name, lane.name, waitMs);
-    }
-    const left = arrival.deadlineAt - now;
-    if (mostMs <= Math.min(config.maxWait, left)) return undefined;
-    const retryAfterMs = Math.max(1_000, waitMs - config.maxWait / 2) * (1 + SPREAD * this.#parts.random());
-    return refusals.tooLongRefusal(mostMs, left < config.maxWait, name, lane.name, retryAfterMs);
   }
 
   /** A call joins the queue, at its user's front where it has been in a queue before. True where nobody of its lane waits. */
@@ -186,45 +161,29 @@ export class FleetQueue {
   }
 
   #waiter(arrival: Arrival, lane: Lane<Waiter>, predictedMs: number, now: number, ends: Ends): Waiter {
-    const { deadlineAt, signals, bytes = 0, flowKey, demand } = arrival;
-    const expiresAt = arrival.isRetry ? deadlineAt : Math.min(deadlineAt, now + lane.config.maxWait);
-    const expiry = this.#parts.alarms.set(expiresAt, () => this.#expire(waiter), true);
-    const onAbort = () => this.refuse(waiter, refusals.hungUpRefusal(lane.name));
-    for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
+    const { flowKey, demand } = arrival;
     const id = this.#nextId++;
-    const waiter: Waiter = {
-      flowKey,
-      cost: expectedCost(this.#parts.upstream, demand),
+    const isQueued = arrival.isRetry || this.#lanes.size > 0;
+    const waiter = openWaiter(this.#host, {
       arrival,
       lane,
+      cost: expectedCost(this.#parts.upstream, demand),
       arrivedAt: now,
-      expiresAt,
       predictedMs,
-      waitedFor: undefined,
-      leave: () => {
-        expiry.cancel();
-        for (const signal of signals) signal.removeEventListener('abort', onAbort);
-        lane.queue.remove(waiter);
-        this.#lanes.count(lane, -1, bytes);
-        this.#parking.leave(waiter);
-        this.#waiters.delete(id);
-        this.#standings.delete(waiter);
-        this.#unreserved.delete(waiter);
-      },
       ...ends,
-    };
-    const isQueued = arrival.isRetry || this.#lanes.size > 0;
-    this.#lanes.count(lane, 1, bytes);
+    });
     this.#waiters.set(id, waiter);
     this.#unreserved.add(waiter);
-    this.#standings.set(waiter, {
-      id,
-      user: hashOf(flowKey),
-      isQueued,
-      isReserved: false,
-      cost: waiter.cost,
-    });
+    const user = hashOf(flowKey);
+    this.#standings.set(waiter, { id, user, isQueued, isReserved: false, cost: waiter.cost });
     return waiter;
+  }
+
+  #forget(waiter: Waiter): void {
+    const standing = this.#standings.get(waiter);
+    if (standing !== undefined) this.#waiters.delete(standing.id);
+    this.#standings.delete(waiter);
+    this.#unreserved.delete(waiter);
   }
 
   #expire(waiter: Waiter): void {
