@@ -69,14 +69,14 @@ const failing = async ({ claude, api }: Governed, times: number) => {
 
 const SCENARIOS: Record<string, Scenario> = {
   'a 429, waited for in the queue': {
-    fault: { kind: 'status', status: 429, headers: { 'retry-after-ms': '20' } },
+    fault: { kind: 'status', status: 429, headers: { 'retry-after-ms': '400' } },
   },
   'a 429 for growth': {
     fault: {
       kind: 'status',
       status: 429,
       errorCode: 'ramp_limit_exceeded',
-      headers: { 'retry-after-ms': '20' },
+      headers: { 'retry-after-ms': '400' },
     },
   },
   'an overload, retried after a backoff': { fault: { kind: 'status', status: 529 } },

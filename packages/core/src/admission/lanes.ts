@@ -31,6 +31,7 @@ export class Lanes<T extends Queued> {
   /** By how much reserves are larger than configured, as of `#raisedAt`. */
   #raise = 1;
   #raisedAt = 0;
+  #watchedAt = Number.NEGATIVE_INFINITY;
 
   constructor(configs: Readonly<Record<string, LaneConfig>>) {
     this.configure(configs);
@@ -102,11 +103,13 @@ export class Lanes<T extends Queued> {
 
   /**
    * Share of each bucket that a lane may not draw on. What lanes of a larger reserve leave is an offset, paid once, and no
-   * loss of rate; so where the configured one was not enough, and calls of a lane without it had to wait, it grows
-   * up to half of the bucket, and shrinks again by and by.
+   * loss of rate; so where calls of lanes without it have used up half of the configured one, it grows up to four fifths
+   * of the bucket, and shrinks again by and by. A lane that has had less than its guarantee for a minute may draw on all of it:
+   * where more urgent lanes ask for more than there is, the bucket is never filled beyond a reserve.
    */
-  reserveOf({ config }: Lane<T>, now: number): number {
-    const { reserve } = config;
+  reserveOf({ config, owedFrom }: Lane<T>, now: number): number {
+    const { reserve, guarantee } = config;
+    if (guarantee > 0 && owedFrom < now - LATE_MS) return 0;
     return Math.max(reserve, Math.min(MOST_RESERVE, reserve * this.#raiseAt(now)));
   }
 
@@ -114,14 +117,26 @@ export class Lanes<T extends Queued> {
     return 1 + (this.#raise - 1) * 0.5 ** ((now - this.#raisedAt) / RAISE_HALF_LIFE_MS);
   }
 
-  /** A call of a lane had to wait for room in the bucket. */
-  waited(lane: Lane<T>, now: number): void {
-    if (now - this.#raisedAt < RAISE_MS) return;
-    let least = Number.POSITIVE_INFINITY;
-    for (const { config, queue } of this.#lanes.values())
-      if (config.reserve > lane.config.reserve && queue.size > 0) least = Math.min(least, config.reserve);
-    if (!Number.isFinite(least)) return;
-    this.#raise = Math.min(MOST_RESERVE / least, this.#raiseAt(now) * RAISE);
+  /**
+   * What is to be left in the bucket when a call of this lane goes, as a share; nothing where it was looked at just
+   * now, or nobody waits whose reserve is kept for it.
+   */
+  keptFor(lane: Lane<T>, now: number): number | undefined {
+    if (now - this.#watchedAt < WATCH_MS) return undefined;
+    let least: Lane<T> | undefined;
+    for (const other of this.#lanes.values()) {
+      const { config, queue } = other;
+      if (config.reserve <= lane.config.reserve || queue.size === 0) continue;
+      if (least === undefined || config.reserve < least.config.reserve) least = other;
+    }
+    if (least === undefined) return undefined;
+    this.#watchedAt = now;
+    return KEPT * this.reserveOf(least, now);
+  }
+
+  /** That was not left. */
+  raise(now: number): void {
+    this.#raise = Math.min(MOST_RAISE, this.#raiseAt(now) * RAISE);
     this.#raisedAt = now;
   }
 
@@ -174,13 +189,18 @@ export class Lanes<T extends Queued> {
   }
 }
 
-/** Reserves grow to twice as much, once in half a second, up to half of the bucket; in ten minutes what they grew by halves. */
+/** Looked at so often at the most, reserves grow by so much, up to this share of the bucket; in ten minutes what they grew by halves. */
+const WATCH_MS = 250;
 const RAISE = 2;
-const RAISE_MS = 500;
-const MOST_RESERVE = 0.5;
+const MOST_RAISE = 100;
+const MOST_RESERVE = 0.8;
 const RAISE_HALF_LIFE_MS = 600_000;
-/** A lane that was kept waiting is owed at most this much of the past. */
-const PATIENCE_MS = 1_000;
+/** Of a reserve this share should be left when a call goes that it is kept for: a burst is over before it is known to be one. */
+const KEPT = 0.5;
+/** A guarantee goes before a reserve that has kept a lane from it for a minute, the time that limits are told of. */
+const LATE_MS = 60_000;
+/** A lane that was kept waiting is owed at most this much of the past: enough to go on being late while it is paid. */
+const PATIENCE_MS = LATE_MS + 1_000;
 
 function isOwed<T extends Queued>(lane: Lane<T>, now: number): boolean {
   return lane.config.guarantee > 0 && lane.owedFrom <= now;

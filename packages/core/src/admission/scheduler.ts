@@ -17,8 +17,6 @@ export type { Arrival, Passage } from './waiter.ts';
 
 /** How often a call that waits for output is looked at: as often as the running answers are. */
 const LOOK_MS = 200;
-/** A wait that is worth to be spared. */
-const FELT_MS = 100;
 /**
  * The gate of one upstream bucket. Lanes take turns, inside a lane users do; the call whose turn it is goes as soon
  * as every dimension has room for it and nobody passes it, but for a large prompt that waits for input (backfill.ts). A
@@ -245,7 +243,9 @@ export class Scheduler {
     const { lane, arrival, waitedFor } = waiter;
     const waitedMs = now - waiter.arrivedAt;
     this.#predictor.learn(waiter, waitedMs, false, now);
-    if (waitedMs >= FELT_MS) this.#lanes.waited(lane, now);
+    const kept = this.#lanes.keptFor(lane, now);
+    if (kept !== undefined && this.upstream.shortage(arrival.demand, kept, 0, now) !== undefined)
+      this.#lanes.raise(now);
     const { epoch } = lane.queue;
     // What it was thought to cost when it came may be long out of date.
     const thought = this.upstream.costOf(arrival.demand);
