@@ -123,6 +123,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     models: new Models(clock, once),
     telemetry,
     once,
+    countsQuietUntil: new Map(),
     running: new Set(),
     batchLane: (account) => lanes.of(account),
   };

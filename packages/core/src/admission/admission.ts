@@ -82,10 +82,22 @@ export class Admission {
   #demand(plan: Plan, call: Call, cachedTokens = 0): Demand {
     const { model, purpose, maxTokens } = plan;
     return {
-      estimate: this.#estimator.estimate(call, model, purpose, maxTokens, cachedTokens),
+      estimate: this.#estimator.estimate(
+        call,
+        model,
+        purpose,
+        maxTokens,
+        cachedTokens,
+        countedFor(plan, call),
+      ),
       chargesTokens: call.kind === 'messages' && call.body !== undefined,
       isStreaming: call.isStreaming,
     };
+  }
+
+  /** Input tokens that the call is estimated to take. */
+  inputOf(plan: Plan, call: Call): number {
+    return this.#demand(plan, call).estimate.inputTokens;
   }
 
   /** Milliseconds that a call would wait for its bucket now, as far as can be foreseen. */
@@ -283,4 +295,9 @@ export interface NamedStanding extends BudgetStanding {
 function ownerOf({ caller, lane, modelId }: Plan, account: string): UsageOwner {
   const { user = ANONYMOUS, tenant, route } = caller;
   return { user, tenant, route, model: modelId, lane, account };
+}
+
+/** What the API has counted for the very model that is going to be asked: others count otherwise. */
+function countedFor({ modelId }: Plan, { counted }: Call): number | undefined {
+  return counted?.modelId === modelId ? counted.tokens : undefined;
 }

@@ -8,6 +8,7 @@ import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
 import type { CallStory } from '../telemetry/types.ts';
 import type { Verdict } from './classify.ts';
+import { countInput } from './count-input.ts';
 import { decide } from './decide.ts';
 import { doorFor } from './door.ts';
 import { fallbacksOf } from './fallbacks.ts';
@@ -59,7 +60,7 @@ async function governCall(
   options: SdkOptions,
 ): Promise<Response> {
   const { clock, rules } = parts;
-  const call = readCall(request);
+  let call = readCall(request);
   const startedAt = clock.now();
   const { url, method = 'GET' } = request;
   const story = parts.telemetry.callStarted({ call, url, method, startedAt, context: context.active() });
@@ -88,6 +89,15 @@ async function governCall(
     return throughBatch(parts, account, call, plan, signalsOf(request, options, plan), story);
   }
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
+  call = await countInput(parts, {
+    account,
+    call,
+    plan,
+    request,
+    signals: signalsOf(request, options, plan),
+    deadlineAt,
+    govern: (counting) => governCall(parts, account, counting, next, options),
+  });
 
   const nextModel = fallbacksOf(rules, call, plan, story);
   let prefix: PrefixLook | undefined;

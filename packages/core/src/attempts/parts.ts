@@ -38,6 +38,8 @@ export interface Parts {
   readonly once: OnceLog;
   /** The batch lane of an account. @throws TypeError where no client has told how to reach the API. */
   batchLane(account: string): Lane;
+  /** By account: until when the API is not asked to count prompts, since it could not. */
+  readonly countsQuietUntil: Map<string, number>;
   /** Attempts in flight, to be ended when the governor is closed and has waited long enough. */
   readonly running: Set<LinkedSignal>;
 }

@@ -28,6 +28,7 @@ export const CHECKS = {
   HG_PRICES_OLD: 'built-in prices that are more than 90 days old',
   HG_MEMORY_ONLY: 'quotas of days or months that begin anew with the process',
   HG_BUDGET_SOFT: 'a budget that is past its soft share',
+  HG_COUNT_TOKENS: 'an API that does not count prompts though `countTokens` asks for it',
   HG_JOURNAL: 'a journal of the batch lane that cannot be read or written',
   HG_BATCH_DIRECT: 'calls of a batch lane that no batch can hold: they go directly',
   HG_CLUSTER_MEMORY: 'a worker of a cluster with limits of its own: each worker has all of them',

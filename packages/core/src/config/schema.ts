@@ -207,6 +207,14 @@ export const configSchema = z.strictObject({
       maxDelay: duration.prefault('30s').describe('Bound of our own backoff; never shortens a `retry-after`'),
     })
     .prefault({}),
+  countTokens: z
+    .strictObject({
+      above: amount.describe(
+        'Prompts estimated above so many tokens are counted by the API first: a request more, in a bucket of its own',
+      ),
+    })
+    .optional()
+    .describe('Whether the API is asked how large a prompt is; left out, it is estimated'),
   timeouts: z
     .strictObject({
       total: duration.prefault('10m').describe('A call from arrival to the end of its stream'),

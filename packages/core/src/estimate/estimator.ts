@@ -51,13 +51,17 @@ export class Estimator {
   /** Running calls are looked up several times a second. */
   readonly #names = new WeakMap<EstimateKey, string>();
 
-  /** `cachedTokens` of the input are going to be read from the API's cache, which is free of the input limit. */
+  /**
+   * `cachedTokens` of the input are going to be read from the API's cache, which is free of the input limit. `counted`: all
+   * of the input, where the API was asked.
+   */
   estimate(
     call: Call,
     model: Model | undefined,
     purpose: string,
     maxTokens: number | undefined,
     cachedTokens = 0,
+    counted?: number,
   ): Estimate {
     const modelClass = model?.class ?? 'unknown';
     const key: EstimateKey = {
@@ -70,8 +74,8 @@ export class Estimator {
     const ratio = this.#ratios.get(modelClass) ?? UNKNOWN_RATIO;
     return {
       rawInputTokens: raw,
-      inputTokens: Math.ceil(uncached(raw * cover(ratio), cachedTokens)),
-      leastInputTokens: Math.floor(uncached(raw * least(ratio), cachedTokens)),
+      inputTokens: Math.ceil(uncached(counted ?? raw * cover(ratio), cachedTokens)),
+      leastInputTokens: Math.floor(uncached(counted ?? raw * least(ratio), cachedTokens)),
       outputTokens: Math.ceil(this.rest(key, 0).mean),
       maxOutputTokens: key.maxTokens,
       key,

@@ -40,6 +40,8 @@ export interface Call {
   readonly isReplayable: boolean;
   /** The caller has marked something for the cache itself. */
   readonly hasCacheControl?: boolean;
+  /** Its input as the API has counted it for a model, where it was asked. */
+  readonly counted?: { readonly tokens: number; readonly modelId: string };
   /** Doing it twice makes two: only what certainly came to nothing may be tried again. */
   readonly isCreation?: boolean;
 }

@@ -1,0 +1,88 @@
+import { isRecord } from '../json.ts';
+import type { Plan } from '../policy/plan.ts';
+import type { ApiRequest, Call } from '../request/read.ts';
+import type { Parts } from './parts.ts';
+import { linkSignals, sleep } from './signals.ts';
+
+/** A count that takes longer is done without: the call itself waits for it. */
+const COUNT_MS = 2_000;
+/** After one that failed nobody is asked for so long: not every gateway has the endpoint. */
+const QUIET_MS = 60_000;
+const PATH = '/v1/messages';
+
+/** What the endpoint takes of a message's body; it refuses everything else. */
+const FIELDS = ['model', 'messages', 'system', 'tools', 'tool_choice', 'thinking'] as const;
+
+export interface CountAsked {
+  readonly account: string;
+  readonly call: Call;
+  readonly plan: Plan;
+  readonly request: ApiRequest;
+  readonly signals: readonly AbortSignal[];
+  readonly deadlineAt: number;
+  /** Makes the request as a governed call of its own: it has a bucket of its own. */
+  readonly govern: (request: ApiRequest) => Promise<Response>;
+}
+
+/**
+ * The call with its input as the API counts it, where it is estimated above `countTokens.above`: a large prompt is worth a round
+ * trip, since a guess that is a tenth off holds back thousands of tokens. The call as it was where that cannot be had.
+ */
+export async function countInput(parts: Parts, asked: CountAsked): Promise<Call> {
+  const { account, call, plan, deadlineAt } = asked;
+  const above = parts.rules.config.countTokens?.above;
+  const now = parts.clock.now();
+  if (above === undefined || call.kind !== 'messages' || call.body === undefined || plan.isShadow)
+    return call;
+  // A token takes a byte at the least: most calls are told apart without being looked at.
+  if (call.bytes < above || now < (parts.countsQuietUntil.get(account) ?? 0)) return call;
+  if (parts.admission.inputOf(plan, call) <= above) return call;
+  const tokens = await ask(parts, asked, Math.min(now + COUNT_MS, deadlineAt));
+  if (tokens !== undefined) return { ...call, counted: { tokens, modelId: plan.modelId } };
+  if (asked.signals.some((signal) => signal.aborted)) return call;
+  parts.countsQuietUntil.set(account, parts.clock.now() + QUIET_MS);
+  parts.once.warn(
+    'HG_COUNT_TOKENS',
+    `account ${account}`,
+    'count_tokens gave no count: input is estimated, and it is asked again in a minute',
+  );
+  return call;
+}
+
+async function ask(
+  { alarms }: Parts,
+  { call, plan, request, signals, govern }: CountAsked,
+  until: number,
+): Promise<number | undefined> {
+  const { body = {} } = call;
+  const given = FIELDS.filter((field) => body[field] !== undefined).map((field) => [field, body[field]]);
+  const linked = linkSignals(signals);
+  const headers = new Headers(request.headers);
+  headers.delete('content-length');
+  const counting = govern({
+    ...request,
+    url: request.url.replace(PATH, `${PATH}/count_tokens`),
+    headers,
+    body: JSON.stringify({ ...Object.fromEntries(given), model: plan.modelId }),
+    signal: linked.signal,
+  });
+  const late = sleep((wake) => alarms.set(until, wake, true), [linked.signal]);
+  try {
+    const answer = await Promise.race([counting.then(tokensOf), late]);
+    return answer ?? undefined;
+  } catch {
+    // Refused, failed, or no number: the estimate is what there was before, too.
+    return undefined;
+  } finally {
+    // Ends the request where it is late, and the alarm where it is not.
+    linked.abort(new Error('Headgate: the count is not waited for any longer'));
+    linked.release();
+    counting.catch(() => {});
+  }
+}
+
+async function tokensOf(response: Response): Promise<number | undefined> {
+  const told: unknown = await response.json();
+  const tokens = response.ok && isRecord(told) ? told.input_tokens : undefined;
+  return typeof tokens === 'number' && Number.isInteger(tokens) && tokens > 0 ? tokens : undefined;
+}
