@@ -1,4 +1,13 @@
-import { type Candidate, type Exchange, memoryStore, type Store } from '@headgate/core';
+import { createHash } from 'node:crypto';
+import {
+  type AmountName,
+  type Answer,
+  type Candidate,
+  type Exchange,
+  memoryStore,
+  type Path,
+  type Store,
+} from '@headgate/core';
 import { redisStore } from '@headgate/redis';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
 import { type RedisServer, startRedis } from '../support/redis.ts';
@@ -7,61 +16,120 @@ import { type RedisServer, startRedis } from '../support/redis.ts';
  * What an admission through Redis costs, beside one counter of rate-limiter-flexible on the same Redis in the same run:
  * that counts one number in a fixed window, ours decides over three limits, output that is yet to come, lanes, users and quotas.
  */
-const POINTS = 20;
-const rising = (most: number) =>
-  Array.from({ length: POINTS }, (_, k) => Math.round(Math.min(most, 5 * 1.5 ** k) * 10) / 10);
-const path = { use: rising(200), variance: rising(4_000), most: rising(1_000) };
+const POINT_MS = Array.from({ length: 20 }, (_, k) => 100 * 1.5 ** k);
+/** What answers are going to produce at each point: so many tokens in all, over so many milliseconds. */
+const pathOf = (tokens: number, ms: number): Path => ({
+  use: POINT_MS.map((at) => Math.round(tokens * Math.min(1, at / ms) * 10) / 10),
+  variance: POINT_MS.map((at) => Math.round(20 * tokens * Math.min(1, at / ms) * 10) / 10),
+  most: POINT_MS.map((at) => Math.round(5 * tokens * Math.min(1, at / (5 * ms)) * 10) / 10),
+});
+const ANSWER_TOKENS = 200;
+const ANSWER_MS = 4_000;
+const BURST = 0.02;
+const CALL = pathOf(ANSWER_TOKENS, ANSWER_MS);
+/** Redis sees hashes of users and of quotas; a process makes them as a call joins its queue. */
+const hashOf = (text: string) => createHash('sha256').update(text).digest('base64url').slice(0, 22);
+const USERS = Array.from({ length: 1_000 }, (_, n) => ({
+  user: hashOf(`user-${n}`),
+  key: hashOf(`quota-${n}`),
+}));
+const NOBODY = { user: '', key: '' };
+const LANES = {
+  interactive: { weight: 8, guarantee: 0.5, reserve: 0, order: 0, users: 0 },
+  background: { weight: 1, guarantee: 0.05, reserve: 0.15, order: 1, users: 0 },
+};
 
+/**
+ * What is under way in a process, and how it stands to the limit. With few answers there is room for all that is to come; with
+ * many, as near the limit, each admission looks through the sums of all processes for the lowest level ahead.
+ */
+const loadOf = (bucket: string, running: number, outputTokens: number) => ({
+  bucket,
+  running,
+  outputTokens,
+  path: pathOf((ANSWER_TOKENS / 2) * running, ANSWER_MS),
+});
+const LOADS = {
+  'with room': loadOf('room', 20, 1e12),
+  'near the limit': loadOf('near', 100_000, 1.2e9),
+};
+type Load = keyof typeof LOADS;
+
+/** A process that goes on as one does that has long been running: each call let in is one that has ended, and is told of. */
 class Process {
   readonly #store: Store;
   readonly #name: string;
-  #seq = 0;
+  readonly #seqs = new Map<string, number>();
+  #levels: Answer['levels'] = {};
 
   constructor(store: Store, name: string) {
     this.#store = store;
     this.#name = name;
   }
 
-  async admit(calls: number, withQuota: boolean): Promise<number> {
-    const seq = ++this.#seq;
-    const candidates = Array.from(
+  async admit(calls: number, load: Load, withQuota = false): Promise<number> {
+    const { bucket, running, outputTokens, path } = LOADS[load];
+    const seq = (this.#seqs.get(bucket) ?? 0) + 1;
+    this.#seqs.set(bucket, seq);
+    const callers = Array.from(
       { length: calls },
-      (_, n): Candidate => ({
+      (_, n) => USERS[(seq * calls + n) % USERS.length] ?? NOBODY,
+    );
+    const candidates = callers.map(
+      ({ user, key }, n): Candidate => ({
         id: n + 1,
         lane: 'interactive',
-        user: `user-${(seq * calls + n) % 1_000}`,
+        user,
         cost: 60,
         chargesTokens: true,
         inputTokens: 400,
         inputHeld: 60,
         outputTokens: 0,
-        path,
+        path: CALL,
         waitedMs: 0,
         isQueued: false,
-        quotas: withQuota ? [quotaOf((seq * calls + n) % 1_000)] : [],
+        quotas: withQuota ? [quotaOf(key)] : [],
       }),
     );
+    const hints: Partial<Record<AmountName, number>> = {};
+    for (const [name, told] of Object.entries(this.#levels)) hints[name as AmountName] = told.level;
+    const limits = { requests: 1e9, inputTokens: 1e12, outputTokens };
+    const shown = (limit: number) => ({ limit, remaining: BURST * limit });
+    const headroom = {
+      requests: shown(limits.requests),
+      inputTokens: shown(limits.inputTokens),
+      outputTokens: shown(outputTokens),
+    };
     const exchange: Exchange = {
       process: this.#name,
       seq,
       acked: seq - 1,
-      charges: { requests: 0, inputTokens: 0, outputTokens: 0 },
-      holds: { inputTokens: 0, calls: 5, variance: 0 },
-      ...(seq === 1 ? { limits: { requests: 1e9, inputTokens: 1e12, outputTokens: 1e12, burst: 0.1 } } : {}),
-      lanes: { interactive: { weight: 8, guarantee: 0.5, reserve: 0, order: 0, users: 0 } },
-      events: [],
-      quotas: [],
+      charges: { requests: 0, inputTokens: 12.5 * calls, outputTokens: (ANSWER_TOKENS + 0.5) * calls },
+      holds: { inputTokens: 60 * running, calls: running, variance: 0 },
+      path,
+      hints,
+      ...(seq === 1 ? { limits: { ...limits, burst: BURST } } : {}),
+      lanes: LANES,
+      events: callers.map(() => ({ type: 'headers', sentAgo: 900, isAnswer: true, headroom })),
+      quotas: withQuota
+        ? callers.map(({ key }) => ({
+            key,
+            slots: -1,
+            meters: [{ name: 'requests', released: 0, used: 0.5, at: 0 }],
+          }))
+        : [],
       spent: [],
       reserve: [],
       candidates,
     };
-    const { results } = await this.#store.exchange('bench', exchange);
+    const { results, levels } = await this.#store.exchange(bucket, exchange);
+    this.#levels = levels;
     return results.filter(({ type }) => type === 'granted').length;
   }
 }
 
-const quotaOf = (user: number) => ({
-  key: `quota-of-${user}`,
+const quotaOf = (key: string) => ({
+  key,
   onExceed: 'refuse' as const,
   isHeld: false,
   meters: [
@@ -126,7 +194,8 @@ const limiters = clients.map(
 );
 const stores = clients.map((client) => redisStore({ client, prefix: 'bench', timeoutMs: 5_000 }));
 const processes = stores.map((store, n) => new Process(store, `process-${n}`));
-for (const process of processes) await process.admit(1, false);
+for (const load of ['with room', 'near the limit'] as const)
+  for (const process of processes) await process.admit(1, load);
 
 const shown = (name: string, taken: number[], base?: number[]) =>
   console.log(
@@ -140,15 +209,16 @@ const peer = await latencies(
 );
 shown('200/s, one bucket: rate-limiter-flexible, one counter', peer);
 let queue: Promise<unknown> = Promise.resolve();
-const inTurn = (quota: boolean) => () => {
+const inTurn = (load: Load, quota: boolean) => () => {
   // One message at a time, as a process's line to the store has it.
-  queue = queue.then(() => processes[0]?.admit(1, quota));
+  queue = queue.then(() => processes[0]?.admit(1, load, quota));
   return queue;
 };
-shown('200/s, one bucket: admission', await latencies(200, 2_000, inTurn(false)), peer);
+for (const load of Object.keys(LOADS) as Load[])
+  shown(`200/s, one bucket: admission, ${load}`, await latencies(200, 2_000, inTurn(load, false)), peer);
 shown(
-  '200/s, one bucket: admission with a quota of the user',
-  await latencies(200, 2_000, inTurn(true)),
+  '200/s, one bucket: the same with a quota of the user',
+  await latencies(200, 2_000, inTurn('near the limit', true)),
   peer,
 );
 
@@ -162,17 +232,18 @@ const peers = await throughput(
 console.log(
   `${`${LINES} connections: rate-limiter-flexible`.padEnd(58)} ${Math.round(peers.rate)}/s, ${Math.round(peers.us)} µs of Redis each`,
 );
-for (const calls of [1, 4, 16]) {
-  const { rate, us } = await throughput(
-    4_000,
-    processes.map((process) => () => process.admit(calls, false)),
-  );
-  console.log(
-    `${`${LINES} processes, ${calls} waiting with each message: admissions`.padEnd(58)} ${Math.round(rate)}/s (${(rate / peers.rate).toFixed(2)}×), ${Math.round(us)} µs of Redis each: ${Math.round(1e6 / us)}/s of one core`,
-  );
-}
+for (const load of Object.keys(LOADS) as Load[])
+  for (const calls of [1, 4, 16]) {
+    const { rate, us } = await throughput(
+      4_000,
+      processes.map((process) => () => process.admit(calls, load)),
+    );
+    console.log(
+      `${`${LINES} processes ${load}, ${calls} with each message: admissions`.padEnd(58)} ${Math.round(rate)}/s (${(rate / peers.rate).toFixed(2)}×), ${Math.round(us)} µs of Redis each: ${Math.round(1e6 / us)}/s of one core`,
+    );
+  }
 const inMemory = new Process(memoryStore(), 'process');
-const { rate: memory } = await throughput(2_000, [() => inMemory.admit(1, false)]);
+const { rate: memory } = await throughput(2_000, [() => inMemory.admit(1, 'near the limit')]);
 console.log(`${'the same ledger in memory, 1 with each message'.padEnd(58)} ${Math.round(memory)}/s`);
 await Promise.all(stores.map((store) => store.close()));
 await server.stop();
