@@ -132,6 +132,14 @@ const change: fc.Arbitrary<QuotaChange> = fc.record({
   ),
 });
 
+/** Calls that answer alike have one path. */
+function sharing(candidates: readonly Candidate[]): Candidate[] {
+  const shared = candidates.find(({ path }) => path !== undefined)?.path;
+  return candidates.map((call) =>
+    shared === undefined || call.path === undefined ? call : { ...call, path: shared },
+  );
+}
+
 export const command: fc.Arbitrary<Command> = fc
   .record({
     afterMs: fc.oneof(fc.integer({ min: 0, max: 400 }), fc.constantFrom(1_000, 3_000, 11_000)),
@@ -164,13 +172,15 @@ export const command: fc.Arbitrary<Command> = fc
     spent: fc.oneof(fc.constant([]), quotas),
     reserve: fc.array(fc.record({ id: fc.integer({ min: 51, max: 90 }), quotas }), { maxLength: 2 }),
     candidates: fc.uniqueArray(candidate, { maxLength: 5, selector: ({ id }) => id }),
+    isShared: fc.boolean(),
   })
-  .map(({ afterMs, process, again, users, path: own, limits, hints, ...rest }) => ({
+  .map(({ afterMs, process, again, users, path: own, limits, hints, isShared, ...rest }) => ({
     afterMs,
     process,
     again,
     exchange: {
       ...rest,
+      candidates: isShared ? sharing(rest.candidates) : rest.candidates,
       ...(own === undefined ? {} : { path: own }),
       ...(limits === undefined ? {} : { limits }),
       ...(hints === undefined ? {} : { hints }),
