@@ -71,7 +71,7 @@ describe.skipIf(noRedis())('the ledger on Redis and the one in memory', () => {
         }
         await Promise.all([redis.close(), memory.close()]);
       }),
-      { numRuns: Number(process.env.MODEL_RUNS ?? 60) },
+      { numRuns: Number(process.env.MODEL_RUNS ?? 200) },
     );
     // A comparison of nothing would agree as well.
     expect(granted).toBeGreaterThan(100);

@@ -40,6 +40,7 @@ local function settle(state, me, exchange, now)
   if state.limits.inputTokens then hold(state.limits.inputTokens, exchange.inputHeld - me.inputHeld, now) end
   me.inputHeld, me.calls, me.variance = exchange.inputHeld, exchange.calls, exchange.variance
   local path = exchange.path
+  isPathTold = path ~= nil
   if path then
     local isSome, wasSome = isAhead(path), isAhead(me)
     me.use, me.spread, me.most = path.use, path.spread, path.most

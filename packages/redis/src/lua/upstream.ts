@@ -62,8 +62,10 @@ local function addGrants(name, now)
 end
 -- Whether a process, or a path, has anything ahead.
 local function isAhead(of) return of.use > 0 or of.spread > 0 or of.most > 0 end
--- What the calls of all processes are going to produce.
+-- What the calls of all processes are going to produce. Where the process has told its path, what is granted begins with it;
+-- where not, it is read off at the points of the path of before, and all is made anew.
 local ahead
+local isPathTold = false
 local function pathsAhead(state, name, now)
   if ahead then return ahead end
   addGrants(name, now)
@@ -131,7 +133,8 @@ local function admit(state, asked, process, now)
   process.spread, totals.spread = process.spread + path.spread, totals.spread + path.spread
   process.most, totals.most = process.most + path.most, totals.most + path.most
   grants[path] = (grants[path] or 0) + 1
-  if ahead then addSum(ahead, numbersOf(path, now), 1) end
+  if not isPathTold then ahead = nil
+  elseif ahead then addSum(ahead, numbersOf(path, now), 1) end
 end
 
 local function bury(state, name, now)
