@@ -27,18 +27,16 @@ local now = time[1] * 1000 + time[2] / 1000
  * ARGV[2]   channel of the bucket
  */
 export const script = (clock = CLOCK): string =>
-  [
-    'local parkedBy',
-    clock,
-    BOOKS,
-    PATH,
-    MESSAGE,
-    ANSWER,
-    STATE,
-    LIMIT,
-    QUOTAS,
-    UPSTREAM,
-    TURNS,
-    EXCHANGE,
-    MAIN,
-  ].join('\n');
+  nested([
+    clock + BOOKS + PATH,
+    MESSAGE + ANSWER + STATE,
+    LIMIT + QUOTAS + UPSTREAM,
+    `local parkedBy\n${TURNS}${EXCHANGE}${MAIN}`,
+  ]);
+
+/**
+ * Each part in a function inside the part before. Redis runs all of it with each call, and Lua looks for a local that a function
+ * uses through all that are in use since: in one flat script that took a tenth of the time. A function may use sixty of them at the most.
+ */
+const nested = ([part = '', ...rest]: readonly string[]): string =>
+  rest.length === 0 ? part : `${part}\nreturn (function()\n${nested(rest)}\nend)()`;
