@@ -2,46 +2,50 @@ import { createHash } from 'node:crypto';
 import type { Exchange } from '@headgate/core';
 
 /** Of what is kept in Redis: releases that keep it otherwise use other keys, and do not disturb each other. */
-export const SCHEMA = 1;
+export const SCHEMA = 2;
 
 export interface Keys {
+  /** As the script has them: see lua/script.ts. */
   readonly keys: string[];
-  /** Names that the exchange uses, in the order of their keys. */
-  readonly names: { readonly lanes: string[]; readonly quotas: string[] };
-  readonly channel: string;
+  /** Where among the keys of lanes, and of quotas, each name's own is; counted from 1, as Lua does. */
+  readonly lanes: ReadonlyMap<string, number>;
+  readonly quotas: ReadonlyMap<string, number>;
 }
-
-/** Names of buckets may tell of accounts: a hash does not. */
-const hash = (text: string) => createHash('sha256').update(text).digest('base64url').slice(0, 22);
 
 /** What every key begins with: one hash slot for a whole fleet, since one call may draw on any two of its keys at once. */
 export const baseOf = (prefix: string): string => `{${prefix}:${SCHEMA}}`;
 
-export const channelOf = (prefix: string, bucket: string): string => `${baseOf(prefix)}:wake:${hash(bucket)}`;
+/** The names of one bucket's keys. Its own name may tell of an account: a hash does not. */
+export interface BucketNames {
+  readonly base: string;
+  readonly own: string;
+  readonly channel: string;
+}
 
-export function keysOf(prefix: string, bucket: string, exchange: Exchange): Keys {
+export function namesOf(prefix: string, bucket: string): BucketNames {
   const base = baseOf(prefix);
-  const own = `${base}:b:${hash(bucket)}`;
-  const lanes = Object.keys(exchange.lanes);
-  const quotas = [
-    ...new Set(
-      [
-        ...exchange.quotas,
-        ...exchange.spent,
-        ...exchange.reserve.flatMap((each) => each.quotas),
-        ...exchange.candidates.flatMap((each) => each.quotas),
-      ].map(({ key }) => key),
-    ),
-  ];
-  return {
-    keys: [
-      own,
-      `${own}:side`,
-      `${base}:processes`,
-      ...lanes.map((lane) => `${own}:tags:${lane}`),
-      ...quotas.map((key) => `${base}:q:${key}`),
-    ],
-    names: { lanes, quotas },
-    channel: channelOf(prefix, bucket),
+  const hash = createHash('sha256').update(bucket).digest('base64url').slice(0, 22);
+  return { base, own: `${base}:b:${hash}`, channel: `${base}:wake:${hash}` };
+}
+
+export function keysOf({ base, own }: BucketNames, exchange: Exchange): Keys {
+  const keys = [own, `${own}:side`, `${base}:processes`];
+  const lanes = new Map<string, number>();
+  for (const lane of Object.keys(exchange.lanes)) {
+    keys.push(`${own}:tags:${lane}`);
+    lanes.set(lane, lanes.size + 1);
+  }
+  const quotas = new Map<string, number>();
+  const name = (asks: readonly { readonly key: string }[]) => {
+    for (const { key } of asks) {
+      if (quotas.has(key)) continue;
+      keys.push(`${base}:q:${key}`);
+      quotas.set(key, quotas.size + 1);
+    }
   };
+  name(exchange.quotas);
+  name(exchange.spent);
+  for (const { quotas: asks } of exchange.reserve) name(asks);
+  for (const { quotas: asks } of exchange.candidates) name(asks);
+  return { keys, lanes, quotas };
 }

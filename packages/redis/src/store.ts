@@ -3,8 +3,9 @@ import type { Answer, Exchange, Store, StoreDoubt, Wake } from '@headgate/core';
 import type { Cluster, Redis } from 'ioredis';
 import { readAnswer, readWake } from './answer.ts';
 import { bounded } from './bounded.ts';
-import { channelOf, keysOf } from './keys.ts';
+import { type BucketNames, keysOf, namesOf } from './keys.ts';
 import { script } from './lua/script.ts';
+import { writeExchange } from './message.ts';
 
 export interface RedisStoreOptions {
   /** An `ioredis` client, or a `Cluster`: TLS, passwords, sentinels are its own. It is not closed with the store. */
@@ -43,16 +44,24 @@ export function storeOf(
 ): Store {
   const sha = createHash('sha1').update(source).digest('hex');
   const listeners = new Map<string, Set<(wake: Wake) => void>>();
+  const known = new Map<string, BucketNames>();
   let subscriber: Redis | Cluster | undefined;
   let isClosed = false;
 
-  const run = async (keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> => {
+  /** Buckets are as many as the accounts have classes of models. */
+  const names = (bucket: string): BucketNames => {
+    const found = known.get(bucket) ?? namesOf(prefix, bucket);
+    known.set(bucket, found);
+    return found;
+  };
+
+  const run = async (keys: readonly string[], args: readonly (string | number | Buffer)[]) => {
     try {
-      return await client.evalsha(sha, keys.length, ...keys, ...args);
+      return await client.callBuffer('evalsha', sha, keys.length, ...keys, ...args);
     } catch (error) {
       // A Redis that was started anew, or told to forget its scripts.
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
-      return client.eval(source, keys.length, ...keys, ...args);
+      return client.callBuffer('eval', source, keys.length, ...keys, ...args);
     }
   };
 
@@ -78,18 +87,19 @@ export function storeOf(
       // A client that is about to connect sends the command in time, or it is not waited for; one that has lost its
       // connection would keep it for later.
       if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
-      const { keys, names, channel } = keysOf(prefix, bucket, exchange);
-      const args = [JSON.stringify(exchange), JSON.stringify(names), channel, ...clock()];
-      const text = await bounded(run(keys, args), timeoutMs, 'an exchange with Redis').catch(explain);
-      if (typeof text !== 'string') throw new Error('Headgate: Redis gave an answer that is none');
-      return readAnswer(text);
+      const own = names(bucket);
+      const keys = keysOf(own, exchange);
+      const args = [writeExchange(exchange, keys), own.channel, ...clock()];
+      const bytes = await bounded(run(keys.keys, args), timeoutMs, 'an exchange with Redis').catch(explain);
+      if (!Buffer.isBuffer(bytes)) throw new Error('Headgate: Redis gave an answer that is none');
+      return readAnswer(bytes);
     },
     listen(bucket, onWake) {
-      const channel = channelOf(prefix, bucket);
-      const known = listeners.get(channel);
-      const set = known ?? new Set();
+      const { channel } = names(bucket);
+      const others = listeners.get(channel);
+      const set = others ?? new Set();
       set.add(onWake);
-      if (known === undefined) {
+      if (others === undefined) {
         listeners.set(channel, set);
         // Without it the timers behind it do.
         subscribe()

@@ -27,7 +27,11 @@ const points = (most: number) =>
         return sum;
       });
     });
-const path = fc.record({ use: points(20), variance: points(40), most: points(50) });
+/** Short answers, for which there is room as a rule, and such that fill a bucket: then the level is run forward. */
+const path = fc.oneof(
+  fc.record({ use: points(20), variance: points(40), most: points(50) }),
+  fc.record({ use: points(90), variance: points(4_000), most: points(400) }),
+);
 
 /** Milliseconds of the epoch at which the commands begin. */
 export const START = 1_800_000_000_000;
@@ -132,6 +136,14 @@ const change: fc.Arbitrary<QuotaChange> = fc.record({
   ),
 });
 
+/** Calls that answer alike have one path. */
+function sharing(candidates: readonly Candidate[]): Candidate[] {
+  const shared = candidates.find(({ path }) => path !== undefined)?.path;
+  return candidates.map((call) =>
+    shared === undefined || call.path === undefined ? call : { ...call, path: shared },
+  );
+}
+
 export const command: fc.Arbitrary<Command> = fc
   .record({
     afterMs: fc.oneof(fc.integer({ min: 0, max: 400 }), fc.constantFrom(1_000, 3_000, 11_000)),
@@ -164,13 +176,15 @@ export const command: fc.Arbitrary<Command> = fc
     spent: fc.oneof(fc.constant([]), quotas),
     reserve: fc.array(fc.record({ id: fc.integer({ min: 51, max: 90 }), quotas }), { maxLength: 2 }),
     candidates: fc.uniqueArray(candidate, { maxLength: 5, selector: ({ id }) => id }),
+    isShared: fc.boolean(),
   })
-  .map(({ afterMs, process, again, users, path: own, limits, hints, ...rest }) => ({
+  .map(({ afterMs, process, again, users, path: own, limits, hints, isShared, ...rest }) => ({
     afterMs,
     process,
     again,
     exchange: {
       ...rest,
+      candidates: isShared ? sharing(rest.candidates) : rest.candidates,
       ...(own === undefined ? {} : { path: own }),
       ...(limits === undefined ? {} : { limits }),
       ...(hints === undefined ? {} : { hints }),

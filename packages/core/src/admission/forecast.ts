@@ -135,6 +135,11 @@ export class Forecast {
   get pending(): number {
     return this.#use[POINTS - 1] ?? 0;
   }
+
+  /** The sums at each point from the base. */
+  get path(): { use: number[]; variance: number[]; most: number[] } {
+    return { use: [...this.#use], variance: [...this.#variance], most: [...this.#most] };
+  }
 }
 
 /** A sum at `ms` after the base, in a straight line between its points. */

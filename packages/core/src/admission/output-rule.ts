@@ -6,6 +6,7 @@
  * 99.8 % in ten. Neither was refused once. The second is kept.
  */
 import type { Estimator } from '../estimate/estimator.ts';
+import type { Path } from '../stores/store.ts';
 import type { Demand, Flight } from './flight.ts';
 import { Forecast, type Production } from './forecast.ts';
 
@@ -108,17 +109,38 @@ export class Projection implements OutputRule {
     return this.#forecast.pending;
   }
 
-  #produce(demand: Demand, produced: number, delayMs: number | undefined, now: number): Production {
-    const { key } = demand.estimate;
-    const pace = this.#estimator.pace(key.modelClass);
-    return {
-      curve: this.#estimator.curve(key, produced),
-      delayMs: delayMs ?? pace.firstTokenMs,
-      tokensPerMs: pace.tokensPerSecond / 1000,
-      most: Math.max(0, key.maxTokens - produced),
-      at: now,
-    };
+  /** What is in flight is going to produce, as of the last refresh. */
+  get path(): Path {
+    return this.#forecast.path;
   }
+
+  #produce(demand: Demand, produced: number, delayMs: number | undefined, now: number): Production {
+    return productionOf(this.#estimator, demand, produced, delayMs, now);
+  }
+}
+
+function productionOf(
+  estimator: Estimator,
+  { estimate: { key } }: Demand,
+  produced: number,
+  delayMs: number | undefined,
+  now: number,
+): Production {
+  const pace = estimator.pace(key.modelClass);
+  return {
+    curve: estimator.curve(key, produced),
+    delayMs: delayMs ?? pace.firstTokenMs,
+    tokensPerMs: pace.tokensPerSecond / 1000,
+    most: Math.max(0, key.maxTokens - produced),
+    at: now,
+  };
+}
+
+/** What a call is going to produce if it starts now. */
+export function pathOf(estimator: Estimator, demand: Demand): Path {
+  const forecast = new Forecast(MARGIN);
+  forecast.add(productionOf(estimator, demand, 0, undefined, 0));
+  return forecast.path;
 }
 
 interface Group {

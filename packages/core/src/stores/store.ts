@@ -51,7 +51,7 @@ export type Amounts = {
 };
 export type AmountName = keyof Amounts;
 
-/** What calls in flight are going to produce: sums at each of `POINT_MS` from now. */
+/** What calls in flight are going to produce: sums at each of the twenty `POINT_MS` from now, which never fall. */
 export interface Path {
   readonly use: readonly number[];
   readonly variance: readonly number[];
@@ -76,7 +76,7 @@ export interface Exchange {
   readonly limits?: ConfiguredLimits;
   /** Levels as last told, run on to now: what a ledger that has lost its memory is not to be above of. */
   readonly hints?: Partial<Amounts>;
-  /** The lanes in which this process has calls waiting, with the number of its users there. */
+  /** The lanes of this process, with the number of its users who wait there: events and candidates of others are passed over. */
   readonly lanes: Readonly<Record<string, LaneTerms & { readonly users: number }>>;
   readonly events: readonly LedgerEvent[];
   readonly quotas: readonly QuotaChange[];
@@ -139,6 +139,7 @@ export interface Candidate {
   readonly inputHeld: number;
   /** Charged in advance; 0 where output is charged as it is produced. */
   readonly outputTokens: number;
+  /** Calls that answer alike share one value: a store may keep it once. */
   readonly path?: Path;
   /** Among equals, who has waited longest is first. */
   readonly waitedMs: number;

@@ -1,9 +1,6 @@
 /** packages/core/src/stores/ledger/limit.ts and trail.ts, in Lua. */
 export const LIMIT = `
-local NEVER = -1e15
-local NAMES = { 'requests', 'inputTokens', 'outputTokens' }
 local VISIBLE = { requests = 3, inputTokens = 1500, outputTokens = 1500 }
-local min, max, floor, abs, sqrt = math.min, math.max, math.floor, math.abs, math.sqrt
 
 local function capacityOf(l) return l.perMinute * l.share end
 local function refillOf(l) return l.perMinute / 60000 - l.drift end
@@ -29,14 +26,17 @@ local function openLimit(name, perMinute, source, burst, now)
   }
 end
 
-local function trailField(name, bin) return 't:' .. name .. ':' .. (bin % 32) end
 local function note(l, now)
   local level = levelOf(l, now)
   local bin = floor(now / 500)
   local from = level - l.held - l.shift
   local to = level - l.shift
   if bin > l.bin then
-    if l.bin >= 0 then sideSet(trailField(l.name, l.bin), { l.bin, l.low, max(l.high, to) }) end
+    if l.bin >= 0 then
+      local trail, at = trailOf(l.name), 3 * (l.bin % 32)
+      trail[at + 1], trail[at + 2], trail[at + 3] = l.bin, l.low, max(l.high, to)
+      areTrailsChanged[l.name] = true
+    end
     l.bin, l.low, l.high = bin, from, to
     return
   end
@@ -48,12 +48,12 @@ local function seenSince(l, from, now)
   local asked = floor(from / 500)
   local first = max(asked, newest - 31)
   if first ~= asked and from > now - 60000 then return nil end
-  local low, high = l.low, l.high
+  local low, high, trail = l.low, l.high, trailOf(l.name)
   for bin = newest, newest - 31, -1 do
-    local values = sideGet(trailField(l.name, bin))
-    if values and values[1] == bin then
-      low = min(low, values[2])
-      high = max(high, values[3])
+    local at = 3 * (bin % 32)
+    if trail[at + 1] == bin then
+      low = min(low, trail[at + 2])
+      high = max(high, trail[at + 3])
       if bin <= first then break end
     end
   end

@@ -1,83 +1,81 @@
-/** packages/core/src/stores/ledger/path.ts, in Lua. A sum is one flat list: base, use0, most0, use, variance, most. */
-export const PATH = `
-local POINTS = 20
-local POINT_MS = {}
-for k = 1, POINTS do POINT_MS[k] = 100 * 1.5 ^ (k - 1) end
+import { POINTS } from '../message.ts';
 
-local function emptySum(base)
-  local sum = { base, 0, 0 }
-  for k = 4, 3 + 3 * POINTS do sum[k] = 0 end
+const POINT_MS = Array.from({ length: POINTS }, (_, k) => 100 * 1.5 ** k);
+const NUMBERS = 'd'.repeat(3 * POINTS);
+const at = (k: number) => 8 * k - 7;
+
+/**
+ * packages/core/src/stores/ledger/path.ts, in Lua. A path, and a sum of paths, is a list: as of when, then use, variance and most
+ * at each point. A path stays packed until somebody wants more of it than its last points.
+ */
+export const PATH = `
+local POINTS = ${POINTS}
+local NUMBERS = 1 + 3 * POINTS
+local PACKED = '<d${NUMBERS}'
+
+local function pathOf(packed)
+  local use, variance, most = struct.unpack('<d', packed, ${at(POINTS)}), struct.unpack('<d', packed, ${at(2 * POINTS)}),
+    struct.unpack('<d', packed, ${at(3 * POINTS)})
+  return { packed = packed, use = use, spread = variance, most = most }
+end
+local function numbersOf(path, now)
+  if not path.numbers then path.numbers = { now, struct.unpack('<${NUMBERS}', path.packed) } end
+  return path.numbers
+end
+local function emptySum(now)
+  local sum = { now }
+  for k = 2, NUMBERS do sum[k] = 0 end
   return sum
 end
-local function sumOf(path, now)
-  local sum = { now, 0, 0 }
-  for k = 1, POINTS do
-    sum[3 + k] = path.use[k]
-    sum[3 + POINTS + k] = path.variance[k]
-    sum[3 + 2 * POINTS + k] = path.most[k]
-  end
-  return sum
-end
-local function interpolate(sum, offset, start, ms)
-  local fromMs, from = 0, start
-  for k = 1, POINTS do
-    local toMs, to = POINT_MS[k], sum[offset + k]
-    if ms <= toMs then return from + (to - from) * max(0, ms - fromMs) / (toMs - fromMs) end
-    fromMs, from = toMs, to
-  end
-  return from
-end
--- Reads a sum off at our points, each since later: one walk, since both rise.
-local function readOff(sum, offset, start, since, into)
-  if since == 0 then
-    for k = 1, POINTS do into[k] = sum[offset + k] end
-    return
-  end
-  local j, fromMs, from = 1, 0, start
-  for k = 1, POINTS do
-    local ms = since + POINT_MS[k]
-    while j <= POINTS and ms > POINT_MS[j] do
-      fromMs, from = POINT_MS[j], sum[offset + j]
-      j = j + 1
-    end
-    if j > POINTS then into[k] = from
-    else into[k] = from + (sum[offset + j] - from) * max(0, ms - fromMs) / (POINT_MS[j] - fromMs) end
-  end
-end
-local readA, readB, readC = {}, {}, {}
-local function addSum(sum, other)
+local function packSum(sum) return struct.pack(PACKED, unpack(sum, 1, NUMBERS)) end
+local function unpackSum(packed) return packed and { struct.unpack(PACKED, packed) } end
+
+-- Adds other, so many times. One that has begun before is read off where our points are: a straight line between its own. What it
+-- has come to by our begin is in use0 and most0.
+local POINT_MS
+local function addSum(sum, other, times)
   local since = sum[1] - other[1]
   if since == 0 then
-    for k = 2, 3 + 3 * POINTS do sum[k] = sum[k] + other[k] end
+    for k = 2, NUMBERS do sum[k] = sum[k] + times * other[k] end
     return
   end
-  sum[2] = sum[2] + interpolate(other, 3, other[2], since)
-  sum[3] = sum[3] + interpolate(other, 3 + 2 * POINTS, other[3], since)
-  readOff(other, 3, other[2], since, readA)
-  readOff(other, 3 + POINTS, 0, since, readB)
-  readOff(other, 3 + 2 * POINTS, other[3], since, readC)
-  for k = 1, POINTS do
-    sum[3 + k] = sum[3 + k] + readA[k]
-    sum[3 + POINTS + k] = sum[3 + POINTS + k] + readB[k]
-    sum[3 + 2 * POINTS + k] = sum[3 + 2 * POINTS + k] + readC[k]
+  POINT_MS = POINT_MS or { ${POINT_MS.join(', ')} }
+  local j, fromMs, toMs = 0, 0, POINT_MS[1]
+  for k = 0, POINTS do
+    local ms = since + (POINT_MS[k] or 0)
+    while toMs and ms > toMs do
+      j = j + 1
+      fromMs, toMs = toMs, POINT_MS[j + 1]
+    end
+    local use, variance, most = 0, 0, 0
+    if j > 0 then use, variance, most = other[1 + j], other[1 + POINTS + j], other[1 + 2 * POINTS + j] end
+    if toMs and ms > fromMs then
+      local part = (ms - fromMs) / (toMs - fromMs)
+      use = use + (other[2 + j] - use) * part
+      variance = variance + (other[2 + POINTS + j] - variance) * part
+      most = most + (other[2 + 2 * POINTS + j] - most) * part
+    end
+    if k == 0 then
+      sum.use0, sum.most0 = (sum.use0 or 0) + times * use, (sum.most0 or 0) + times * most
+    else
+      sum[1 + k] = sum[1 + k] + times * use
+      sum[1 + POINTS + k] = sum[1 + POINTS + k] + times * variance
+      sum[1 + 2 * POINTS + k] = sum[1 + 2 * POINTS + k] + times * most
+    end
   end
 end
--- next is a sum made now.
-local function lowestAhead(sum, next, level, capacity, ratePerMs, now)
-  local since = now - sum[1]
-  local lastMs = 0
-  local lastUse = interpolate(sum, 3, sum[2], since)
-  local lastMost = interpolate(sum, 3 + 2 * POINTS, sum[3], since)
-  readOff(sum, 3, sum[2], since, readA)
-  readOff(sum, 3 + POINTS, 0, since, readB)
-  readOff(sum, 3 + 2 * POINTS, sum[3], since, readC)
+
+-- Both begin now.
+local function lowestAhead(sum, next, level, capacity, ratePerMs)
+  POINT_MS = POINT_MS or { ${POINT_MS.join(', ')} }
+  local lastMs, lastUse, lastMost = 0, sum.use0 or 0, sum.most0 or 0
   local ahead, worst = level - lastUse, level - lastMost
   local lowest, forgotten = ahead, 0
   for k = 1, POINTS do
     local ms = POINT_MS[k]
-    local use = readA[k] + next[3 + k]
-    local most = readC[k] + next[3 + 2 * POINTS + k]
-    local variance = readB[k] + next[3 + POINTS + k]
+    local use = sum[1 + k] + next[1 + k]
+    local most = sum[1 + 2 * POINTS + k] + next[1 + 2 * POINTS + k]
+    local variance = sum[1 + POINTS + k] + next[1 + POINTS + k]
     local refill = ratePerMs * (ms - lastMs)
     ahead = ahead + refill - (use - lastUse)
     worst = min(capacity, worst + refill - (most - lastMost))

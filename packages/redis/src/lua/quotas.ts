@@ -20,7 +20,7 @@ local function meterOf(state, ask, now)
 end
 local function quotaHeld(state, name)
   local held = 0
-  for _, process in ipairs(sortedKeys(state.claims)) do held = held + (state.claims[process].held[name] or 0) end
+  for _, claim in pairs(state.claims) do held = held + (claim.held[name] or 0) end
   return held
 end
 local function slotsOf(state)
@@ -29,7 +29,7 @@ local function slotsOf(state)
   return slots
 end
 local function forgetDead(state, me, now)
-  for _, process in ipairs(sortedKeys(state.claims)) do
+  for process in pairs(state.claims) do
     if process ~= me and seenAt(process) < now - LEASE_MS then state.claims[process] = nil end
   end
 end

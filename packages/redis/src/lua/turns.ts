@@ -25,8 +25,8 @@ local function usersOf(state, lane)
 end
 
 local function startOf(lane, call)
-  local own = call.tag and call.tag.epoch == lane.epoch and call.tag.at or lane.time
-  return max(own, tagOf(call.lane, call.user) or own)
+  local own = call.epoch == lane.epoch and call.at or lane.time
+  return max(own, tagOf(lane, call.user) or own)
 end
 local function isBefore(a, b)
   if a.start ~= b.start then return a.start < b.start end
@@ -38,26 +38,32 @@ end
 local Turn = {}
 Turn.__index = Turn
 
-function Turn:firsts()
+-- The first of each lane in the other processes: the same until one of them is late.
+function Turn:others()
+  if self.known then return self.known end
   local byLane, state = {}, self.state
-  local function offer(first)
-    local known = byLane[first.lane]
-    if not known or isBefore(first, known) then byLane[first.lane] = first end
-  end
-  for _, name in ipairs(sortedKeys(state.processes)) do
-    local other = state.processes[name]
-    if name ~= self.name and isWaiting(other, self.now) then
-      for _, lane in ipairs(sortedKeys(other.heads)) do
-        local head = other.heads[lane]
-        offer({ lane = lane, process = name, start = head.start, since = head.since })
+  for name, other in pairs(state.processes) do
+    if name ~= self.name and next(other.heads) and isWaiting(other, self.now) then
+      for lane, head in pairs(other.heads) do
+        local first = { lane = lane, process = name, start = head.start, since = head.since }
+        if not byLane[lane] or isBefore(first, byLane[lane]) then byLane[lane] = first end
       end
     end
   end
+  self.known = byLane
+  return byLane
+end
+
+-- The first of each lane, in the order of the lanes' turns.
+function Turn:firsts()
+  local byLane, state, firsts = {}, self.state, {}
+  for lane, first in pairs(self:others()) do byLane[lane] = first end
   for _, mine in ipairs(self.asking) do
-    offer({ lane = mine.call.lane, process = self.name, start = mine.start, since = mine.since, mine = mine })
+    local known = byLane[mine.lane]
+    if not known or isBefore(mine, known) then byLane[mine.lane] = mine end
   end
-  local firsts = {}
-  for _, lane in ipairs(sortedKeys(byLane)) do firsts[#firsts + 1] = byLane[lane] end
+  for _, first in pairs(byLane) do firsts[#firsts + 1] = first end
+  if #firsts < 2 then return firsts end
   table.sort(firsts, function(a, b)
     if a.lane == b.lane then return false end
     local laneA, laneB = state.lanes[a.lane], state.lanes[b.lane]
@@ -73,7 +79,7 @@ function Turn:isOverdue(process, lane)
   local head = other.heads[lane]
   if head.fitsSince == 0 then head.fitsSince = self.now end
   if self.now - head.fitsSince <= GRACE_MS then return false end
-  other.isLate = true
+  other.isLate, self.known = true, nil
   return true
 end
 
@@ -92,32 +98,26 @@ function Turn:grant(asking, isFree)
     commit(quotaOf(ask.key), ask, ask.onExceed ~= 'wait', self.name, now)
   end
   local lane = state.lanes[call.lane]
-  if isFree then
-    self.results[#self.results + 1] = { id = call.id, type = 'granted' }
-  else
-    local isOwed, time = serveLane(lane, call.cost, state.laneTime, now)
-    state.laneTime = time
+  local result = { id = call.id, type = 'granted' }
+  if not isFree then
+    result.isOwed, state.laneTime = serveLane(lane, call.cost, state.laneTime, now)
+    result.epoch, result.at = lane.epoch, asking.start + call.cost
     lane.time = max(asking.start, lane.time + call.cost / max(1, usersOf(state, call.lane)))
-    setTag(call.lane, call.user, asking.start + call.cost)
-    forgetTags(call.lane, lane.time)
-    self.results[#self.results + 1] = {
-      id = call.id, type = 'granted', turn = { epoch = lane.epoch, isOwed = isOwed },
-      tag = { epoch = lane.epoch, at = asking.start + call.cost },
-    }
+    setTag(lane, call.user, result.at)
+    forgetPassedTags(lane)
     for _, other in ipairs(self.asking) do
-      if other.call.lane == call.lane then
-        other.start = startOf(lane, other.call)
-      end
+      if other.call.lane == call.lane then other.start = startOf(lane, other.call) end
     end
   end
-  admit(state, asking, self.name, self.me, now)
+  self.results[#self.results + 1] = result
+  admit(state, call, self.me, now)
   self.granted = self.granted + 1
   self:remove(asking)
 end
 
 function Turn:backfill(first, firsts)
   local state, now = self.state, self.now
-  local id = first.mine and first.mine.call.id or state.processes[first.process].heads[first.lane].id
+  local id = first.call and first.call.id or state.processes[first.process].heads[first.lane].id
   local input = state.limits.inputTokens
   local saved = state.saved
   if not saved or saved.process ~= first.process or saved.id ~= id then
@@ -128,7 +128,7 @@ function Turn:backfill(first, firsts)
   local place, others = {}, {}
   for at, each in ipairs(firsts) do place[each.lane] = at end
   for _, asking in ipairs(self.asking) do
-    if asking ~= first.mine then others[#others + 1] = asking end
+    if asking ~= first then others[#others + 1] = asking end
   end
   table.sort(others, function(a, b)
     local placeA, placeB = place[a.call.lane], place[b.call.lane]
@@ -138,7 +138,7 @@ function Turn:backfill(first, firsts)
   end)
   for _, asking in ipairs(others) do
     if not parkedBy(asking, self.name, now)
-      and not shortageOf(state, asking, state.lanes[asking.call.lane].reserve, putBy, now) then
+      and not shortageOf(state, self.name, asking.call, state.lanes[asking.call.lane].reserve, putBy, now) then
       self:grant(asking, false)
       return true
     end
@@ -156,9 +156,9 @@ function Turn:move()
     if each.process ~= self.name then isAlone = false end
   end
   for _, first in ipairs(firsts) do
-    local mine = first.mine
+    local mine = first.call and first
     local reserveShare = state.lanes[first.lane].reserve
-    local asked = mine
+    local asked = mine and mine.call
     if mine then
       local parked = parkedBy(mine, self.name, now)
       if parked then
@@ -167,14 +167,13 @@ function Turn:move()
         return true
       end
     else
-      local head = state.processes[first.process].heads[first.lane]
-      asked = {
-        chargesTokens = head.chargesTokens, inputTokens = head.inputTokens, inputHeld = head.inputHeld,
-        outputTokens = head.outputTokens,
-        path = head.hasPath and sideGet('h:' .. first.process .. ':' .. first.lane) or nil,
-      }
+      asked = state.processes[first.process].heads[first.lane]
+      if asked.hasPath and not asked.path then
+        local packed = packedAt('h:' .. first.process .. ':' .. first.lane)
+        asked.path = packed and pathOf(packed)
+      end
     end
-    local short = shortageOf(state, asked, reserveShare, 0, now)
+    local short = shortageOf(state, self.name, asked, reserveShare, 0, now)
     if not short then
       if mine then
         self:grant(mine, isAlone and not mine.call.isQueued)
@@ -188,7 +187,7 @@ function Turn:move()
     else state.processes[first.process].heads[first.lane].fitsSince = 0 end
     local waitMs = short.waitMs == UNKNOWN_WAIT and 1000 or short.waitMs
     if not self.wake or waitMs < self.wake.waitMs then self.wake = { process = first.process, waitMs = waitMs } end
-    local isOwnReserve = reserveShare > 0 and not shortageOf(state, asked, 0, 0, now)
+    local isOwnReserve = reserveShare > 0 and not shortageOf(state, self.name, asked, 0, 0, now)
     if not isOwnReserve then
       return short.reason == 'input_tokens_per_minute' and self:backfill(first, firsts)
     end

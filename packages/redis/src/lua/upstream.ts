@@ -8,19 +8,25 @@ local REASON = {
 }
 local UNKNOWN_WAIT = -1
 
-local function configure(state, now)
-  local least = {}
-  for _, process in pairs(state.processes) do
-    for name, value in pairs(process.limits) do least[name] = min(least[name] or math.huge, value) end
+-- What the processes are configured with has changed, and is looked through.
+local function configure(state, areOthers, now)
+  local before = state.configured
+  if areOthers then
+    local least = {}
+    for _, process in pairs(state.processes) do
+      for name, value in pairs(namedLimits(process.limits)) do least[name] = min(least[name] or math.huge, value) end
+    end
+    state.configured = least
   end
+  local least = state.configured
   local burst = least.burst or 0
-  local isOtherBurst = burst ~= (state.configured.burst or 0)
+  local isOtherBurst = burst ~= (before.burst or 0)
   local count = 0
   for _, name in ipairs(NAMES) do
     local perMinute, known = least[name], state.limits[name]
     if not known or known.source == 'probe' then
       if perMinute then state.limits[name] = openLimit(name, perMinute, 'configured', burst, now) end
-    elseif (perMinute and perMinute ~= state.configured[name]) or isOtherBurst then
+    elseif (perMinute and perMinute ~= before[name]) or isOtherBurst then
       resize(known, perMinute or known.perMinute, burst, now)
     end
     if state.limits[name] then count = count + 1 end
@@ -28,33 +34,47 @@ local function configure(state, now)
   local requests = state.limits.requests
   if count == 0 then state.limits.requests = openLimit('requests', 60, 'probe', 0, now)
   elseif count > 1 and requests and requests.source == 'probe' then state.limits.requests = nil end
-  state.configured = least
 end
 
-local function callsOf(state)
-  local calls = 0
-  for _, process in pairs(state.processes) do calls = calls + process.calls end
-  return calls
+-- Of all processes, added up once and kept up to date: calls, how unsure their answers are, and the last points of their paths.
+local totals
+local function addUp(state)
+  local calls, variance, use, spread, most = 0, 0, 0, 0, 0
+  for _, process in pairs(state.processes) do
+    calls, variance = calls + process.calls, variance + process.variance
+    use, spread, most = use + process.use, spread + process.spread, most + process.most
+  end
+  totals = { calls = calls, variance = variance, use = use, spread = spread, most = most }
 end
 local function mostCalls(state)
   local learned = state.learnedCalls > 0 and floor(state.learnedCalls) or math.huge
   return min(state.configured.concurrency or math.huge, learned)
 end
-local function varianceOf(state)
-  local variance = 0
-  for _, process in pairs(state.processes) do variance = variance + process.variance end
-  return variance
+
+-- Paths that were granted by this exchange, and how often: they are added up where somebody wants to know, or at the end.
+local grants = {}
+local function addGrants(name, now)
+  if not next(grants) then return end
+  local sum = unpackSum(packedAt('v:' .. name)) or emptySum(now)
+  for path, times in pairs(grants) do addSum(sum, numbersOf(path, now), times) end
+  written['v:' .. name] = packSum(sum)
+  grants = {}
 end
-local function pathSum(state, now)
-  local known = sideGet('s')
-  if known and now - known[1] < 200 and now >= known[1] then return known end
-  local sum = emptySum(now)
-  for _, name in ipairs(sortedKeys(state.processes)) do
-    local own = sideGet('v:' .. name)
-    if own then addSum(sum, own) end
+-- Whether a process, or a path, has anything ahead.
+local function isAhead(of) return of.use > 0 or of.spread > 0 or of.most > 0 end
+-- What the calls of all processes are going to produce. Where the process has told its path, what is granted begins with it;
+-- where not, it is read off at the points of the path of before, and all is made anew.
+local ahead
+local isPathTold = false
+local function pathsAhead(state, name, now)
+  if ahead then return ahead end
+  addGrants(name, now)
+  ahead = emptySum(now)
+  for _, each in ipairs(state.order) do
+    local own = isAhead(state.processes[each]) and unpackSum(packedAt('v:' .. each))
+    if own then addSum(ahead, own, 1) end
   end
-  sideSet('s', sum)
-  return sum
+  return ahead
 end
 
 local function amountOf(asked, name)
@@ -62,59 +82,59 @@ local function amountOf(asked, name)
   if not asked.chargesTokens then return 0 end
   return name == 'inputTokens' and asked.inputTokens + asked.inputHeld or asked.outputTokens
 end
-local function outputWait(state, l, path, reserved, calls, now)
-  local unsure = 1.5 * sqrt(varianceOf(state))
+local function outputWait(state, name, l, path, reserved, now)
+  local unsure = 1.5 * sqrt(totals.variance)
   local level = availableOf(l, now) - reserved - behindOf(l) - visibleOf(l) - unsure
   local capacity = capacityOf(l) - reserved - visibleOf(l) - unsure
-  if calls == 0 and level >= capacity - 1 then return 0 end
-  local sum = pathSum(state, now)
-  if level >= sum[3 + 3 * POINTS] + path[3 + 3 * POINTS] then return 0 end
-  local missing = -lowestAhead(sum, path, level, capacity, refillOf(l), now)
+  if totals.calls == 0 and level >= capacity - 1 then return 0 end
+  if level >= totals.most + path.most then return 0 end
+  if level >= totals.use + path.use + 1.5 * sqrt(totals.spread + path.spread) then return 0 end
+  local sum = pathsAhead(state, name, now)
+  local missing = -lowestAhead(sum, numbersOf(path, now), level, capacity, refillOf(l))
   if missing <= 0 then return 0 end
   grow(l, now)
   return max(100, missing / max(1e-9, refillOf(l)))
 end
-local function shortageOf(state, asked, reserveShare, saved, now)
+local function shortageOf(state, name, asked, reserveShare, saved, now)
   if now < state.pausedUntil then return { reason = 'upstream_paused', waitMs = state.pausedUntil - now } end
-  local calls = callsOf(state)
-  if calls >= mostCalls(state) then return { reason = 'concurrency', waitMs = UNKNOWN_WAIT } end
+  if totals.calls >= mostCalls(state) then return { reason = 'concurrency', waitMs = UNKNOWN_WAIT } end
   local worst
-  for _, name in ipairs(NAMES) do
-    local l = state.limits[name]
+  for _, each in ipairs(NAMES) do
+    local l = state.limits[each]
     if l then
-      local reserved = capacityOf(l) * reserveShare + (name == 'inputTokens' and saved or 0)
+      local reserved = capacityOf(l) * reserveShare + (each == 'inputTokens' and saved or 0)
       local waitMs
-      if name == 'outputTokens' and asked.path then
-        waitMs = outputWait(state, l, asked.path, reserved, calls, now)
+      if each == 'outputTokens' and asked.path then
+        waitMs = outputWait(state, name, l, asked.path, reserved, now)
       else
-        local amount = amountOf(asked, name)
+        local amount = amountOf(asked, each)
         waitMs = amount <= 0 and 0 or waitForAmount(l, amount, reserved, now)
       end
       if waitMs > 0 and waitMs > (worst and worst.waitMs or 0) then
-        worst = { reason = REASON[name], waitMs = waitMs }
+        worst = { reason = REASON[each], waitMs = waitMs }
       end
     end
   end
   return worst
 end
 
-local function admit(state, asked, name, process, now)
-  local limits = state.limits
+local function admit(state, asked, process, now)
+  local limits, path = state.limits, asked.path
   if limits.requests then sendOff(limits.requests, 1, 0, now) end
-  process.calls = process.calls + 1
+  process.calls, totals.calls = process.calls + 1, totals.calls + 1
   if not asked.chargesTokens then return end
   process.inputHeld = process.inputHeld + asked.inputHeld
   if limits.inputTokens then sendOff(limits.inputTokens, asked.inputTokens, asked.inputHeld, now) end
-  if not asked.path then
+  if not path then
     if limits.outputTokens then sendOff(limits.outputTokens, asked.outputTokens, 0, now) end
     return
   end
-  local sum = pathSum(state, now)
-  addSum(sum, asked.path)
-  sideSet('s', sum)
-  local mine = sideGet('v:' .. name) or emptySum(now)
-  addSum(mine, asked.path)
-  sideSet('v:' .. name, mine)
+  process.use, totals.use = process.use + path.use, totals.use + path.use
+  process.spread, totals.spread = process.spread + path.spread, totals.spread + path.spread
+  process.most, totals.most = process.most + path.most, totals.most + path.most
+  grants[path] = (grants[path] or 0) + 1
+  if not isPathTold then ahead = nil
+  elseif ahead then addSum(ahead, numbersOf(path, now), 1) end
 end
 
 local function bury(state, name, now)
@@ -124,14 +144,15 @@ local function bury(state, name, now)
     charge(input, process.inputHeld, now)
     hold(input, -process.inputHeld, now)
   end
-  local own = sideGet('v:' .. name)
-  if own and output and own[3 + POINTS] > 0 then charge(output, own[3 + POINTS], now) end
-  sideDelete('v:' .. name)
-  sideDelete('r:' .. name)
-  for lane in pairs(process.heads) do sideDelete('h:' .. name .. ':' .. lane) end
+  if output and process.use > 0 then charge(output, process.use, now) end
+  written['v:' .. name] = false
+  written['r:' .. name] = false
+  for lane in pairs(process.heads) do written['h:' .. name .. ':' .. lane] = false end
   forgetProcess(name, now)
-  sideDelete('s')
   state.processes[name] = nil
+  for at, each in ipairs(state.order) do
+    if each == name then table.remove(state.order, at) end
+  end
 end
 
 local function pause(state, till, now)
@@ -148,14 +169,14 @@ local function pause(state, till, now)
 end
 local function overloaded(state, startedAt, now)
   if startedAt < state.decreasedAt or now - state.decreasedAt < 10000 then return end
-  local calls = max(1, callsOf(state))
+  local calls = max(1, totals.calls)
   state.decreasedAt = now
   if state.learnedCalls == 0 then state.callsBefore = calls end
   state.learnedCalls = max(1, 0.7 * (state.learnedCalls > 0 and min(state.learnedCalls, calls) or calls))
 end
 local function ended(state, startedAt)
   if state.learnedCalls == 0 or startedAt < state.decreasedAt then return end
-  if callsOf(state) + 1 < state.learnedCalls / 2 then return end
+  if totals.calls + 1 < state.learnedCalls / 2 then return end
   state.learnedCalls = state.learnedCalls + 1 / state.learnedCalls
   if state.learnedCalls > 1.25 * state.callsBefore then state.learnedCalls = 0 end
 end
@@ -193,16 +214,14 @@ local function merge(state, event, now)
       if not l or l.source == 'probe' then
         l = openLimit(name, perMinute, 'learned', state.configured.burst or 0, now)
         state.limits[name] = l
-        if name == 'requests' then charge(l, callsOf(state), now) end
+        if name == 'requests' then charge(l, totals.calls, now) end
         if name == 'inputTokens' then
-          for _, process in ipairs(sortedKeys(state.processes)) do
-            hold(l, state.processes[process].inputHeld, now)
-          end
+          for _, process in pairs(state.processes) do hold(l, process.inputHeld, now) end
         end
       elseif l.perMinute ~= perMinute then
         resize(l, perMinute, l.burst, now)
       end
-      local unsure = name == 'outputTokens' and 2 * sqrt(varianceOf(state)) or 0
+      local unsure = name == 'outputTokens' and 2 * sqrt(totals.variance) or 0
       observe(l, shown.remaining, sentAt, unsure, shown.limit <= perMinute, now)
     end
   end
@@ -220,9 +239,7 @@ local function happened(state, event, now)
     if not event.isOwed then lane.finish = lane.finish + event.delta / lane.weight
     elseif lane.guarantee > 0 then lane.owedFrom = lane.owedFrom + event.delta / lane.guarantee end
     if event.epoch ~= lane.epoch then return end
-    local tag = tagOf(event.lane, event.user)
-    local later = (tag or lane.time) + event.delta
-    if tag or later > lane.time then setTag(event.lane, event.user, later) end
+    setTag(lane, event.user, (tagOf(lane, event.user) or lane.time) + event.delta)
   end
 end
 `;

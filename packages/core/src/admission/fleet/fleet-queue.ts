@@ -4,7 +4,7 @@ import type { Clock, Random } from '../../clock.ts';
 import type { LaneConfig } from '../../config/schema.ts';
 import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
-import type { Candidate, Exchange, QuotaAsk, Result, Tag } from '../../stores/store.ts';
+import type { Candidate, Exchange, Path, QuotaAsk, Result, Tag } from '../../stores/store.ts';
 import * as entry from '../entry.ts';
 import { type Demand, expectedCost } from '../flight.ts';
 import { type Lane, Lanes } from '../lanes.ts';
@@ -16,7 +16,7 @@ import { type Arrival, openWaiter, type Passage, type Waiter, type WaiterHost } 
 import { Debts } from './debts.ts';
 import type { FleetQuotas } from './fleet-quotas.ts';
 import type { FleetUpstream } from './fleet-upstream.ts';
-import { candidateOf } from './statement.ts';
+import { candidateOf, startingPaths } from './statement.ts';
 
 /** Calls of each lane that are put forward: the first ones of so many users. */
 const PUT_FORWARD = 4;
@@ -233,21 +233,22 @@ export class FleetQueue {
       lanes[name] = { weight, guarantee, reserve, order, users: queue.users };
       if (!isAway) for (const waiter of queue.peekFlows(PUT_FORWARD)) first.add(waiter);
     }
+    const starting = startingPaths(this.#parts.estimator);
     return {
       lanes,
-      candidates: [...first].map((waiter) => this.#candidate(waiter)),
+      candidates: [...first].map((waiter) => this.#candidate(waiter, starting)),
       reserve: isAway ? [] : this.#reservations(first),
     };
   }
 
-  #candidate(waiter: Waiter): Candidate {
+  #candidate(waiter: Waiter, starting: (demand: Demand) => Path): Candidate {
     const standing = this.#standingOf(waiter);
     const { id, user, isQueued, isReserved } = standing;
-    const { upstream, quotas, estimator, clock } = this.#parts;
+    const { upstream, quotas, clock } = this.#parts;
     standing.cost = upstream.costOf(waiter.arrival.demand);
     const debt = this.#debts.of(waiter.lane.name, waiter.flowKey);
     const tag = this.#tags.get(tagKey(waiter));
-    return candidateOf(estimator, waiter.arrival.demand, upstream.isRealtime, {
+    return candidateOf(starting, waiter.arrival.demand, upstream.isRealtime, {
       id,
       lane: waiter.lane.name,
       user,

@@ -2,9 +2,10 @@ import type { BucketConfig } from '../../config/schema.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
 import type { Amounts, Answer, ConfiguredLimits, Exchange, LedgerEvent } from '../../stores/store.ts';
 import type { Demand, Flight, Shortage } from '../flight.ts';
+import { Projection } from '../output-rule.ts';
 import { DIMENSIONS, type RateHeaders } from '../rate-headers.ts';
 import { UpstreamBucket } from '../upstream.ts';
-import { pathOfAll } from './statement.ts';
+import { guessOf } from './statement.ts';
 
 /** Of a bucket's limits, what all processes together use while the ledger is not there: they know nothing of each other. */
 const DEGRADED = 0.8;
@@ -30,7 +31,8 @@ export class FleetUpstream {
   readonly mirror: UpstreamBucket;
   /** Something has changed that the ledger should know: at once, soon, or with the next message. */
   onChange: (haste: 'now' | 'soon' | 'patient') => void = () => {};
-  readonly #estimator: Estimator;
+  /** What the calls of this process are going to produce. */
+  readonly #running: Projection;
   readonly #flights = new Map<Flight, Told>();
   readonly #locals = new WeakSet<Flight>();
   #config: Partial<BucketConfig>;
@@ -53,7 +55,7 @@ export class FleetUpstream {
     this.account = account;
     this.name = name;
     this.#config = config;
-    this.#estimator = estimator;
+    this.#running = new Projection(estimator);
     this.#processes = processes;
     this.mirror = new UpstreamBucket(account, name, config, estimator, now);
   }
@@ -250,13 +252,14 @@ export class FleetUpstream {
     if (this.#isDegraded) this.#forgive(now);
     const charges: Amounts = this.#owed;
     this.#owed = { requests: 0, inputTokens: 0, outputTokens: 0 };
-    const { path, variance } = pathOfAll(this.#estimator, this.#flights.keys(), now);
+    const variance = guessOf(this.#flights.keys());
+    if (this.isRealtime) this.#running.refresh(this.#flights.keys(), now);
     const events = this.#events.map((event) => dateless(event, now));
     this.#events = [];
     return {
       charges,
       holds: { inputTokens: held, calls: this.#flights.size, variance },
-      ...(this.isRealtime ? { path } : {}),
+      ...(this.isRealtime ? { path: this.#running.path } : {}),
       events,
       hints: this.#hints(now),
     };

@@ -12,6 +12,7 @@ import {
   slow,
 } from './limit.ts';
 import type { Books, BucketState } from './state.ts';
+import { tagOf } from './turn.ts';
 import { callsOf, NAMES, varianceOf } from './upstream.ts';
 
 const EMPTY: Record<AmountName, number> = { requests: 0, inputTokens: 1_000, outputTokens: 500 };
@@ -50,9 +51,8 @@ function correct(state: BucketState, books: Books, event: Extract<LedgerEvent, {
   if (!event.isOwed) lane.finish += event.delta / lane.weight;
   else if (lane.guarantee > 0) lane.owedFrom += event.delta / lane.guarantee;
   if (event.epoch !== lane.epoch) return;
-  const tag = books.tagOf(event.lane, event.user);
-  const later = (tag ?? lane.time) + event.delta;
-  if (tag !== undefined || later > lane.time) books.setTag(event.lane, event.user, later);
+  const tag = tagOf(lane, event.lane, event.user, books) ?? lane.time;
+  books.setTag(event.lane, event.user, tag + event.delta);
 }
 
 function pause(state: BucketState, until: number, now: number): void {

@@ -9,22 +9,12 @@ import {
 } from '../store.ts';
 import { happened } from './events.ts';
 import { charge, hold, told } from './limit.ts';
-import { flatten, sumOf } from './path.ts';
+import { endsOf, flatten, sumOf } from './path.ts';
 import { change, commit } from './quotas.ts';
 import type { Books, BucketState } from './state.ts';
 import { type Asking, arrive, isBefore, startOf, Turn } from './turn.ts';
 import { type Head, isWaiting, laneOf, type ProcessState, usersOf } from './turns.ts';
-import {
-  bound,
-  bury,
-  callsOf,
-  configure,
-  mostCalls,
-  NAMES,
-  SUM,
-  setClock,
-  UNKNOWN_WAIT,
-} from './upstream.ts';
+import { bound, bury, callsOf, configure, mostCalls, NAMES, setClock, UNKNOWN_WAIT } from './upstream.ts';
 
 /** A turn announced is announced again when it has moved by more than this. */
 const MOVED_MS = 25;
@@ -89,6 +79,7 @@ const newProcess = (now: number): ProcessState => ({
   variance: 0,
   users: {},
   heads: {},
+  ahead: { use: 0, spread: 0, most: 0 },
   isLate: false,
   limits: {},
 });
@@ -107,7 +98,7 @@ function settle(state: BucketState, books: Books, me: ProcessState, exchange: Ex
   me.variance = holds.variance;
   if (path === undefined) return;
   books.side.set(`v:${process}`, flatten(sumOf(path, now)));
-  books.side.delete(SUM);
+  me.ahead = endsOf(path);
 }
 
 /** Who may go, goes: lane by lane, user by user, over all processes. Whose turn it is then, if anybody waits. */
@@ -137,7 +128,8 @@ function takeTurns(
   const asking: Asking[] = [];
   for (const call of exchange.candidates) {
     const lane = state.lanes[call.lane];
-    if (lane === undefined) continue;
+    // As with events: what is not told of is out of reach.
+    if (lane === undefined || lanes[call.lane] === undefined) continue;
     const refusal = arrive(books, call.id, call.quotas, name, now);
     if (refusal !== undefined) results.push(refusal);
     else {

@@ -6,7 +6,7 @@ const POINTS = POINT_MS.length;
 /** Standard deviations of the pooled production that are kept free. */
 const MARGIN = 1.5;
 
-/** Sums over calls, as of `base`. What comes at `base` itself is in the three at the end. */
+/** Sums over calls, as of `base`. */
 export interface PathSum {
   base: number;
   use: number[];
@@ -26,49 +26,42 @@ export const emptySum = (base: number): PathSum => ({
   most0: 0,
 });
 
-/** A sum as the numbers that a store keeps, and back. */
-export const flatten = (sum: PathSum): number[] => [
-  sum.base,
-  sum.use0,
-  sum.most0,
-  ...sum.use,
-  ...sum.variance,
-  ...sum.most,
-];
+/** The sum of one process as the numbers that a store keeps, and back: it begins with what was told last, so nothing came before. */
+export const flatten = (sum: PathSum): number[] => [sum.base, ...sum.use, ...sum.variance, ...sum.most];
 
 export const unflatten = (values: readonly number[]): PathSum => ({
   base: values[0] ?? 0,
-  use0: values[1] ?? 0,
-  most0: values[2] ?? 0,
-  use: values.slice(3, 3 + POINTS),
-  variance: values.slice(3 + POINTS, 3 + 2 * POINTS),
-  most: values.slice(3 + 2 * POINTS, 3 + 3 * POINTS),
+  use: values.slice(1, 1 + POINTS),
+  variance: values.slice(1 + POINTS, 1 + 2 * POINTS),
+  most: values.slice(1 + 2 * POINTS, 1 + 3 * POINTS),
+  use0: 0,
+  most0: 0,
 });
 
-/** Sum at `ms` after its base, in a straight line between its points. */
-function interpolate(sums: readonly number[], start: number, ms: number): number {
-  let fromMs = 0;
-  let from = start;
-  for (let k = 0; k < POINTS; k++) {
-    const toMs = POINT_MS[k] ?? 0;
-    const to = sums[k] ?? 0;
-    if (ms <= toMs) return from + ((to - from) * Math.max(0, ms - fromMs)) / (toMs - fromMs);
-    fromMs = toMs;
-    from = to;
-  }
-  return from;
-}
-
-/** Adds `other`, which may have another base: it is read off where our points are. */
+/**
+ * Adds `other`. One that began before `sum` is read off where our points are, in a straight line between its own; what it has
+ * come to by our base is in `use0` and `most0`. One walk, since both rise.
+ */
 export function addSum(sum: PathSum, other: PathSum): void {
   const since = sum.base - other.base;
-  sum.use0 += interpolate(other.use, other.use0, since);
-  sum.most0 += interpolate(other.most, other.most0, since);
-  for (let k = 0; k < POINTS; k++) {
+  let j = 0;
+  for (let k = -1; k < POINTS; k++) {
     const ms = since + (POINT_MS[k] ?? 0);
-    sum.use[k] = (sum.use[k] ?? 0) + interpolate(other.use, other.use0, ms);
-    sum.variance[k] = (sum.variance[k] ?? 0) + interpolate(other.variance, 0, ms);
-    sum.most[k] = (sum.most[k] ?? 0) + interpolate(other.most, other.most0, ms);
+    while (j < POINTS && ms > (POINT_MS[j] ?? 0)) j++;
+    const fromMs = POINT_MS[j - 1] ?? 0;
+    const part = j < POINTS ? Math.max(0, ms - fromMs) / ((POINT_MS[j] ?? 0) - fromMs) : 0;
+    const at = (sums: readonly number[]) => {
+      const from = sums[j - 1] ?? 0;
+      return from + ((sums[j] ?? from) - from) * part;
+    };
+    if (k < 0) {
+      sum.use0 += at(other.use);
+      sum.most0 += at(other.most);
+      continue;
+    }
+    sum.use[k] = (sum.use[k] ?? 0) + at(other.use);
+    sum.variance[k] = (sum.variance[k] ?? 0) + at(other.variance);
+    sum.most[k] = (sum.most[k] ?? 0) + at(other.most);
   }
 }
 
@@ -81,32 +74,46 @@ export const sumOf = (path: Path, now: number): PathSum => ({
   most0: 0,
 });
 
-/** All that calls and one more can still produce. */
-export const mostAhead = (sum: PathSum, next: Path): number =>
-  (sum.most[POINTS - 1] ?? 0) + (next.most[POINTS - 1] ?? 0);
+/** The last points of a path: all that its calls are going to produce, how unsure that is, and the most that it can be. */
+export interface Ends {
+  use: number;
+  spread: number;
+  most: number;
+}
 
-/** The lowest level ahead, margin deducted, if the call with `next` starts now; see admission/forecast.ts. */
+export const endsOf = ({ use, variance, most }: Path): Ends => ({
+  use: use[POINTS - 1] ?? 0,
+  spread: variance[POINTS - 1] ?? 0,
+  most: most[POINTS - 1] ?? 0,
+});
+
+/** Whether no path ahead can be too low: there is room for the most of it at once, or for what is likely. Paths only rise. */
+export const hasRoom = (level: number, { use, spread, most }: Ends): boolean =>
+  level >= most || level >= use + MARGIN * Math.sqrt(spread);
+
+/**
+ * The lowest level ahead, margin deducted, if the call with `next` starts now, as of when the sum is; see
+ * admission/forecast.ts.
+ */
 export function lowestAhead(
   sum: PathSum,
   next: Path,
   level: number,
   capacity: number,
   ratePerMs: number,
-  now: number,
 ): number {
-  const since = now - sum.base;
   let lastMs = 0;
-  let lastUse = interpolate(sum.use, sum.use0, since);
-  let lastMost = interpolate(sum.most, sum.most0, since);
+  let lastUse = sum.use0;
+  let lastMost = sum.most0;
   let ahead = level - lastUse;
   let worst = level - lastMost;
   let lowest = ahead;
   let forgotten = 0;
   for (let k = 0; k < POINTS; k++) {
     const ms = POINT_MS[k] ?? 0;
-    const use = interpolate(sum.use, sum.use0, since + ms) + (next.use[k] ?? 0);
-    const most = interpolate(sum.most, sum.most0, since + ms) + (next.most[k] ?? 0);
-    const variance = interpolate(sum.variance, 0, since + ms) + (next.variance[k] ?? 0);
+    const use = (sum.use[k] ?? 0) + (next.use[k] ?? 0);
+    const most = (sum.most[k] ?? 0) + (next.most[k] ?? 0);
+    const variance = (sum.variance[k] ?? 0) + (next.variance[k] ?? 0);
     const refill = ratePerMs * (ms - lastMs);
     ahead += refill - (use - lastUse);
     worst = Math.min(capacity, worst + refill - (most - lastMost));

@@ -82,10 +82,16 @@ interface First {
   readonly mine: Asking | undefined;
 }
 
+/** How far a user was served: nothing where its lane's time has passed that. */
+export function tagOf(lane: LaneState, name: string, user: string, books: Books): number | undefined {
+  const tag = books.tagOf(name, user);
+  return tag !== undefined && tag > lane.time ? tag : undefined;
+}
+
 /** Where a call starts: not before its user's last one has ended, in whichever process that was. */
 export function startOf(lane: LaneState, call: Candidate, books: Books): number {
   const own = call.tag !== undefined && call.tag.epoch === lane.epoch ? call.tag.at : lane.time;
-  return Math.max(own, books.tagOf(call.lane, call.user) ?? own);
+  return Math.max(own, tagOf(lane, call.lane, call.user, books) ?? own);
 }
 
 /** The order between users: by what they were served, then by how long they have waited. All processes see the same. */

@@ -1,4 +1,5 @@
 import { HEAD_MS, type LaneTerms } from '../store.ts';
+import type { Ends } from './path.ts';
 import type { BucketState } from './state.ts';
 
 /** How far a lane has been served, over all processes; see admission/lanes.ts. */
@@ -39,6 +40,8 @@ export interface ProcessState {
   variance: number;
   users: Record<string, number>;
   heads: Record<string, Head>;
+  /** Of its path, and of the paths of what it was granted since it told that. */
+  ahead: Ends;
   /** It could have gone, and did not say so: it is passed until it does. */
   isLate: boolean;
   limits: Record<string, number>;

@@ -16,7 +16,18 @@ import {
   visibleOf,
   waitForAmount,
 } from './limit.ts';
-import { addSum, emptySum, flatten, lowestAhead, mostAhead, type PathSum, sumOf, unflatten } from './path.ts';
+import {
+  addSum,
+  type Ends,
+  emptySum,
+  endsOf,
+  flatten,
+  hasRoom,
+  lowestAhead,
+  type PathSum,
+  sumOf,
+  unflatten,
+} from './path.ts';
 import type { Books, BucketState } from './state.ts';
 import type { ProcessState } from './turns.ts';
 
@@ -30,10 +41,6 @@ const REASON: Record<AmountName, string> = {
 const GUESS_MARGIN = 1.5;
 /** A forecast that moves is asked again so much later at the least: each asking is a message. */
 const RECHECK_MS = 100;
-/** Where the sums over all processes are kept; they are made anew when they are not there. */
-export const SUM = 's';
-/** How old the sums may be. */
-const SUM_MS = 200;
 /** Of a bucket whose ledger has lost part of its memory: what it lost may be the rest. */
 const LOSSY = 0.5;
 /** No wait is known: an event must come first. */
@@ -92,20 +99,27 @@ export function varianceOf(state: BucketState): number {
   return variance;
 }
 
-/** Sums of what the calls of all processes are going to produce. */
-export function pathSum(state: BucketState, books: Books, now: number): PathSum {
-  const kept = books.side.get(SUM);
-  if (kept !== undefined) {
-    const known = unflatten(kept);
-    if (now - known.base < SUM_MS && now >= known.base) return known;
-  }
+/** What the calls of all processes are going to produce, as of now. */
+function pathSum(state: BucketState, books: Books, now: number): PathSum {
   const sum = emptySum(now);
   for (const name of Object.keys(state.processes).sort()) {
     const own = books.side.get(`v:${name}`);
     if (own !== undefined) addSum(sum, unflatten(own));
   }
-  books.side.set(SUM, flatten(sum));
   return sum;
+}
+
+/** The ends of it, with one more path. */
+function endsWith(state: BucketState, next: Ends): Ends {
+  const sum = { ...next };
+  for (const { ahead } of Object.values(state.processes)) extend(sum, ahead);
+  return sum;
+}
+
+export function extend(sum: Ends, by: Ends): void {
+  sum.use += by.use;
+  sum.spread += by.spread;
+  sum.most += by.most;
 }
 
 /** What stands in the way of a call, or nothing. `saved`: input put by for another. */
@@ -157,10 +171,8 @@ function outputWait(
   const capacity = capacityOf(limit) - reserved - visibleOf(limit) - unsure;
   const isIdle = calls === 0 && level >= capacity - 1;
   if (isIdle) return 0;
-  const sum = pathSum(state, books, now);
-  // With room for all of it at once, no path ahead is too low.
-  if (level >= mostAhead(sum, path)) return 0;
-  const missing = -lowestAhead(sum, path, level, capacity, refillOf(limit), now);
+  if (hasRoom(level, endsWith(state, endsOf(path)))) return 0;
+  const missing = -lowestAhead(pathSum(state, books, now), path, level, capacity, refillOf(limit));
   if (missing <= 0) return 0;
   grow(limit, now);
   return Math.max(RECHECK_MS, missing / Math.max(1e-9, refillOf(limit)));
@@ -185,13 +197,10 @@ export function admit(
     if (outputTokens !== undefined) sendOff(outputTokens, asked.outputTokens, 0, books.side, now);
     return;
   }
-  const next = sumOf(asked.path, now);
-  const sum = pathSum(state, books, now);
-  addSum(sum, next);
-  books.side.set(SUM, flatten(sum));
+  extend(process.ahead, endsOf(asked.path));
   const own = books.side.get(`v:${name}`);
   const mine = own === undefined ? emptySum(now) : unflatten(own);
-  addSum(mine, next);
+  addSum(mine, sumOf(asked.path, now));
   books.side.set(`v:${name}`, flatten(mine));
 }
 
@@ -204,15 +213,10 @@ export function bury(state: BucketState, books: Books, name: string, now: number
     charge(inputTokens, process.inputHeld, books.side, now);
     hold(inputTokens, -process.inputHeld, books.side, now);
   }
-  const own = books.side.get(`v:${name}`);
-  if (own !== undefined && outputTokens !== undefined) {
-    const rest = unflatten(own).use.at(-1) ?? 0;
-    if (rest > 0) charge(outputTokens, rest, books.side, now);
-  }
+  if (outputTokens !== undefined) charge(outputTokens, process.ahead.use, books.side, now);
   books.side.delete(`v:${name}`);
   for (const lane of Object.keys(process.heads)) books.side.delete(`h:${name}:${lane}`);
   books.forget(name);
-  books.side.delete(SUM);
   delete state.processes[name];
 }
 

@@ -1,0 +1,121 @@
+/** What the ledger reads and writes beside the state of its bucket: each field at its first use, and all that changed at the end. */
+export const BOOKS = `
+local LEASE_MS, HEAD_MS, GRACE_MS, KEPT_MS = 10000, 2500, 50, 86400000
+local NEVER = -1e15
+local NAMES = { 'requests', 'inputTokens', 'outputTokens' }
+local min, max, floor, abs, sqrt = math.min, math.max, math.floor, math.abs, math.sqrt
+-- For all lists and maps in which there is nothing: never written to.
+local NONE = {}
+
+-- Fields of the side, packed; false for one that goes.
+local written = {}
+local function packedAt(field)
+  local packed = written[field]
+  if packed == nil then packed = redis.call('HGET', KEYS[2], field) end
+  return packed or nil
+end
+
+-- Trails of the limits: bin, low, high of each of 32 bins.
+local TRAIL = '<${'d'.repeat(96)}'
+local trails, areTrailsChanged = {}, {}
+local function trailOf(name)
+  local trail = trails[name]
+  if not trail then
+    local packed = redis.call('HGET', KEYS[2], 't:' .. name)
+    if packed then trail = { struct.unpack(TRAIL, packed) }
+    else
+      trail = {}
+      for at = 1, 96 do trail[at] = -1 end
+    end
+    trails[name] = trail
+  end
+  return trail
+end
+
+local seen = {}
+local function seenAt(process)
+  if seen[process] == nil then seen[process] = tonumber(redis.call('HGET', KEYS[3], process) or '0') end
+  return seen[process]
+end
+local function forgetProcess(process, now)
+  if seenAt(process) < now - LEASE_MS then redis.call('HDEL', KEYS[3], process) end
+end
+
+-- Keys of the lanes that the exchange tells of.
+local laneKeys = {}
+local quotas = {}
+local function quotaOf(key)
+  local known = quotas[key]
+  if not known then
+    local packed = redis.call('GET', key)
+    known = packed and cmsgpack.unpack(packed) or { meters = {}, claims = {} }
+    quotas[key] = known
+  end
+  return known
+end
+
+-- Tags of the users of each lane. One that the lane's time has passed is none.
+local tags = {}
+local function tagsOf(name)
+  local known = tags[name]
+  if not known then
+    known = { byUser = {}, set = {} }
+    tags[name] = known
+  end
+  return known
+end
+local function tagOf(lane, user)
+  local byUser = tagsOf(lane.name).byUser
+  local tag = byUser[user]
+  if tag == nil then
+    local score = lane.isTagged and redis.call('ZSCORE', laneKeys[lane.name], user)
+    tag = score and tonumber(score) or false
+    byUser[user] = tag
+  end
+  return tag and tag > lane.time and tag or nil
+end
+local function setTag(lane, user, tag)
+  local own = tagsOf(lane.name)
+  own.byUser[user], own.set[user] = tag, tag
+end
+local function forgetPassedTags(lane) tagsOf(lane.name).hasMoved = true end
+local function forgetAllTags(lane) tags[lane.name] = { byUser = {}, set = {}, isForgotten = true } end
+
+local function writeTags(lane)
+  local own = tags[lane.name]
+  if not own then return end
+  local key = laneKeys[lane.name]
+  if own.isForgotten then
+    if lane.isTagged then redis.call('DEL', key) end
+    lane.isTagged = false
+  end
+  local scores = {}
+  for user, tag in pairs(own.set) do
+    if tag > lane.time then
+      scores[#scores + 1] = string.format('%.17g', tag)
+      scores[#scores + 1] = user
+    end
+  end
+  if lane.isTagged and own.hasMoved then redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.17g', lane.time)) end
+  if #scores > 0 then
+    redis.call('ZADD', key, unpack(scores))
+    redis.call('PEXPIRE', key, 600000)
+    lane.isTagged = true
+  end
+end
+
+local function writeBooks()
+  for name in pairs(areTrailsChanged) do written['t:' .. name] = struct.pack(TRAIL, unpack(trails[name], 1, 96)) end
+  local fields, gone = {}, {}
+  for field, packed in pairs(written) do
+    if packed then
+      fields[#fields + 1] = field
+      fields[#fields + 1] = packed
+    else
+      gone[#gone + 1] = field
+    end
+  end
+  redis.call('HSET', KEYS[2], unpack(fields))
+  if #gone > 0 then redis.call('HDEL', KEYS[2], unpack(gone)) end
+end
+`;
