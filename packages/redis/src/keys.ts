@@ -20,12 +20,14 @@ export interface BucketNames {
   readonly base: string;
   readonly own: string;
   readonly channel: string;
+  /** What the channels begin with to which processes listen as long as they live. */
+  readonly alive: string;
 }
 
 export function namesOf(prefix: string, bucket: string): BucketNames {
   const base = baseOf(prefix);
   const hash = createHash('sha256').update(bucket).digest('base64url').slice(0, 22);
-  return { base, own: `${base}:b:${hash}`, channel: `${base}:wake:${hash}` };
+  return { base, own: `${base}:b:${hash}`, channel: `${base}:wake:${hash}`, alive: `${base}:alive:` };
 }
 
 export function keysOf({ base, own }: BucketNames, exchange: Exchange): Keys {

@@ -45,6 +45,7 @@ export function storeOf(
   const sha = createHash('sha1').update(source).digest('hex');
   const listeners = new Map<string, Set<(wake: Wake) => void>>();
   const known = new Map<string, BucketNames>();
+  const watched = new Map<string, boolean>();
   let subscriber: Redis | Cluster | undefined;
   let isClosed = false;
 
@@ -79,6 +80,25 @@ export function storeOf(
     return copy;
   };
 
+  /**
+   * Whether others can tell that this process has ended: by nobody listening to its own channel. In a cluster each node knows
+   * of its own listeners alone.
+   */
+  const isWatched = (alive: string, process: string): boolean => {
+    if (client.isCluster) return false;
+    const known = watched.get(process);
+    if (known === undefined) {
+      watched.set(process, false);
+      subscribe()
+        .subscribe(`${alive}${process}`)
+        .then(
+          () => void watched.set(process, true),
+          () => void watched.delete(process),
+        );
+    }
+    return known === true;
+  };
+
   return {
     kind: 'fleet',
     assumedProcesses,
@@ -89,7 +109,8 @@ export function storeOf(
       if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
       const own = names(bucket);
       const keys = keysOf(own, exchange);
-      const args = [writeExchange(exchange, keys), own.channel, ...clock()];
+      const alive = isWatched(own.alive, exchange.process) ? own.alive : '';
+      const args = [writeExchange(exchange, keys), own.channel, alive, ...clock()];
       const bytes = await bounded(run(keys.keys, args), timeoutMs, 'an exchange with Redis').catch(explain);
       if (!Buffer.isBuffer(bytes)) throw new Error('Headgate: Redis gave an answer that is none');
       return readAnswer(bytes);

@@ -7,7 +7,7 @@ import { noRedis, type RedisServer, startRedis } from '../../support/redis.ts';
 import { command, START } from './commands.ts';
 
 /** The same script, on a clock that the test sets. */
-const CLOCK = 'local now = tonumber(ARGV[3])';
+const CLOCK = 'local now = tonumber(ARGV[4])';
 
 /** The same numbers, but for the order in which they are added up. */
 function expectSame(redis: unknown, memory: unknown, path = 'answer'): void {

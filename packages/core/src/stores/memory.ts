@@ -74,6 +74,8 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
     forget(process) {
       if ((seen.get(process) ?? 0) < now - LEASE_MS) seen.delete(process);
     },
+    // All of its processes are one.
+    isGone: () => false,
     seenAt: (process) => seen.get(process) ?? Number.NEGATIVE_INFINITY,
   });
 

@@ -39,6 +39,11 @@ export interface StoreDoubt {
 export const LEASE_MS = 10_000;
 /** A process that has calls, or waits, tells at least so often that it lives. */
 export const HEARTBEAT_MS = 1_000;
+/**
+ * Who has not been heard of for this long may have ended: where the store can tell that the connection of a process is closed,
+ * that one has, and what it held is free but for what its calls can have produced until then.
+ */
+export const QUIET_MS = 1_500;
 /** Who has not been heard of for this long keeps nobody waiting. */
 export const HEAD_MS = 2_500;
 /** Whoever may go and does not say so within this is passed. */

@@ -1,6 +1,6 @@
 /** What the ledger reads and writes beside the state of its bucket: each field at its first use, and all that changed at the end. */
 export const BOOKS = `
-local LEASE_MS, HEAD_MS, GRACE_MS, KEPT_MS = 10000, 2500, 50, 86400000
+local LEASE_MS, QUIET_MS, HEAD_MS, GRACE_MS, HEARTBEAT_MS, KEPT_MS = 10000, 1500, 2500, 50, 1000, 86400000
 local NEVER = -1e15
 local NAMES = { 'requests', 'inputTokens', 'outputTokens' }
 local min, max, floor, abs, sqrt = math.min, math.max, math.floor, math.abs, math.sqrt
@@ -37,8 +37,16 @@ local function seenAt(process)
   if seen[process] == nil then seen[process] = tonumber(redis.call('HGET', KEYS[3], process) or '0') end
   return seen[process]
 end
-local function forgetProcess(process, now)
-  if seenAt(process) < now - LEASE_MS then redis.call('HDEL', KEYS[3], process) end
+local function forgetProcess(process, now, isGone)
+  if not isGone and seenAt(process) >= now - LEASE_MS then return end
+  redis.call('HDEL', KEYS[3], process)
+  seen[process] = 0
+end
+-- Each process listens to a channel of its own as long as its connection stands. Of a cluster that cannot be asked: ARGV[3] is empty.
+local function isGone(process, isWatched)
+  if ARGV[3] == '' or not isWatched then return false end
+  local told = redis.pcall('PUBSUB', 'NUMSUB', ARGV[3] .. process)
+  return type(told) == 'table' and told[2] == 0
 end
 
 -- Keys of the lanes that the exchange tells of.

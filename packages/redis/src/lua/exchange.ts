@@ -178,16 +178,22 @@ local function applyExchange(state, exchange, isFresh, now)
   local isOurLoss = isLossy and (isFresh or me ~= nil)
   local dead = {}
   for _, other in ipairs(state.order) do
-    if other ~= name and state.processes[other].seenAt < now - LEASE_MS then dead[#dead + 1] = other end
+    local process = state.processes[other]
+    if other ~= name and process.seenAt < now - QUIET_MS then
+      if process.seenAt < now - LEASE_MS then dead[#dead + 1] = { name = other }
+      elseif isGone(other, process.isWatched) then
+        dead[#dead + 1] = { name = other, endedBy = process.seenAt + HEARTBEAT_MS }
+      end
+    end
   end
-  for _, other in ipairs(dead) do bury(state, other, now) end
+  for _, other in ipairs(dead) do bury(state, other.name, now, other.endedBy) end
   local areOthers = #dead > 0 or not me or exchange.limits ~= nil
   if not me then
     me = freshProcess()
     state.processes[name] = me
     state.order[#state.order + 1] = name
   end
-  me.seenAt, me.seq, me.isLate = now, exchange.seq, false
+  me.seenAt, me.seq, me.isLate, me.isWatched = now, exchange.seq, false, ARGV[3] ~= ''
   if exchange.limits then me.limits = exchange.limits end
   configure(state, areOthers, now)
   if isLossy then

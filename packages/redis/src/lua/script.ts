@@ -25,6 +25,7 @@ local now = time[1] * 1000 + time[2] / 1000
  * KEYS[…]   quotas, one for each key that the exchange names
  * ARGV[1]   the exchange (message.ts)
  * ARGV[2]   channel of the bucket
+ * ARGV[3]   what the channel of each process begins with; empty where nobody can be asked who listens
  */
 export const script = (clock = CLOCK): string =>
   nested([

@@ -6,7 +6,7 @@ export const STATE = `
 local HEADER = '<ddBddddddc40dHc0HHHBB'
 local LIMIT = '<BB${'d'.repeat(19)}'
 local LANE = '<${'d'.repeat(8)}BHc0'
-local PROCESS = '<Hc0${'d'.repeat(8)}Bc40HH'
+local PROCESS = '<Hc0${'d'.repeat(8)}BBc40HH'
 local HEAD = '<H${'d'.repeat(8)}BB'
 local SOURCES = { 'configured', 'learned', 'probe' }
 local CONFIGURED = { 'requests', 'inputTokens', 'outputTokens', 'burst', 'concurrency' }
@@ -48,10 +48,11 @@ local function laneFrom(weight, guarantee, reserve, order, owedFrom, finish, tim
     finish = finish, time = time, epoch = epoch, isTagged = isTagged == 1,
   }, to
 end
-local function processFrom(name, seenAt, seq, calls, inputHeld, variance, use, spread, most, isLate, limits, users, heads, to)
+local function processFrom(name, seenAt, seq, calls, inputHeld, variance, use, spread, most, isLate, isWatched,
+  limits, users, heads, to)
   return {
     name = name, seenAt = seenAt, seq = seq, calls = calls, inputHeld = inputHeld, variance = variance, use = use,
-    spread = spread, most = most, isLate = isLate == 1, limits = limits, users = NONE, heads = NONE,
+    spread = spread, most = most, isLate = isLate == 1, isWatched = isWatched == 1, limits = limits, users = NONE, heads = NONE,
   }, users, heads, to
 end
 local function headFrom(lane, id, start, since, cost, inputTokens, inputHeld, outputTokens, fitsSince, charges, hasPath, to)
@@ -138,7 +139,7 @@ local function writeState(state)
     for _ in pairs(p.users) do users = users + 1 end
     for _ in pairs(p.heads) do heads = heads + 1 end
     add(PROCESS, #name, name, p.seenAt, p.seq, p.calls, p.inputHeld, p.variance, p.use, p.spread, p.most, bitOf(p.isLate),
-      p.limits, users, heads)
+      bitOf(p.isWatched), p.limits, users, heads)
     for lane, count in pairs(p.users) do add('<Hd', placeOf[lane], count) end
     for lane, head in pairs(p.heads) do
       add(HEAD, placeOf[lane], head.id, head.start, head.since, head.cost, head.inputTokens, head.inputHeld,

@@ -9,9 +9,12 @@ local function comesBefore(a, b, now)
   if difference ~= 0 then return difference < 0 end
   return a.order < b.order
 end
+local function reserveOf(lane, now)
+  return lane.guarantee > 0 and lane.owedFrom < now - 60000 and 0 or lane.reserve
+end
 local function serveLane(lane, cost, time, now)
   if isOwed(lane, now) then
-    lane.owedFrom = max(lane.owedFrom, now - 1000) + cost / lane.guarantee
+    lane.owedFrom = max(lane.owedFrom, now - 61000) + cost / lane.guarantee
     return true, time
   end
   local later = max(time, lane.finish)
@@ -138,7 +141,7 @@ function Turn:backfill(first, firsts)
   end)
   for _, asking in ipairs(others) do
     if not parkedBy(asking, self.name, now)
-      and not shortageOf(state, self.name, asking.call, state.lanes[asking.call.lane].reserve, putBy, now) then
+      and not shortageOf(state, self.name, asking.call, reserveOf(state.lanes[asking.call.lane], now), putBy, now) then
       self:grant(asking, false)
       return true
     end
@@ -157,7 +160,7 @@ function Turn:move()
   end
   for _, first in ipairs(firsts) do
     local mine = first.call and first
-    local reserveShare = state.lanes[first.lane].reserve
+    local reserveShare = reserveOf(state.lanes[first.lane], now)
     local asked = mine and mine.call
     if mine then
       local parked = parkedBy(mine, self.name, now)

@@ -137,18 +137,25 @@ local function admit(state, asked, process, now)
   elseif ahead then addSum(ahead, numbersOf(path, now), 1) end
 end
 
-local function bury(state, name, now)
+local function bury(state, name, now, endedBy)
   local process = state.processes[name]
   local input, output = state.limits.inputTokens, state.limits.outputTokens
   if input and process.inputHeld > 0 then
     charge(input, process.inputHeld, now)
     hold(input, -process.inputHeld, now)
   end
-  if output and process.use > 0 then charge(output, process.use, now) end
+  local own = endedBy and unpackSum(packedAt('v:' .. name))
+  local used = process.use
+  if own then
+    local sum = emptySum(endedBy)
+    addSum(sum, own, 1)
+    used = sum.use0
+  end
+  if output and used > 0 then charge(output, used, now) end
   written['v:' .. name] = false
   written['r:' .. name] = false
   for lane in pairs(process.heads) do written['h:' .. name .. ':' .. lane] = false end
-  forgetProcess(name, now)
+  forgetProcess(name, now, endedBy ~= nil)
   state.processes[name] = nil
   for at, each in ipairs(state.order) do
     if each == name then table.remove(state.order, at) end

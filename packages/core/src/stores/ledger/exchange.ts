@@ -2,8 +2,10 @@ import {
   type AmountName,
   type Answer,
   type Exchange,
+  HEARTBEAT_MS,
   LEASE_MS,
   type LevelTold,
+  QUIET_MS,
   type Result,
   type Wake,
 } from '../store.ts';
@@ -18,6 +20,8 @@ import { bound, bury, callsOf, configure, mostCalls, NAMES, setClock, UNKNOWN_WA
 
 /** A turn announced is announced again when it has moved by more than this. */
 const MOVED_MS = 25;
+/** A process that is only silent may go on with its calls to their end. */
+const NEVER_ENDED = Number.POSITIVE_INFINITY;
 
 export interface Exchanged {
   readonly answer: Answer;
@@ -40,9 +44,12 @@ export function applyExchange(
   // What a process was answered and we do not know, we have lost; and not its own exchanges alone.
   const isLossy = isUnknown && acked > 0;
   const isOurLoss = isLossy && (isFresh || me !== undefined);
-  for (const other of Object.keys(state.processes).sort())
-    if (other !== name && (state.processes[other]?.seenAt ?? 0) < now - LEASE_MS)
-      bury(state, books, other, now);
+  for (const other of Object.keys(state.processes).sort()) {
+    const seenAt = state.processes[other]?.seenAt ?? 0;
+    if (other === name || seenAt >= now - QUIET_MS) continue;
+    if (seenAt < now - LEASE_MS) bury(state, books, other, now, NEVER_ENDED);
+    else if (books.isGone(other)) bury(state, books, other, now, seenAt + HEARTBEAT_MS);
+  }
   if (me === undefined) {
     me = newProcess(now);
     state.processes[name] = me;

@@ -65,6 +65,13 @@ export function addSum(sum: PathSum, other: PathSum): void {
   }
 }
 
+/** What a path has come to by `at`. */
+export function usedBy(path: PathSum, at: number): number {
+  const sum = emptySum(at);
+  addSum(sum, path);
+  return sum.use0;
+}
+
 export const sumOf = (path: Path, now: number): PathSum => ({
   base: now,
   use: [...path.use],

@@ -37,6 +37,8 @@ export interface Books {
   forgetTags(lane: string, time?: number): void;
   /** When a process was last heard of, by whichever bucket. */
   seenAt(process: string): number;
+  /** Whether a process that is silent has ended, as far as the store can tell. */
+  isGone(process: string): boolean;
   /** A process is dead to this bucket: unless another has heard of it since, it counts no more. */
   forget(process: string): void;
   /** Processes that are not known to be dead, this one included. */

@@ -8,6 +8,7 @@ import {
   isWaiting,
   type LaneState,
   type ProcessState,
+  reserveOf,
   serveLane,
   usersOf,
 } from './turns.ts';
@@ -17,6 +18,11 @@ import { type Asked, admit, inputOf, type Short, shortageOf, UNKNOWN_WAIT } from
 const SAVING = 0.5;
 /** A wait that nobody knows is looked at again after this. */
 const LOOK_MS = 1_000;
+function reserveIn(state: BucketState, name: string, now: number): number {
+  const lane = state.lanes[name];
+  return lane === undefined ? 0 : reserveOf(lane, now);
+}
+
 /** A call that asks to go, with what is known of it as the exchange goes on. */
 export interface Asking {
   readonly call: Candidate;
@@ -173,7 +179,7 @@ export class Turn {
     const isAlone = firsts.every(({ process }) => process === this.#name);
     for (const first of firsts) {
       const { lane, process, mine } = first;
-      const reserveShare = this.#state.lanes[lane]?.reserve ?? 0;
+      const reserveShare = reserveIn(this.#state, lane, this.#now);
       if (mine !== undefined) {
         const parked = parkedBy(this.#books, mine, this.#name, this.#now);
         if (parked !== undefined) {
@@ -281,7 +287,7 @@ export class Turn {
           a.call.id - b.call.id,
       );
     for (const asking of others) {
-      const reserveShare = this.#state.lanes[asking.call.lane]?.reserve ?? 0;
+      const reserveShare = reserveIn(this.#state, asking.call.lane, this.#now);
       if (parkedBy(this.#books, asking, this.#name, this.#now) !== undefined) continue;
       const short = shortageOf(
         this.#state,

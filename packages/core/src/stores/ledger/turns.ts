@@ -47,8 +47,10 @@ export interface ProcessState {
   limits: Record<string, number>;
 }
 
+/** A guarantee goes before a reserve that has kept a lane from it for so long. */
+const LATE_MS = 60_000;
 /** A lane that was kept waiting is owed at most this much of the past. */
-const PATIENCE_MS = 1_000;
+const PATIENCE_MS = LATE_MS + 1_000;
 
 export const isWaiting = (process: ProcessState, now: number): boolean =>
   !process.isLate && process.seenAt >= now - HEAD_MS;
@@ -72,6 +74,10 @@ export function laneOf(
 }
 
 export const isOwed = (lane: LaneState, now: number): boolean => lane.guarantee > 0 && lane.owedFrom <= now;
+
+/** Share of the bucket that a lane may not draw on; see admission/lanes.ts. */
+export const reserveOf = (lane: LaneState, now: number): number =>
+  lane.guarantee > 0 && lane.owedFrom < now - LATE_MS ? 0 : lane.reserve;
 
 /** Whether lane `a` comes before lane `b`. */
 export function comesBefore(a: LaneState, b: LaneState, now: number): boolean {

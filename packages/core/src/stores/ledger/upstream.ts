@@ -27,6 +27,7 @@ import {
   type PathSum,
   sumOf,
   unflatten,
+  usedBy,
 } from './path.ts';
 import type { Books, BucketState } from './state.ts';
 import type { ProcessState } from './turns.ts';
@@ -205,7 +206,7 @@ export function admit(
 }
 
 /** What a dead process held is charged: nobody knows what became of it. */
-export function bury(state: BucketState, books: Books, name: string, now: number): void {
+export function bury(state: BucketState, books: Books, name: string, now: number, endedBy: number): void {
   const process = state.processes[name];
   if (process === undefined) return;
   const { inputTokens, outputTokens } = state.limits;
@@ -213,7 +214,12 @@ export function bury(state: BucketState, books: Books, name: string, now: number
     charge(inputTokens, process.inputHeld, books.side, now);
     hold(inputTokens, -process.inputHeld, books.side, now);
   }
-  if (outputTokens !== undefined) charge(outputTokens, process.ahead.use, books.side, now);
+  if (outputTokens !== undefined) {
+    const own = books.side.get(`v:${name}`);
+    const used =
+      Number.isFinite(endedBy) && own !== undefined ? usedBy(unflatten(own), endedBy) : process.ahead.use;
+    charge(outputTokens, used, books.side, now);
+  }
   books.side.delete(`v:${name}`);
   for (const lane of Object.keys(process.heads)) books.side.delete(`h:${name}:${lane}`);
   books.forget(name);
