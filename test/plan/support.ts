@@ -58,3 +58,17 @@ export const even = (more: object = {}) => ({
   output: { mean: 100, spread: 0 },
   ...more,
 });
+
+/** What a trace may bring to a page that takes it for markup. */
+export const HOSTILE = '</script><script>window.headgateHurt=1</script>';
+
+/** A folder whose trace has a tier that would be markup. */
+export const hostileFolder = () =>
+  folderWith({
+    'headgate.yaml': { account: [bucket()] },
+    'traffic.yaml': {
+      duration: '1m',
+      calls: [{ name: 'seen', trace: 'calls.jsonl', model: 'claude-sonnet-4-6' }],
+    },
+    'calls.jsonl': `${JSON.stringify({ at: 10, input: 10, output: 5, tier: HOSTILE })}\n`,
+  });
