@@ -1,13 +1,14 @@
 import { execFile } from 'node:child_process';
-import { createWriteStream, readFileSync } from 'node:fs';
+import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { describe, expect, it } from 'vitest';
 import type { PlanReport } from '../../packages/cli/src/plan/report.ts';
-import { folderWith } from './support.ts';
+import { folderWith, readmeFiles } from './support.ts';
 
 const MAIN = join(import.meta.dirname, '../../packages/cli/src/main.ts');
-const HOUR = join(import.meta.dirname, 'hour');
+/** What the README says of an hour is measured of its own files. */
+const HOUR = readmeFiles('### How long it takes');
 /** Has the command tell what it took, on stderr. */
 const TELL = `data:text/javascript,${encodeURIComponent(
   `process.on('exit', () => process.stderr.write(JSON.stringify(process.resourceUsage())))`,
@@ -41,7 +42,7 @@ function played(folder: string): Promise<Taken> {
 
 describe('an hour of 100,000 calls', () => {
   it('is rehearsed in some ten seconds of one core and 500 MB', async () => {
-    const { report, cpuSeconds, peakMegabytes } = await played(HOUR);
+    const { report, cpuSeconds, peakMegabytes } = await played(folderWith(HOUR));
     console.log(
       `${report.all.calls} calls: ${cpuSeconds.toFixed(1)} s of CPU, ${peakMegabytes.toFixed(0)} MB`,
     );
@@ -56,7 +57,7 @@ describe('a trace', () => {
   it('takes no more memory the longer it is', async () => {
     const take = async (calls: number) => {
       const folder = folderWith({
-        'headgate.yaml': readFileSync(join(HOUR, 'headgate.yaml'), 'utf8'),
+        'headgate.yaml': HOUR['headgate.yaml'],
         'traffic.yaml': { duration: '10h', calls: [{ name: 'seen', trace: 'calls.jsonl' }] },
       });
       await pipeline(lines(calls), createWriteStream(join(folder, 'calls.jsonl')));

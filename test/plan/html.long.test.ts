@@ -48,7 +48,7 @@ describe.skipIf(skipsChromium)('the page of headgate plan', () => {
       if (!request.url().startsWith('file:')) told.push(`asks for ${request.url()}`);
     });
     await page.goto(pathToFileURL(file).href);
-    await page.waitForFunction(() => document.querySelectorAll('canvas').length > 0);
+    await page.waitForSelector('canvas');
     return { page, told };
   }
 
@@ -85,7 +85,7 @@ describe.skipIf(skipsChromium)('the page of headgate plan', () => {
           const colours = await coloursOf(page);
           expect(colours).toHaveLength(count);
           for (const each of colours) expect(each.length).toBeGreaterThan(3);
-          expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+          expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
           const cut = await page.$$eval(
             '[data-figure]',
             (places) => places.filter((place) => place.scrollWidth > place.clientWidth + 1).length,
@@ -126,7 +126,7 @@ describe.skipIf(skipsChromium)('the page of headgate plan', () => {
     const folder = hostileFolder();
     await planIn(folder, '--html', 'page.html');
     const { page, told } = await open(join(folder, 'page.html'), {});
-    expect(await page.evaluate(() => 'headgateHurt' in window)).toBe(false);
+    expect(await page.evaluate(`'headgateHurt' in window`)).toBe(false);
     expect(told).toEqual([]);
     await page.close();
   });

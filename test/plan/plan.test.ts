@@ -1,17 +1,13 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { bucket, even, folderWith, planIn, reportOf } from './support.ts';
-
-const README = join(import.meta.dirname, '../../packages/cli/README.md');
+import { blocksOf, bucket, even, folderWith, planIn, README, readmeFiles, reportOf } from './support.ts';
 
 describe('headgate plan', () => {
   it('does what its README shows', async () => {
     const text = await readFile(README, 'utf8');
     const section = text.slice(text.indexOf('\n## Plan'));
-    const block = (language: string, which = 0) =>
-      [...section.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))][which]?.[1] ?? '';
-    const folder = folderWith({ 'headgate.yaml': block('yaml'), 'traffic.yaml': block('yaml', 1) });
+    const block = (language: string) => blocksOf(section, language)[0] ?? '';
+    const folder = folderWith(readmeFiles('## Plan'));
     const goals = [...block('sh').matchAll(/--goal '([^']+)'/g)].flatMap(([, goal = '']) => ['--goal', goal]);
     expect(goals).toHaveLength(4);
     const { code, out } = await planIn(folder, ...goals);

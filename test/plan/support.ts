@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ConfigInput } from '@headgate/core';
@@ -7,7 +7,22 @@ import { onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
 import type { PlanReport } from '../../packages/cli/src/plan/report.ts';
 
-const MAIN = join(import.meta.dirname, '../../packages/cli/src/main.ts');
+export const MAIN = join(import.meta.dirname, '../../packages/cli/src/main.ts');
+
+export const README = join(import.meta.dirname, '../../packages/cli/README.md');
+
+/** The fenced blocks of a language, in order. */
+export const blocksOf = (text: string, language: string): string[] =>
+  [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(
+    ([, block = '']) => block,
+  );
+
+/** The configuration and the traffic that the README shows first under a heading. */
+export function readmeFiles(heading: string) {
+  const text = readFileSync(README, 'utf8');
+  const [config = '', traffic = ''] = blocksOf(text.slice(text.indexOf(`\n${heading}\n`)), 'yaml');
+  return { 'headgate.yaml': config, 'traffic.yaml': traffic };
+}
 
 export interface Run {
   readonly code: number;

@@ -75,9 +75,9 @@ export function differenceRows({ used, p95 }: Differences): string[][] {
 
 /** What the machine had to spare, and what else has to be known. */
 export function remarksOf(machine: MachineReport, failures: ReadonlyMap<string, number>): string[] {
-  const { lateMs, busy, cores, coresThere, latestCallMs, isVoid } = machine;
+  const { lateMs, busy, cores, coresThere, callsLateMs, isVoid } = machine;
   return [
-    `event loop ${lateMs.toFixed(0)} ms late at p99 and busy ${percent(busy)} of the time, ${cores.toFixed(2)} of ${coresThere} cores used, calls made at most ${latestCallMs.toFixed(0)} ms late`,
+    `event loop ${lateMs.toFixed(0)} ms late at p99 and busy ${percent(busy)} of the time, ${cores.toFixed(2)} of ${coresThere} cores used, calls made at most ${callsLateMs.toFixed(0)} ms late`,
     isVoid === undefined
       ? 'the machine had CPU to spare: the comparison holds'
       : `THE COMPARISON IS VOID: ${isVoid}; the differences may be the machine's`,

@@ -16,8 +16,8 @@ export interface MachineReport {
   /** CPU of this process, in cores. */
   readonly cores: number;
   readonly coresThere: number;
-  /** Milliseconds by which the call that was made latest came too late. */
-  readonly latestCallMs: number;
+  /** Milliseconds by which calls were made too late, at the most. */
+  readonly callsLateMs: number;
   /** Why the comparison says nothing; absent where it holds. */
   readonly isVoid: string | undefined;
 }
@@ -28,11 +28,11 @@ export function watchMachine(): { callWasLate(ms: number): void; end(): MachineR
   const busyBefore = performance.eventLoopUtilization();
   const cpuBefore = process.cpuUsage();
   const startedAt = performance.now();
-  let latestCallMs = 0;
+  let callsLateMs = 0;
   delay.enable();
   return {
     callWasLate(ms) {
-      latestCallMs = Math.max(latestCallMs, ms);
+      callsLateMs = Math.max(callsLateMs, ms);
     },
     end() {
       delay.disable();
@@ -46,7 +46,7 @@ export function watchMachine(): { callWasLate(ms: number): void; end(): MachineR
         busy,
         cores,
         coresThere: availableParallelism(),
-        latestCallMs,
+        callsLateMs,
         isVoid: whyVoid(lateMs, busy),
       };
     },

@@ -17,7 +17,9 @@ export async function loadPeers(): Promise<Peers> {
     try {
       return await loading();
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+      const { code, message } = error as NodeJS.ErrnoException;
+      // What is missing may be something that the package itself needs.
+      if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes(`'${name}'`)) throw error;
       throw new MissingPeerError(
         `--real: expected the package ${name} to be installed, received none (npm install --save-dev ${name})`,
       );

@@ -130,6 +130,7 @@ export async function runReal(
   );
   const open = new Set<Promise<void>>();
   let isCutShort = false;
+  let until = duration;
   let made = 0;
   try {
     const hasModel = (id: string) => account.find(id) !== undefined;
@@ -137,7 +138,11 @@ export async function runReal(
       isCutShort = at >= duration;
       if (isCutShort) break;
       await sleepUntil(at, now, stop);
-      if (stop.aborted) break;
+      if (stop.aborted) {
+        // What was due and is not made is asked of the model neither.
+        until = Math.min(at, now());
+        break;
+      }
       machine.callWasLate(now() - at);
       tally.arrived();
       const call = make(job, `call-${made++}`).finally(() => open.delete(call));
@@ -145,7 +150,7 @@ export async function runReal(
     }
     await sleepUntil(duration, now, stop);
     const isInterrupted = stop.aborted;
-    const went = isInterrupted ? Math.min(now(), duration) : duration;
+    const went = Math.min(until, isInterrupted ? now() : duration);
     while ((windows + 1) * windowMs <= went + 1e-6) windowOver((windows + 1) * windowMs);
     if (went > windows * windowMs + 1) windowOver(went);
     const spare = machine.end();
