@@ -224,7 +224,10 @@ calls:
   it('in a trace is told with its line', async () => {
     const good = '{"at":10,"input":10,"output":5}';
     for (const [line, told] of [
-      ['{"at":10,"inptu":10,"input":1,"output":5}', '2:10: inptu: unknown key'],
+      [
+        '{"at":10,"inptu":10,"input":1,"output":5}',
+        '2:10: inptu: unknown key (expected one of at, input, output, maxTokens,',
+      ],
       [
         '{"at":10,"input":-1,"output":5}',
         '2:10: input: wrong value (expected a number of tokens of at least 0, received -1)',
@@ -233,6 +236,8 @@ calls:
       ['not json', '2: does not parse (expected one JSON object a line, received "not json")'],
       ['{"at":10,"input":1,"output":5,"lane":"fast"}', '2: lane: is none that can be rehearsed'],
       ['{"at":10,"input":1,"output":5,"model":"gpt"}', '2: model: the account has no bucket for it'],
+      ['{"at":20,"input":', '2: does not parse'],
+      ['{"at":"noon","input":1,"output":5}', '2:2: at: wrong type (expected milliseconds from the start'],
       [`{"user":"${'x'.repeat(200_000)}"}`, '2: is too long'],
     ] as const) {
       const folder = folderWith({

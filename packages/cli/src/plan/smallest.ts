@@ -3,7 +3,7 @@ import { type Goal, GoalError, type GoalResult, judge } from './goals.ts';
 import type { Rehearsable } from './load.ts';
 import { hoursOf, type PlanReport, summarize } from './report.ts';
 import { type RunResult, run } from './run.ts';
-import { TIERS_DATE, tiersOf } from './tiers.ts';
+import { TIER_NAMES, TIERS_DATE, tiersOf } from './tiers.ts';
 import type { AccountBucket } from './traffic.ts';
 
 /** The limits are grown up to so many times what they are, and shrunk down to such a part. */
@@ -122,9 +122,9 @@ async function smallestTier(
     ({ models }) => tiersOf(models) === undefined,
   );
   if (unpublished !== undefined) return { ...of, unpublished: unpublished.name };
-  for (const [i, { name }] of (tiersOf(loaded.account[0]?.models ?? []) ?? []).entries()) {
+  for (const [i, name] of TIER_NAMES.entries()) {
     const under = <T extends Scalable & { readonly models: readonly string[] }>(bucket: T): T =>
-      withLimits(bucket, (limit, key) => tiersOf(bucket.models)?.[i]?.limits[key] ?? limit);
+      withLimits(bucket, (limit, key) => tiersOf(bucket.models)?.[i]?.[key] ?? limit);
     const account = loaded.account.map(under);
     const config = { ...loaded.config, account: loaded.config.account.map(under) };
     if (await isMetBy(name, { ...loaded, account, config })) return { ...of, found: name };

@@ -24,6 +24,9 @@ const TIERS = [
   { name: 'Scale', usual: limits(10_000, 10 * M, 2 * M), fable: limits(4_000, 4 * M, 800_000) },
 ] as const;
 
+/** In the order of their size. */
+export const TIER_NAMES = TIERS.map(({ name }) => name);
+
 /** Each of these classes of models has one bucket with the usual limits. Of Opus 5.5, Sonnet 5.5 and Haiku 5.5 none are published. */
 const USUAL = compileGlobs([
   'claude-opus-4*',
@@ -37,11 +40,9 @@ const USUAL = compileGlobs([
 const FABLE = compileGlobs(['claude-fable-5*']);
 
 /** The limits of a bucket under each published tier, the smallest first; nothing where none are published for its models. */
-export function tiersOf(
-  models: readonly string[],
-): readonly { readonly name: string; readonly limits: Limits }[] | undefined {
+export function tiersOf(models: readonly string[]): readonly Limits[] | undefined {
   // A pattern stands for the models that it names: `claude-sonnet-4-*` for Sonnet 4.
   const isAll = (matches: (model: string) => boolean) => models.every((model) => matches(model));
   const kind = isAll(USUAL) ? 'usual' : isAll(FABLE) ? 'fable' : undefined;
-  return kind && TIERS.map((tier) => ({ name: tier.name, limits: tier[kind] }));
+  return kind && TIERS.map((tier) => tier[kind]);
 }

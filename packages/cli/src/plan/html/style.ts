@@ -52,6 +52,9 @@ table.figures tbody th { font-weight: 500; }
 .u-legend .u-value { padding-left: 4px; font-variant-numeric: tabular-nums; min-width: 4.5em; }
 .u-cursor-x { border-color: var(--soft) !important; }
 .u-select { background: color-mix(in srgb, var(--line-0) 18%, transparent); }
+@media (max-width: 40rem) {
+  table.figures tbody th { white-space: normal; min-width: 8rem; }
+}
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   .scroll { overflow: visible; }

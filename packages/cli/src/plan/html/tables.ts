@@ -73,10 +73,7 @@ export function reportTables(report: PlanReport): string {
     ...tablesOf(report).map((rows) => htmlTable(CAPTIONS[rows[0]?.[0] ?? ''] ?? '', rows)),
     binds.length === 0
       ? ''
-      : folded(`What bound when: ${binds.length} times`, 'When', [
-          ['bucket', 'reason', 'from', 'to'],
-          ...binds,
-        ]),
+      : folded(`What bound when (${binds.length})`, 'When', [['bucket', 'reason', 'from', 'to'], ...binds]),
     counts('Refused by Headgate', 'reason', report.all.refused),
     counts('Let in after a wait', 'waited for', report.waitedFor),
     htmlTable('Rules', [['rule', 'refused', 'in shadow', 'lowered'], ...rules]),
