@@ -1,9 +1,9 @@
 import { type Compared, formatComparison } from './compare.ts';
-import { format } from './format.ts';
+import { format, table } from './format.ts';
 import { type Goal, judge } from './goals.ts';
 import type { PageOptions } from './html/page.ts';
 import type { Rehearsable } from './load.ts';
-import { type Differences, differencesOf, formatDifferences, remarksOf } from './real/differences.ts';
+import { type Differences, differenceRows, differencesOf, remarksOf } from './real/differences.ts';
 import type { MachineReport } from './real/machine.ts';
 import { type Interruption, runReal } from './real/run.ts';
 import { hoursOf, type PlanReport, summarize } from './report.ts';
@@ -99,11 +99,15 @@ export interface RealReport {
   readonly real: PlanReport;
   readonly differences: Differences;
   readonly machine: MachineReport;
+  /** Calls that ended in an error that is neither Headgate's nor a 429, by what it said. */
+  readonly failures: Readonly<Record<string, number>>;
+  /** It was ended before its time. */
+  readonly isInterrupted: boolean;
 }
 
 /** The same calls in real time and in the model, and how far the two are apart. */
 export async function playReal(
-  { loaded }: Candidate,
+  { file, loaded }: Candidate,
   { goals, seed, progress, interruption }: Way & { readonly interruption: Interruption },
 ): Promise<Played> {
   const result = await runReal(loaded, { ...seed, interruption, onProgress: teller(progress) });
@@ -113,6 +117,7 @@ export async function playReal(
   const cut = { ...loaded, traffic: { ...loaded.traffic, duration } };
   const model = reportOf(await run(cut, { ...seed, windowMs }), goals);
   const differences = differencesOf(model, real);
+  const rows = differenceRows(differences);
   const compared = [
     { file: 'model', report: model },
     { file: 'real', report: real },
@@ -123,14 +128,23 @@ export async function playReal(
       ? [`ended early, after ${(duration / 1_000).toFixed(1)} s; the model by the same time`]
       : []),
   ];
-  const json: RealReport = { model, real, differences, machine };
+  const json: RealReport = {
+    model,
+    real,
+    differences,
+    machine,
+    failures: Object.fromEntries(failures),
+    isInterrupted,
+  };
   return {
     isMet: areMet(model),
-    text: [formatComparison(compared), '', formatDifferences(differences), '', ...remarks].join('\n'),
+    text: [formatComparison(compared), '', ...table(rows), '', ...remarks].join('\n'),
     json,
     page: {
+      title: `${file}, modelled and real`,
       compared,
       found: remarks,
+      tables: [{ caption: 'The model against what happened', rows }],
       ...(machine.isVoid === undefined ? {} : { warnings: [machine.isVoid] }),
     },
   };

@@ -114,9 +114,6 @@ export function draw(Plot: typeof uPlot): void {
             width: line.isDashed ? 1.5 : 2,
             ...(line.isDashed ? { dash: [4, 3] } : {}),
             points: { show: false },
-            ...(figure.isStepped && Plot.paths.stepped !== undefined
-              ? { paths: Plot.paths.stepped({ align: 1 }) }
-              : {}),
             value: (_, value) => (value === null ? '–' : write[y.unit](value, exactly[y.unit])),
           }),
         ),

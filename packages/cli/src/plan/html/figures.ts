@@ -33,8 +33,6 @@ export interface Figure {
     readonly max: number;
   };
   readonly lines: readonly Line[];
-  /** Each value holds until the next one. */
-  readonly isStepped: boolean;
   /** A line across, such as a limit. */
   readonly limit?: { readonly value: number; readonly label: string };
   readonly bands?: readonly Band[];
@@ -154,22 +152,21 @@ function calls(report: PlanReport): Figure {
   });
 }
 
-function cost(report: PlanReport): Figure {
+/** A sum is reached at the end of its window. */
+function cost({ windows, durationMs }: PlanReport): Figure {
   let spent = 0;
-  const values = report.windows.map((window) => {
-    spent += window.usd;
-    return spent;
-  });
-  const figure = overTime(report, {
+  const values = [0];
+  for (const { usd } of windows) {
+    spent += usd;
+    values.push(spent);
+  }
+  const lines = [{ label: 'USD so far', color: 1, values }];
+  return {
     title: 'Cost',
-    y: { label: 'USD so far', unit: 'usd' },
-    lines: [{ label: 'USD so far', color: 1, values }],
-  });
-  // A sum is reached at the end of its window, and runs in a line.
-  const [line] = figure.lines;
-  return line === undefined
-    ? figure
-    : { ...figure, isStepped: false, lines: [{ ...line, values: [0, ...values] }] };
+    x: timeAxis([...windows.map(({ from }) => from), durationMs]),
+    y: { label: 'USD so far', unit: 'usd', max: mostOf(lines) },
+    lines,
+  };
 }
 
 function distribution(report: PlanReport, classes: readonly string[]): Figure {
@@ -182,13 +179,16 @@ function distribution(report: PlanReport, classes: readonly string[]): Figure {
     x: { label: 'share of the calls', unit: 'share', values: DISTRIBUTION },
     y: { label: 'wait', unit: 'seconds', max: mostOf(lines) },
     lines,
-    isStepped: false,
     empty: 'no call was let in',
   };
 }
 
+/** So much of its window before its end stands a second point, that lines are level in windows and steep between them. */
+const STEEP = 1e-6;
+
+/** Lines with a value for each window. */
 function overTime(
-  { windows, windowMs }: PlanReport,
+  { windows, durationMs }: PlanReport,
   {
     title,
     y,
@@ -201,18 +201,24 @@ function overTime(
     empty?: string;
   },
 ): Figure {
-  const starts = windows.map(({ from }) => from / 1_000);
-  const end = (windows.at(-1)?.from ?? 0) / 1_000 + windowMs / 1_000;
+  const times = windows.flatMap(({ from }, i) => {
+    const to = windows[i + 1]?.from;
+    return to === undefined ? [from, durationMs] : [from, to - STEEP * (to - from)];
+  });
   return {
     title,
-    x: { label: 'time', unit: 'time', values: [...starts, end] },
+    x: timeAxis(times),
     y: { ...y, max: mostOf(lines) },
-    // The last window goes on to the end.
-    lines: lines.map((line) => ({ ...line, values: [...line.values, line.values.at(-1) ?? null] })),
-    isStepped: true,
+    lines: lines.map((line) => ({ ...line, values: line.values.flatMap((value) => [value, value]) })),
     ...(empty === undefined ? {} : { empty }),
   };
 }
+
+const timeAxis = (ms: readonly number[]): Figure['x'] => ({
+  label: 'time',
+  unit: 'time',
+  values: ms.map((each) => each / 1_000),
+});
 
 const mostOf = (lines: readonly Line[]) =>
   Math.max(0, ...lines.flatMap(({ values }) => values.map((v) => v ?? 0)));

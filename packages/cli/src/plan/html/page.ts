@@ -10,6 +10,8 @@ import { STYLE } from './style.ts';
 import { escapeHtml, goalsTable, htmlTable, reportTables } from './tables.ts';
 
 export interface PageOptions {
+  /** @default the names of what is compared */
+  readonly title?: string;
   /** What was played, each under the name of its configuration. */
   readonly compared: readonly Compared[];
   readonly trafficFile: string;
@@ -17,6 +19,8 @@ export interface PageOptions {
   readonly warnings?: readonly string[];
   /** Lines that stand by themselves, such as the limits that were found. */
   readonly found?: readonly string[];
+  /** Tables that stand before the others, each with a head. */
+  readonly tables?: readonly { readonly caption: string; readonly rows: readonly (readonly string[])[] }[];
 }
 
 /**
@@ -26,8 +30,10 @@ export interface PageOptions {
 export async function htmlPage({
   compared,
   trafficFile,
+  title: name = compared.map(({ file }) => file).join(', '),
   warnings = [],
   found = [],
+  tables = [],
 }: PageOptions): Promise<string> {
   const library = await plottingLibrary();
   const reports = compared.map(({ report }) => report);
@@ -37,7 +43,7 @@ export async function htmlPage({
   const script = `(${draw.toString()})(uPlot);`;
   const hash = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
   const policy = `default-src 'none'; style-src 'unsafe-inline'; script-src ${hash(library.code)} ${hash(script)}`;
-  const title = `headgate plan: ${compared.map(({ file }) => file).join(', ')}`;
+  const title = `headgate plan: ${name}`;
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -57,6 +63,7 @@ ${library.licence} -->
 <main>
 ${warnings.map((text) => `<p class="warning" role="note">${escapeHtml(text)}</p>`).join('\n')}
 ${found.map((text) => `<p>${escapeHtml(text)}</p>`).join('\n')}
+${tables.map(({ caption, rows: each }) => htmlTable(caption, each)).join('\n')}
 ${compared.length > 1 ? `<h2>Side by side</h2>\n${htmlTable('The same calls', comparisonOf(compared))}` : ''}
 <div class="side">
 ${compared.map((each) => summaryOf(each, compared.length > 1)).join('\n')}

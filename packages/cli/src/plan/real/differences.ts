@@ -1,4 +1,4 @@
-import { percent, seconds, table } from '../format.ts';
+import { percent, seconds } from '../format.ts';
 import type { PlanReport } from '../report.ts';
 import { KINDS, type Kind } from '../upstream.ts';
 import type { MachineReport } from './machine.ts';
@@ -84,6 +84,3 @@ export function remarksOf(machine: MachineReport, failures: ReadonlyMap<string, 
     ...[...failures].map(([message, count]) => `${count} calls failed otherwise: ${message}`),
   ];
 }
-
-export const formatDifferences = (differences: Differences): string =>
-  table(differenceRows(differences)).join('\n');
