@@ -26,6 +26,12 @@ describe('headgate plan', () => {
     expect(code).toBe(0);
     expect(report.all).toMatchObject({ calls: 600, answered: 600, refused: {}, givenUp: 0 });
     expect(report.all.waitMs).toEqual({ p50: 0, p95: 0, p99: 0, max: 0 });
+    // One a second, in windows of ten.
+    expect(report.windows).toHaveLength(60);
+    const [first, ...others] = report.windows;
+    expect(first).toMatchObject({ from: 0, arrived: 10, refused: 0, givenUp: 0 });
+    expect(Object.values(first?.waits ?? {})).toEqual([{ calls: 10, p50: 0, p95: 0 }]);
+    expect(others.reduce((sum, { arrived }) => sum + arrived, 10)).toBe(600);
     // 3 USD for a million tokens in, 15 for a million out.
     expect(report.cost.usd).toBeCloseTo(600 * (0.003 + 0.0015), 6);
     expect(report.cost.usdPerHour).toBeCloseTo(6 * report.cost.usd, 6);

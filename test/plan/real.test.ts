@@ -1,5 +1,9 @@
 import { execFile } from 'node:child_process';
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { differenceRows, differencesOf } from '../../packages/cli/src/plan/real/differences.ts';
+import { watchMachine, whyVoid } from '../../packages/cli/src/plan/real/machine.ts';
+import type { PlanReport } from '../../packages/cli/src/plan/report.ts';
 import type { RealReport } from '../../packages/cli/src/plan/ways.ts';
 import { bucket, even, folderWith, MAIN, planIn, type Run } from './support.ts';
 
@@ -106,5 +110,54 @@ describe('headgate plan --real', () => {
       code: 2,
       out: expect.stringContaining('--for: expected a duration of at least 1s, such as 30s, received "ever"'),
     });
+  });
+});
+
+describe('the comparison', () => {
+  it('is of shares in points, and of waits in per cent', () => {
+    const told = (share: number, waits: Record<string, number>): PlanReport => {
+      const used = { mean: share, peak: share };
+      const buckets = [
+        {
+          name: 'b',
+          used: { requests: used, inputTokens: used, outputTokens: used },
+          binds: [],
+          windows: [],
+        },
+      ];
+      const lanes = Object.entries(waits).map(([name, p95]) => ({
+        name,
+        waitMs: { p50: 0, p95, p99: p95, max: p95 },
+      }));
+      return { buckets, lanes } as unknown as PlanReport;
+    };
+    const found = differencesOf(told(0.5, { fast: 20, slow: 1_100 }), told(0.52, { fast: 90, slow: 1_000 }));
+    expect(found.used.map(({ kind, points }) => [kind, points.toFixed(3)])).toEqual([
+      ['requests', '-2.000'],
+      ['inputTokens', '-2.000'],
+      ['outputTokens', '-2.000'],
+    ]);
+    expect(found.p95).toEqual([
+      { lane: 'fast', modelMs: 20, realMs: 90, percent: undefined },
+      { lane: 'slow', modelMs: 1_100, realMs: 1_000, percent: 10 },
+    ]);
+    expect(differenceRows(found).slice(-2)).toEqual([
+      ['lane fast: p95', '0.02 s', '0.09 s', 'both under 0.1 s'],
+      ['lane slow: p95', '1.10 s', '1.00 s', '+10.0 %'],
+    ]);
+  });
+
+  it('is void where the machine was busy', async () => {
+    const machine = watchMachine();
+    for (let turn = 0; turn < 5; turn++) {
+      await setImmediate();
+      for (const until = performance.now() + 60; performance.now() < until; );
+    }
+    expect(machine.end().isVoid).toContain('the machine had no CPU to spare');
+    expect([whyVoid(10, 0.3), whyVoid(60, 0.3), whyVoid(10, 0.8)].map((why) => why !== undefined)).toEqual([
+      false,
+      true,
+      true,
+    ]);
   });
 });

@@ -53,7 +53,8 @@ export function watchMachine(): { callWasLate(ms: number): void; end(): MachineR
   };
 }
 
-function whyVoid(lateMs: number, busy: number): string | undefined {
+/** What the figures say against the comparison; nothing where it holds. */
+export function whyVoid(lateMs: number, busy: number): string | undefined {
   const told = [
     ...(lateMs > MOST_LATE_MS
       ? [`its event loop was ${lateMs.toFixed(0)} ms late at p99 (at most ${MOST_LATE_MS})`]
