@@ -1,25 +1,21 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { bucket, even, folderWith, planIn, reportOf } from './support.ts';
-
-const README = join(import.meta.dirname, '../../packages/cli/README.md');
+import { blocksOf, bucket, even, folderWith, planIn, README, readmeFiles, reportOf } from './support.ts';
 
 describe('headgate plan', () => {
   it('does what its README shows', async () => {
     const text = await readFile(README, 'utf8');
     const section = text.slice(text.indexOf('\n## Plan'));
-    const block = (language: string, which = 0) =>
-      [...section.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))][which]?.[1] ?? '';
-    const folder = folderWith({ 'headgate.yaml': block('yaml'), 'traffic.yaml': block('yaml', 1) });
+    const block = (language: string) => blocksOf(section, language)[0] ?? '';
+    const folder = folderWith(readmeFiles('## Plan'));
     const goals = [...block('sh').matchAll(/--goal '([^']+)'/g)].flatMap(([, goal = '']) => ['--goal', goal]);
     expect(goals).toHaveLength(4);
     const { code, out } = await planIn(folder, ...goals);
-    // The figures move with the admission; what is told does not, and neither does the verdict.
+    // Figures, and for what room there was none, move with the admission; the rest does not, and neither does the verdict.
     const told = (report: string) =>
       report
         .split('\n')
-        .filter((line) => !line.includes(' binds ') && !/^ {2}\w+_per_minute/.test(line))
+        .filter((line) => !line.includes(' binds ') && !/^ {2}(\w+_per_minute|queue_full)/.test(line))
         .map((line) => line.replace(/[\d,.]+/g, '#').replace(/\s+/g, ' '));
     expect(told(out)).toEqual(told(block('text')));
     expect(code).toBe(0);
@@ -30,6 +26,12 @@ describe('headgate plan', () => {
     expect(code).toBe(0);
     expect(report.all).toMatchObject({ calls: 600, answered: 600, refused: {}, givenUp: 0 });
     expect(report.all.waitMs).toEqual({ p50: 0, p95: 0, p99: 0, max: 0 });
+    // One a second, in windows of ten.
+    expect(report.windows).toHaveLength(60);
+    const [first, ...others] = report.windows;
+    expect(first).toMatchObject({ from: 0, arrived: 10, refused: 0, givenUp: 0 });
+    expect(Object.values(first?.waits ?? {})).toEqual([{ calls: 10, p50: 0, p95: 0 }]);
+    expect(others.reduce((sum, { arrived }) => sum + arrived, 10)).toBe(600);
     // 3 USD for a million tokens in, 15 for a million out.
     expect(report.cost.usd).toBeCloseTo(600 * (0.003 + 0.0015), 6);
     expect(report.cost.usdPerHour).toBeCloseTo(6 * report.cost.usd, 6);
@@ -228,7 +230,10 @@ calls:
   it('in a trace is told with its line', async () => {
     const good = '{"at":10,"input":10,"output":5}';
     for (const [line, told] of [
-      ['{"at":10,"inptu":10,"input":1,"output":5}', '2:10: inptu: unknown key'],
+      [
+        '{"at":10,"inptu":10,"input":1,"output":5}',
+        '2:10: inptu: unknown key (expected one of at, input, output, maxTokens,',
+      ],
       [
         '{"at":10,"input":-1,"output":5}',
         '2:10: input: wrong value (expected a number of tokens of at least 0, received -1)',
@@ -237,6 +242,8 @@ calls:
       ['not json', '2: does not parse (expected one JSON object a line, received "not json")'],
       ['{"at":10,"input":1,"output":5,"lane":"fast"}', '2: lane: is none that can be rehearsed'],
       ['{"at":10,"input":1,"output":5,"model":"gpt"}', '2: model: the account has no bucket for it'],
+      ['{"at":20,"input":', '2: does not parse'],
+      ['{"at":"noon","input":1,"output":5}', '2:2: at: wrong type (expected milliseconds from the start'],
       [`{"user":"${'x'.repeat(200_000)}"}`, '2: is too long'],
     ] as const) {
       const folder = folderWith({

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ConfigInput } from '@headgate/core';
@@ -7,7 +7,22 @@ import { onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
 import type { PlanReport } from '../../packages/cli/src/plan/report.ts';
 
-const MAIN = join(import.meta.dirname, '../../packages/cli/src/main.ts');
+export const MAIN = join(import.meta.dirname, '../../packages/cli/src/main.ts');
+
+export const README = join(import.meta.dirname, '../../packages/cli/README.md');
+
+/** The fenced blocks of a language, in order. */
+export const blocksOf = (text: string, language: string): string[] =>
+  [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(
+    ([, block = '']) => block,
+  );
+
+/** The configuration and the traffic that the README shows first under a heading. */
+export function readmeFiles(heading: string) {
+  const text = readFileSync(README, 'utf8');
+  const [config = '', traffic = ''] = blocksOf(text.slice(text.indexOf(`\n${heading}\n`)), 'yaml');
+  return { 'headgate.yaml': config, 'traffic.yaml': traffic };
+}
 
 export interface Run {
   readonly code: number;
@@ -58,3 +73,17 @@ export const even = (more: object = {}) => ({
   output: { mean: 100, spread: 0 },
   ...more,
 });
+
+/** What a trace may bring to a page that takes it for markup. */
+export const HOSTILE = '</script><script>window.headgateHurt=1</script>';
+
+/** A folder whose trace has a tier that would be markup. */
+export const hostileFolder = () =>
+  folderWith({
+    'headgate.yaml': { account: [bucket()] },
+    'traffic.yaml': {
+      duration: '1m',
+      calls: [{ name: 'seen', trace: 'calls.jsonl', model: 'claude-sonnet-4-6' }],
+    },
+    'calls.jsonl': `${JSON.stringify({ at: 10, input: 10, output: 5, tier: HOSTILE })}\n`,
+  });

@@ -7,6 +7,8 @@ import type { DashboardOptions } from './dashboards/grafana.ts';
 import { NAMINGS } from './dashboards/naming.ts';
 import { dashboards } from './dashboards/write.ts';
 import { type PlanOptions, plan } from './plan/plan.ts';
+import { interruption } from './plan/real/interruption.ts';
+import { DIMENSIONS } from './plan/smallest.ts';
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 
@@ -99,11 +101,22 @@ program
   )
   .option('--seed <n>', 'instead of the seed of the traffic file', anyWholeNumber)
   .option('--compare <config...>', 'other configurations to set beside it; the exit code is by the first')
-  .option('--smallest', 'look for the smallest limits that meet the goals')
+  .addOption(
+    new Option('--smallest [limits]', 'look for the smallest limits that meet the goals')
+      .choices(DIMENSIONS)
+      .preset('all'),
+  )
+  .option('--real', 'make the calls in real time too, over HTTP, and tell how far the model is from it')
+  .option('--for <duration>', 'end the traffic after it, as 30s')
+  .option('--html <file>', 'write the report as a page of its own, with plots')
   .option('--json', 'print everything as JSON')
   .action(async (config: string, traffic: string, options: PlanOptions) => {
     const print = (text: string) => process.stdout.write(`${text}\n`);
-    process.exitCode = await plan(config, traffic, options, { print, progress });
+    process.exitCode = await plan(config, traffic, options, {
+      print,
+      progress,
+      ...(options.real ? { interruption: interruption(progress) } : {}),
+    });
   });
 
 await program.parseAsync();

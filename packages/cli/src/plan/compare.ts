@@ -9,7 +9,11 @@ export interface Compared {
 }
 
 /** The same traffic under several configurations, side by side: one column for each. */
-export function formatComparison(compared: readonly Compared[]): string {
+export const formatComparison = (compared: readonly Compared[]): string =>
+  table(comparisonOf(compared)).join('\n');
+
+/** A head, and a row for each thing that is compared. */
+export function comparisonOf(compared: readonly Compared[]): string[][] {
   const reports = compared.map(({ report }) => report);
   const row = (title: string, cell: (report: PlanReport) => string) => [title, ...reports.map(cell)];
   const rows = [
@@ -57,7 +61,7 @@ export function formatComparison(compared: readonly Compared[]): string {
         return `${isMet ? 'met' : 'MISSED'} (${measured})`;
       }),
     );
-  return table(rows).join('\n');
+  return rows;
 }
 
 const refusedOf = ({ refused, calls }: GroupReport) => percent(sumOf(refused) / Math.max(1, calls));

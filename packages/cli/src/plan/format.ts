@@ -10,7 +10,7 @@ export const usd = (value: number) =>
   `${value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })} USD`;
 
 /** `0:05:00` */
-function clockTime(ms: number): string {
+export function clockTime(ms: number): string {
   const whole = Math.round(ms / 1_000);
   const two = (value: number) => String(value).padStart(2, '0');
   return `${Math.floor(whole / 3_600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
@@ -27,22 +27,7 @@ export function format(report: PlanReport): string {
     lines.push(
       'a trace goes on after that: what comes later was left out (see `duration` of the traffic file)',
     );
-  for (const [title, groups] of [
-    ['lane', report.lanes],
-    ['class', report.classes],
-    ['tier', report.tiers],
-  ] as const) {
-    if (groups.length === 0) continue;
-    const head = [title, 'calls', 'answered', 'refused', 'given up', 'wait p50', 'p95', 'p99', 'max', 'cost'];
-    lines.push('', ...table([head, ...groups.map(groupRow)]));
-  }
-  lines.push(
-    '',
-    ...table([
-      ['bucket', ...KINDS.flatMap((kind) => [words(kind), 'peak'])],
-      ...report.buckets.map(bucketRow),
-    ]),
-  );
+  for (const rows of tablesOf(report)) lines.push('', ...table(rows));
   lines.push(...report.buckets.flatMap(bindingLines));
   lines.push('', 'refused', ...counts(all.refused), 'waited for', ...counts(report.waitedFor));
   lines.push(
@@ -60,6 +45,22 @@ export function format(report: PlanReport): string {
       lines.push(`  ${isMet ? 'met' : 'MISSED'}: ${goal} (${measured})`);
   }
   return lines.join('\n');
+}
+
+/** The tables of a report: a head each, and a row for each lane, class, tier and bucket. */
+export function tablesOf(report: PlanReport): string[][][] {
+  const groups = (
+    [
+      ['lane', report.lanes],
+      ['class', report.classes],
+      ['tier', report.tiers],
+    ] as const
+  ).flatMap(([title, all]) => {
+    const head = [title, 'calls', 'answered', 'refused', 'given up', 'wait p50', 'p95', 'p99', 'max', 'cost'];
+    return all.length === 0 ? [] : [[head, ...all.map(groupRow)]];
+  });
+  const head = ['bucket', ...KINDS.flatMap((kind) => [words(kind), 'peak'])];
+  return [...groups, [head, ...report.buckets.map(bucketRow)]];
 }
 
 function groupRow({ name, calls, answered, refused, givenUp, waitMs, usd: spent }: GroupReport): string[] {

@@ -8,6 +8,8 @@ import { type AccountBucket, isRecorded, type Traffic, trafficSchema } from './t
 
 export interface Rehearsable {
   readonly config: Config;
+  /** The configuration as it stands in its file. */
+  readonly input: ConfigInput;
   readonly traffic: Traffic;
   readonly account: readonly AccountBucket[];
   /** A path of the traffic file as one of the process. */
@@ -26,7 +28,7 @@ export async function load(
   configFile: string,
   trafficFile: string,
 ): Promise<Rehearsable | { readonly problems: readonly FileProblem[] }> {
-  const { config, problems } = readConfig(configFile, await textOf(configFile));
+  const { config, input, problems } = readConfig(configFile, await textOf(configFile));
   const text = await textOf(trafficFile);
   const parsed = parseFile(text, {
     message: 'is no traffic',
@@ -43,13 +45,14 @@ export async function load(
   const result = trafficSchema.safeParse(parsed.content, { reportInput: true });
   if (!result.success) return { problems: [...problems, ...here(result.error.issues.flatMap(problemsOf))] };
   const traffic = result.data;
-  if (config === undefined) return { problems: [...problems, ...here(contradictions(traffic))] };
+  if (config === undefined || input === undefined)
+    return { problems: [...problems, ...here(contradictions(traffic))] };
   const account = accountOf(config, traffic);
   const misfits = account.problems.length > 0 ? [] : modelsWithoutBucket(traffic, config, account.buckets);
   const all = [...problems, ...here([...contradictions(traffic, config), ...account.problems, ...misfits])];
   if (all.length > 0) return { problems: all };
   const pathOf = (path: string) => resolve(dirname(trafficFile), path);
-  return { config, traffic, account: account.buckets, pathOf };
+  return { config, input, traffic, account: account.buckets, pathOf };
 }
 
 async function textOf(file: string): Promise<string> {
@@ -60,11 +63,15 @@ async function textOf(file: string): Promise<string> {
   }
 }
 
-function readConfig(file: string, text: string): { config?: Config; problems: FileProblem[] } {
+function readConfig(
+  file: string,
+  text: string,
+): { config?: Config; input?: ConfigInput; problems: FileProblem[] } {
   const { content, document, problems } = parseFile(text);
   if (problems.length > 0) return { problems: problems.map((problem) => ({ ...problem, file })) };
   try {
-    return { config: understandConfig(content as ConfigInput).config, problems: [] };
+    const input = content as ConfigInput;
+    return { config: understandConfig(input).config, input, problems: [] };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return {

@@ -1,11 +1,14 @@
-import { type Compared, formatComparison } from './compare.ts';
-import { format } from './format.ts';
-import { checkGroups, type Goal, GoalError, judge, parseGoal } from './goals.ts';
-import { type FileProblem, load, type Rehearsable } from './load.ts';
-import { hoursOf, summarize } from './report.ts';
-import { type Progress, run } from './run.ts';
-import { findSmallest, formatSmallest, reportSmallest, type Trial } from './smallest.ts';
+import { access, constants, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { duration } from '@headgate/core/simulation';
+import { checkGroups, type Goal, GoalError, parseGoal } from './goals.ts';
+import { htmlPage } from './html/page.ts';
+import { type FileProblem, load } from './load.ts';
+import { MissingPeerError } from './real/peers.ts';
+import type { Interruption } from './real/run.ts';
+import type { Dimension } from './smallest.ts';
 import { TraceError } from './trace.ts';
+import { type Candidate, type Played, playAll, playReal, playSmallest } from './ways.ts';
 
 export interface PlanOptions {
   readonly goal: readonly string[];
@@ -13,15 +16,31 @@ export interface PlanOptions {
   readonly json?: boolean;
   /** Other configurations to set beside the first, by their files. */
   readonly compare?: readonly string[];
-  /** Look for the smallest limits that meet the goals. */
-  readonly smallest?: boolean;
+  /** Look for the smallest limits that meet the goals: all of them, or those of one dimension. */
+  readonly smallest?: Dimension;
+  /** Make the calls over HTTP too, in real time. */
+  readonly real?: boolean;
+  /** A duration: the traffic ends then, where it would go on. */
+  readonly for?: string;
+  /** Where the report goes as a page. */
+  readonly html?: string;
 }
 
 interface Output {
   print(text: string): void;
   /** A line that the next one takes the place of; empty where it is to go. */
   progress(text: string): void;
+  /** Of a real run, from without. */
+  readonly interruption?: Interruption;
 }
+
+/** Options that do not go together, or do not read. */
+class OptionError extends Error {
+  override readonly name = 'OptionError';
+}
+
+const isToldPlainly = (error: unknown): error is Error =>
+  [OptionError, GoalError, TraceError, MissingPeerError].some((kind) => error instanceof kind);
 
 /**
  * Rehearses the traffic and prints what became of it. Gives the exit code: 0 where every goal is met, 1 where one is
@@ -31,76 +50,118 @@ export async function plan(
   configFile: string,
   trafficFile: string,
   options: PlanOptions,
-  { print, progress }: Output,
+  output: Output,
 ): Promise<number> {
-  const { compare = [], json } = options;
-  const files = [configFile, ...compare];
+  const { print, progress } = output;
   let goals: Goal[];
-  const loaded: Rehearsable[] = [];
+  let candidates: readonly Candidate[];
   try {
     goals = options.goal.map(parseGoal);
-    if (options.smallest && compare.length > 0)
-      throw new GoalError('--smallest: expected one configuration, received --compare too');
-    const problems: FileProblem[] = [];
-    for (const file of files) {
-      const found = await load(file, trafficFile);
-      if ('problems' in found) problems.push(...found.problems);
-      else loaded.push(found);
-    }
-    if (problems.length > 0) {
-      print(json ? JSON.stringify({ problems }, undefined, 2) : [...new Set(problems.map(tell))].join('\n'));
+    await checkOptions(options);
+    const found = await loadAll([configFile, ...(options.compare ?? [])], trafficFile, options.for);
+    if ('problems' in found) {
+      const { problems } = found;
+      print(
+        options.json
+          ? JSON.stringify({ problems }, undefined, 2)
+          : [...new Set(problems.map(tell))].join('\n'),
+      );
       return 2;
     }
-    for (const each of loaded) checkGroups(goals, each);
+    candidates = found.candidates;
+    for (const { loaded } of candidates) checkGroups(goals, loaded);
   } catch (error) {
     print(messageOf(error));
     return 2;
   }
+  let played: Played;
   try {
-    return await rehearse(files, loaded, goals, options, { print, progress });
+    played = await play(candidates, goals, options, output);
   } catch (error) {
     progress('');
-    if (!(error instanceof TraceError || error instanceof GoalError)) throw error;
-    print(messageOf(error));
+    if (!isToldPlainly(error)) throw error;
+    print(error.message);
     return 2;
+  }
+  progress('');
+  print(options.json ? JSON.stringify(played.json, undefined, 2) : played.text);
+  if (options.html !== undefined) {
+    const page = await htmlPage({ ...played.page, trafficFile });
+    try {
+      await writeFile(options.html, page);
+    } catch (error) {
+      process.stderr.write(`--html ${options.html}: cannot be written: ${messageOf(error)}\n`);
+      return 2;
+    }
+  }
+  return played.isMet ? 0 : 1;
+}
+
+/** @throws OptionError */
+async function checkOptions({ smallest, compare, real, html }: PlanOptions): Promise<void> {
+  const asked = [
+    ...(smallest === undefined ? [] : ['--smallest']),
+    ...(compare === undefined ? [] : ['--compare']),
+    ...(real ? ['--real'] : []),
+  ];
+  if (asked.length > 1)
+    throw new OptionError(
+      `${asked[0]}: expected one of --smallest, --compare and --real, received ${asked.slice(1).join(' and ')} too`,
+    );
+  if (html === undefined) return;
+  try {
+    // Before hours are played that nobody can read of.
+    await access(dirname(html), constants.W_OK);
+  } catch (error) {
+    throw new OptionError(`--html ${html}: cannot be written: ${messageOf(error)}`);
   }
 }
 
-async function rehearse(
+/** @throws Error where a file cannot be read, OptionError */
+async function loadAll(
   files: readonly string[],
-  loaded: readonly Rehearsable[],
+  trafficFile: string,
+  cutAt: string | undefined,
+): Promise<{ readonly candidates: readonly Candidate[] } | { readonly problems: readonly FileProblem[] }> {
+  const limit = cutAt === undefined ? Number.POSITIVE_INFINITY : cutOf(cutAt);
+  const problems: FileProblem[] = [];
+  const candidates: Candidate[] = [];
+  for (const file of files) {
+    const found = await load(file, trafficFile);
+    if ('problems' in found) {
+      problems.push(...found.problems);
+      continue;
+    }
+    const { traffic } = found;
+    const loaded = { ...found, traffic: { ...traffic, duration: Math.min(limit, traffic.duration) } };
+    candidates.push({ file, loaded });
+  }
+  return problems.length > 0 ? { problems } : { candidates };
+}
+
+function cutOf(text: string): number {
+  const result = duration.safeParse(text);
+  if (!result.success || result.data < 1_000)
+    throw new OptionError(
+      `--for: expected a duration of at least 1s, such as 30s, received ${JSON.stringify(text)}`,
+    );
+  return result.data;
+}
+
+function play(
+  candidates: readonly Candidate[],
   goals: readonly Goal[],
-  options: PlanOptions,
-  { print, progress }: Output,
-): Promise<number> {
-  const seed = options.seed === undefined ? {} : { seed: options.seed };
-  const [first] = loaded;
-  if (options.smallest && first !== undefined) {
-    const onTrial = ({ factor, isMet }: Trial) =>
-      progress(`${factor.toFixed(3)} times the limits: ${isMet ? 'met' : 'missed'}`);
-    const found = reportSmallest(await findSmallest(first, goals, { ...seed, onTrial }));
-    progress('');
-    print(options.json ? JSON.stringify(found, undefined, 2) : formatSmallest(found));
-    return found.factor === undefined ? 1 : 0;
+  { seed, smallest, real }: PlanOptions,
+  { progress, interruption }: Output,
+): Promise<Played> {
+  const way = { goals, seed: seed === undefined ? {} : { seed }, progress };
+  const [first] = candidates;
+  if (first !== undefined && smallest !== undefined) return playSmallest(first, smallest, way);
+  if (first !== undefined && real) {
+    const never = new AbortController().signal;
+    return playReal(first, { ...way, interruption: interruption ?? { stop: never, abandon: never } });
   }
-  const startedAt = performance.now();
-  const onProgress = ({ at, of, calls }: Progress) => {
-    const elapsed = ((performance.now() - startedAt) / 1_000).toFixed(1);
-    progress(`${Math.round((100 * at) / of)} %, ${calls.toLocaleString('en-US')} calls, ${elapsed} s`);
-  };
-  const compared: Compared[] = [];
-  for (const [i, each] of loaded.entries()) {
-    const result = await run(each, { ...seed, onProgress });
-    const judged = goals.map((goal) => judge(goal, result.tally, hoursOf(result.duration)));
-    compared.push({ file: files[i] ?? '', report: summarize(result, judged) });
-  }
-  progress('');
-  const report = compared[0]?.report;
-  if (report === undefined) throw new TypeError('no configuration was rehearsed');
-  if (options.json) print(JSON.stringify(compared.length === 1 ? report : compared, undefined, 2));
-  else print(compared.length === 1 ? format(report) : formatComparison(compared));
-  // The first is the one that is up for judgement; the others are there to measure it by.
-  return report.goals.every(({ isMet }) => isMet) ? 0 : 1;
+  return playAll(candidates, way);
 }
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));

@@ -34,7 +34,7 @@ export interface Outcome<J extends Job = Job> {
   readonly job: J;
   readonly arrivedAt: number;
   /** Absent where the policy itself refuses. */
-  plan: Plan | undefined;
+  plan: Pick<Plan, 'lane' | 'modelId' | 'clampedFrom' | 'reroutedFrom'> | undefined;
   /** Milliseconds in the queue, of all attempts together. */
   waitedMs: number;
   /** What the first attempt waited for. */
@@ -51,6 +51,22 @@ export interface Outcome<J extends Job = Job> {
   usd: number | undefined;
   isAnswered: boolean;
 }
+
+/** What is known of a call as it comes. */
+export const unknownYet = <J extends Job>(job: J, arrivedAt: number): Outcome<J> => ({
+  job,
+  arrivedAt,
+  plan: undefined,
+  waitedMs: 0,
+  waitedFor: undefined,
+  bucket: undefined,
+  shadowRules: [],
+  admittedAt: undefined,
+  error: undefined,
+  isGivenUp: false,
+  usd: undefined,
+  isAnswered: false,
+});
 
 /** How the API and the way to it behave. */
 export interface Service {
@@ -93,6 +109,9 @@ interface Attempt<J extends Job> {
 
 /** Characters that a token of the API stands for; the governor assumes other numbers, and learns. */
 const TRUE_CHARS_PER_TOKEN = { older: 4.2, newer: 3.2 };
+/** Spreads of the logarithms of how long a first token takes, and of how fast the others come. */
+export const FIRST_TOKEN_SPREAD = 0.3;
+export const PACE_SPREAD = 0.15;
 /** How often the stream's progress is told. */
 const TICK_MS = 100;
 const TEXT = 'lorem ipsum dolor sit amet, consectetur '.repeat(105_000);
@@ -123,32 +142,21 @@ export class Rehearsal<J extends Job = Job> {
   arrive(job: J): Outcome<J> {
     const { clock, engine } = this.#options;
     const now = clock.now();
-    const outcome: Outcome<J> = {
-      job,
-      arrivedAt: now,
-      plan: undefined,
-      waitedMs: 0,
-      waitedFor: undefined,
-      bucket: undefined,
-      shadowRules: [],
-      admittedAt: undefined,
-      error: undefined,
-      isGivenUp: false,
-      usd: undefined,
-      isAnswered: false,
-    };
+    const outcome = unknownYet(job, now);
     this.#open++;
     const call = this.#callOf(job);
     const { user, lane, tenant, tier, route } = job;
     const caller: Caller = { user, lane, tenant, tier, route };
+    let plan: Plan;
     try {
-      outcome.plan = engine.decide(call, caller);
+      plan = engine.decide(call, caller);
     } catch (error) {
       this.#refused(outcome, error);
       return outcome;
     }
+    outcome.plan = plan;
     const deadlineAt = now + (job.deadlineMs ?? engine.config.timeouts.total);
-    void this.#attempt({ outcome, plan: outcome.plan, call, deadlineAt, number: 1 });
+    void this.#attempt({ outcome, plan, call, deadlineAt, number: 1 });
     return outcome;
   }
 
@@ -249,8 +257,8 @@ export class Rehearsal<J extends Job = Job> {
     const { job } = outcome;
     const maxTokens = plan.maxTokens ?? job.maxTokens;
     const outputTokens = Math.min(job.outputTokens, maxTokens);
-    const startAt = clock.now() + lognormal(random, firstTokenMs, 0.3);
-    const perMs = lognormal(random, tokensPerSecond, 0.15) / 1_000;
+    const startAt = clock.now() + lognormal(random, firstTokenMs, FIRST_TOKEN_SPREAD);
+    const perMs = lognormal(random, tokensPerSecond, PACE_SPREAD) / 1_000;
     const endAt = startAt + outputTokens / perMs;
     const early = headersAt === 'arrival' ? upstream.headers() : undefined;
     const usage: Usage = { ...NO_USAGE, inputTokens: job.inputTokens, outputTokens };

@@ -1,10 +1,16 @@
 import type { GoalResult } from './goals.ts';
 import type { RunResult } from './run.ts';
-import type { BucketWindow, Group } from './tally.ts';
+import type { BucketWindow, CallWindow, Group } from './tally.ts';
 import type { Kind } from './upstream.ts';
 
 /** Hours in a twelfth of a year. */
 const HOURS_A_MONTH = 730;
+/** Shares of the calls at which the distribution of waits is told: 0, 0.05 … 0.95, 0.99, 1. */
+export const DISTRIBUTION: readonly number[] = [
+  ...Array.from({ length: 20 }, (_, i) => Math.round(5 * i) / 100),
+  0.99,
+  1,
+];
 
 export interface GroupReport {
   readonly name: string;
@@ -16,6 +22,8 @@ export interface GroupReport {
   readonly givenUp: number;
   /** Milliseconds in the queue, of the calls that were let in or ran out of time; quantiles at most 1 % too high. */
   readonly waitMs: Readonly<Record<'p50' | 'p95' | 'p99' | 'max', number>>;
+  /** The wait that a share of the calls does not pass, for each share of `DISTRIBUTION`; empty where none waited or was let in. */
+  readonly waitsMs: readonly number[];
   readonly usd: number;
 }
 
@@ -46,6 +54,7 @@ export interface PlanReport {
   readonly classes: readonly GroupReport[];
   readonly tiers: readonly GroupReport[];
   readonly buckets: readonly BucketReport[];
+  readonly windows: readonly CallWindow[];
   readonly refusals429: number;
   /** Calls let in after a wait, by what they waited for. */
   readonly waitedFor: Readonly<Record<string, number>>;
@@ -80,7 +89,8 @@ export function summarize(
     lanes: groups(tally.lanes),
     classes: groups(tally.classes),
     tiers: groups(tally.tiers),
-    buckets: [...tally.buckets].map(([name, { windows }]) => bucketReport(name, windows, windowMs)),
+    buckets: [...tally.buckets].map(([name, { windows }]) => bucketReport(name, windows, duration)),
+    windows: tally.windows,
     refusals429: tally.refusals429,
     waitedFor: Object.fromEntries(tally.waitedFor),
     rules: [...tally.rules].map(([name, rule]) => ({ name, ...rule })),
@@ -112,31 +122,33 @@ function groupReport(name: string, group: Group): GroupReport {
       p99: waits.quantile(0.99),
       max: waits.most,
     },
+    waitsMs: waits.count === 0 ? [] : DISTRIBUTION.map((share) => waits.quantile(share)),
     usd: group.usd,
   };
 }
 
-function bucketReport(name: string, windows: readonly BucketWindow[], windowMs: number): BucketReport {
-  const of = (kind: Kind) => {
-    const shares = windows.map(({ used }) => used[kind]);
-    return {
-      mean: shares.reduce((sum, share) => sum + share, 0) / Math.max(1, shares.length),
-      peak: Math.max(0, ...shares),
-    };
-  };
+function bucketReport(name: string, windows: readonly BucketWindow[], duration: number): BucketReport {
+  const endOf = (i: number) => windows[i + 1]?.from ?? duration;
+  const of = (kind: Kind) => ({
+    // By the time they took: where a run was ended early the last one is short.
+    mean:
+      windows.reduce((sum, { from, used }, i) => sum + used[kind] * (endOf(i) - from), 0) /
+      Math.max(1, duration),
+    peak: Math.max(0, ...windows.map(({ used }) => used[kind])),
+  });
   const used = { requests: of('requests'), inputTokens: of('inputTokens'), outputTokens: of('outputTokens') };
-  return { name, used, binds: bindings(windows, windowMs), windows };
+  return { name, used, binds: bindings(windows, endOf), windows };
 }
 
 /** Windows one after the other that are bound by the same thing are one. */
-function bindings(windows: readonly BucketWindow[], windowMs: number): Binding[] {
+function bindings(windows: readonly BucketWindow[], endOf: (i: number) => number): Binding[] {
   const found: Binding[] = [];
-  for (const { from, binds } of windows) {
+  for (const [i, { from, binds }] of windows.entries()) {
     if (binds === undefined) continue;
     const last = found.at(-1);
     if (last !== undefined && last.reason === binds && Math.abs(last.to - from) < 1)
-      found[found.length - 1] = { ...last, to: from + windowMs };
-    else found.push({ reason: binds, from, to: from + windowMs });
+      found[found.length - 1] = { ...last, to: endOf(i) };
+    else found.push({ reason: binds, from, to: endOf(i) });
   }
   return found;
 }

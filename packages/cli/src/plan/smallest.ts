@@ -1,8 +1,9 @@
-import { format } from './format.ts';
+import { format, number } from './format.ts';
 import { type Goal, GoalError, type GoalResult, judge } from './goals.ts';
 import type { Rehearsable } from './load.ts';
 import { hoursOf, type PlanReport, summarize } from './report.ts';
 import { type RunResult, run } from './run.ts';
+import { TIER_NAMES, TIERS_DATE, tiersOf } from './tiers.ts';
 import type { AccountBucket } from './traffic.ts';
 
 /** The limits are grown up to so many times what they are, and shrunk down to such a part. */
@@ -10,6 +11,10 @@ const MOST = 64;
 const LEAST = 1 / 1_024;
 /** What is found meets the goals, and so much less of it does not. */
 const LESS = 0.95;
+
+/** What is scaled: every limit, or one dimension with the others as they are given. */
+export const DIMENSIONS = ['all', 'requests', 'input', 'output'] as const;
+export type Dimension = (typeof DIMENSIONS)[number];
 
 export interface Trial {
   readonly factor: number;
@@ -19,36 +24,66 @@ export interface Trial {
   readonly isMet: boolean;
 }
 
+/** The published tiers, played in their order. */
+export interface TierSearch {
+  /** The smallest that meets every goal; absent where none does, or none is published for a bucket. */
+  readonly found: string | undefined;
+  /** The bucket whose limits are not published, so that no tier can be played. */
+  readonly unpublished: string | undefined;
+  /** The day of the table. */
+  readonly date: string;
+}
+
 /** What the search has come to: a trial that meets every goal, or the largest that was tried and does not. */
 export interface Smallest {
   readonly found: Trial | undefined;
   /** Limits a twentieth lower, or the largest that were tried: what is missed there. Absent where nothing is too small. */
   readonly missed: Trial | undefined;
+  readonly dimension: Dimension;
+  readonly tier: TierSearch;
+}
+
+interface SearchOptions {
+  readonly seed?: number;
+  /** @default 'all' */
+  readonly dimension?: Dimension;
+  readonly onTrial?: (trial: Trial) => void;
+  readonly onTier?: (tier: string, isMet: boolean) => void;
 }
 
 /**
- * The smallest limits with which every goal is met, all of them scaled by one factor, the modelled account's with the
- * configuration's. More room may for once make a wait longer, so that what is found is checked and not only bracketed:
+ * The smallest limits with which every goal is met, scaled by one factor, the modelled account's with the
+ * configuration's: all of them, or those of one dimension. More room may for once make a wait longer, so that what is found is checked and not only bracketed:
  * it was played, and so was what is a twentieth less.
  */
 export async function findSmallest(
   loaded: Rehearsable,
   goals: readonly Goal[],
-  options: { readonly seed?: number; readonly onTrial?: (trial: Trial) => void } = {},
+  { onTrial, onTier, dimension = 'all', ...runOptions }: SearchOptions = {},
 ): Promise<Smallest> {
-  const { onTrial, ...runOptions } = options;
   if (goals.length === 0)
     throw new GoalError('--smallest: expected a --goal that the limits are to meet, received none');
-  const attempt = async (factor: number): Promise<Trial> => {
-    const other = scaled(loaded, factor);
+  const play = async (factor: number, other: Rehearsable): Promise<Trial> => {
     const result = await run(other, runOptions);
     const judged = goals.map((goal) => judge(goal, result.tally, hoursOf(result.duration)));
-    const isMet = judged.every((each) => each.isMet);
-    const trial = { factor, loaded: other, result, goals: judged, isMet };
+    return { factor, loaded: other, result, goals: judged, isMet: judged.every((each) => each.isMet) };
+  };
+  const bounds = await bracket(async (factor) => {
+    const trial = await play(factor, scaled(loaded, factor, dimension));
     onTrial?.(trial);
     return trial;
-  };
+  });
+  const tier = await smallestTier(loaded, async (name, other) => {
+    const { isMet } = await play(1, other);
+    onTier?.(name, isMet);
+    return isMet;
+  });
+  return { ...bounds, dimension, tier };
+}
 
+async function bracket(
+  attempt: (factor: number) => Promise<Trial>,
+): Promise<Pick<Smallest, 'found' | 'missed'>> {
   let trial = await attempt(1);
   let met = trial.isMet ? trial : undefined;
   let missed = trial.isMet ? undefined : trial;
@@ -77,30 +112,58 @@ export async function findSmallest(
   return { found: met, missed: undefined };
 }
 
+/** The account under each published tier, one after the other, until one meets the goals. */
+async function smallestTier(
+  loaded: Rehearsable,
+  isMetBy: (name: string, other: Rehearsable) => Promise<boolean>,
+): Promise<TierSearch> {
+  const of = { found: undefined, unpublished: undefined, date: TIERS_DATE };
+  const unpublished = [...loaded.account, ...loaded.config.account].find(
+    ({ models }) => tiersOf(models) === undefined,
+  );
+  if (unpublished !== undefined) return { ...of, unpublished: unpublished.name };
+  for (const [i, name] of TIER_NAMES.entries()) {
+    const under = <T extends Scalable & { readonly models: readonly string[] }>(bucket: T): T =>
+      withLimits(bucket, (limit, key) => tiersOf(bucket.models)?.[i]?.[key] ?? limit);
+    const account = loaded.account.map(under);
+    const config = { ...loaded.config, account: loaded.config.account.map(under) };
+    if (await isMetBy(name, { ...loaded, account, config })) return { ...of, found: name };
+  }
+  return of;
+}
+
+const KEYS = {
+  requests: 'requestsPerMinute',
+  input: 'inputTokensPerMinute',
+  output: 'outputTokensPerMinute',
+} as const;
+type Key = (typeof KEYS)[keyof typeof KEYS];
+type Scalable = { readonly [K in Key]?: number | undefined };
+
+/** Other limits where there are some: what is left out is learned, and stays so. */
+function withLimits<T extends Scalable>(bucket: T, change: (limit: number, key: Key) => number): T {
+  const changed: { [K in Key]?: number } = {};
+  for (const key of Object.values(KEYS)) {
+    const limit = bucket[key];
+    if (limit !== undefined) changed[key] = change(limit, key);
+  }
+  return { ...bucket, ...changed };
+}
+
 /** The same with other limits, in whole numbers: what is told is what was played. */
-function scaled(loaded: Rehearsable, factor: number): Rehearsable {
-  const by = (limit: number) => Math.max(1, Math.ceil(limit * factor));
-  const account = loaded.account.map((bucket) => ({
-    ...bucket,
-    requestsPerMinute: by(bucket.requestsPerMinute),
-    inputTokensPerMinute: by(bucket.inputTokensPerMinute),
-    outputTokensPerMinute: by(bucket.outputTokensPerMinute),
-  }));
-  const configured = loaded.config.account.map((bucket) => {
-    const { requestsPerMinute, inputTokensPerMinute, outputTokensPerMinute } = bucket;
-    return {
-      ...bucket,
-      ...(requestsPerMinute === undefined ? {} : { requestsPerMinute: by(requestsPerMinute) }),
-      ...(inputTokensPerMinute === undefined ? {} : { inputTokensPerMinute: by(inputTokensPerMinute) }),
-      ...(outputTokensPerMinute === undefined ? {} : { outputTokensPerMinute: by(outputTokensPerMinute) }),
-    };
-  });
+function scaled(loaded: Rehearsable, factor: number, dimension: Dimension): Rehearsable {
+  const by = (limit: number, key: Key) =>
+    dimension === 'all' || key === KEYS[dimension] ? Math.max(1, Math.ceil(limit * factor)) : limit;
+  const account = loaded.account.map((bucket) => withLimits(bucket, by));
+  const configured = loaded.config.account.map((bucket) => withLimits(bucket, by));
   return { ...loaded, account, config: { ...loaded.config, account: configured } };
 }
 
 export interface SmallestReport {
   /** Of the limits as given; absent where no limits met the goals. */
   readonly factor: number | undefined;
+  readonly dimension: Dimension;
+  readonly tier: TierSearch;
   /** The limits that meet the goals, by bucket. */
   readonly limits: readonly Limits[];
   /** What became of the calls with these limits, or with the largest that were tried. */
@@ -114,10 +177,12 @@ type Limits = Pick<
   'name' | 'requestsPerMinute' | 'inputTokensPerMinute' | 'outputTokensPerMinute'
 >;
 
-export function reportSmallest({ found, missed }: Smallest): SmallestReport {
+export function reportSmallest({ found, missed, dimension, tier }: Smallest): SmallestReport {
   const shown = found ?? missed;
   return {
     factor: found?.factor,
+    dimension,
+    tier,
     limits: (found?.loaded.account ?? []).map(
       ({ name, requestsPerMinute, inputTokensPerMinute, outputTokensPerMinute }) => ({
         name,
@@ -131,27 +196,43 @@ export function reportSmallest({ found, missed }: Smallest): SmallestReport {
   };
 }
 
-export function formatSmallest({ factor, limits, report, missed }: SmallestReport): string {
-  const number = (value: number) => value.toLocaleString('en-US');
-  const goalLines = (goals: readonly GoalResult[]) =>
-    goals
-      .filter(({ isMet }) => !isMet)
-      .map(({ goal, measured = 'nothing to measure' }) => `  MISSED: ${goal} (${measured})`);
-  const told = report === undefined ? [] : [format(report), ''];
+export const formatSmallest = (found: SmallestReport): string =>
+  [...(found.report === undefined ? [] : [format(found.report), '']), ...smallestLines(found)].join('\n');
+
+/** What was found, without what became of the calls. */
+export function smallestLines({ factor, dimension, limits, missed, tier }: SmallestReport): string[] {
+  const what = dimension === 'all' ? 'limits' : `${dimension} limits`;
+  const others = dimension === 'all' ? '' : ', the others as they are';
+  const given = `times those given${others}`;
   if (factor === undefined)
     return [
-      ...told,
-      `no limits meet the goals, up to ${MOST} times those given: something else is in the way`,
-    ].join('\n');
+      `no ${what} meet the goals, up to ${MOST} ${given}: something else is in the way`,
+      ...tierLines(tier),
+    ];
   return [
-    ...told,
-    `the smallest limits that meet the goals: ${factor.toFixed(3)} times those given`,
+    `the smallest ${what} that meet the goals: ${factor.toFixed(3)} ${given}`,
     ...limits.map(
       (each) =>
         `  ${each.name}: ${number(each.requestsPerMinute)} requests, ${number(each.inputTokensPerMinute)} input and ${number(each.outputTokensPerMinute)} output tokens a minute`,
     ),
     ...(missed === undefined
       ? ['  and none that were tried are too small']
-      : [`with ${missed.factor.toFixed(3)} times those given`, ...goalLines(missed.goals)]),
-  ].join('\n');
+      : [`with ${missed.factor.toFixed(3)} ${given}`, ...missedLines(missed.goals)]),
+    ...tierLines(tier),
+  ];
+}
+
+const missedLines = (goals: readonly GoalResult[]) =>
+  goals
+    .filter(({ isMet }) => !isMet)
+    .map(({ goal, measured = 'nothing to measure' }) => `  MISSED: ${goal} (${measured})`);
+
+function tierLines({ found, unpublished, date }: TierSearch): string[] {
+  if (unpublished !== undefined)
+    return [`no tier was tried: none is published for the models of bucket ${unpublished} (as of ${date})`];
+  return [
+    found === undefined
+      ? `no published tier meets the goals (as of ${date})`
+      : `the smallest published tier that meets the goals: ${found} (as of ${date})`,
+  ];
 }

@@ -1,9 +1,9 @@
 import type { Reason } from '@headgate/core';
 import type { Config } from '@headgate/core/simulation';
-import type { AccountModel } from './account.ts';
 import type { PlannedJob } from './arrivals.ts';
 import { Histogram } from './histogram.ts';
 import type { Outcome } from './rehearsal.ts';
+import type { AccountBucket } from './traffic.ts';
 import { KINDS, type Kind } from './upstream.ts';
 
 /** Tiers of a trace that are told apart; a trace may hold any number. */
@@ -52,6 +52,41 @@ export interface BucketWindow {
   readonly refusals429: number;
 }
 
+/** All calls in one window of time. */
+export interface CallWindow {
+  /** Milliseconds from the start. */
+  readonly from: number;
+  readonly arrived: number;
+  readonly answered: number;
+  readonly refused: number;
+  readonly givenUp: number;
+  /** Of the calls answered in it. */
+  readonly usd: number;
+  /** Of the calls that were let in, or ran out of time, in it; a lane without any is absent. */
+  readonly waits: Readonly<Record<string, WindowWaits>>;
+}
+
+export interface WindowWaits {
+  readonly calls: number;
+  /** Milliseconds. */
+  readonly p50: number;
+  readonly p95: number;
+}
+
+/** What has been taken of one bucket of the account, and how often it refused. */
+export interface Meter {
+  used(kind: Kind): number;
+  /** 429s. */
+  readonly refused: number;
+}
+
+/** The account that calls were made to: modelled, or one that answers over HTTP. */
+export interface MeteredAccount {
+  readonly buckets: readonly { readonly config: AccountBucket; readonly upstream: Meter }[];
+  /** Nothing where no bucket is for the model. */
+  find(modelId: string): Meter | undefined;
+}
+
 interface BucketTally {
   readonly windows: BucketWindow[];
   usedBefore: Record<Kind, number>;
@@ -70,14 +105,19 @@ export class Tally {
   /** Calls let in that went to another model than they asked for, by both. */
   readonly reroutes = new Map<string, number>();
   readonly buckets = new Map<string, BucketTally>();
+  readonly windows: CallWindow[] = [];
   /** Calls let in whose `max_tokens` was lowered. */
   clamped = 0;
   capRefused = 0;
   /** Answered calls whose price is not known. */
   unpriced = 0;
-  readonly #account: AccountModel;
+  readonly #account: MeteredAccount;
+  #arrived = 0;
+  #before = { arrived: 0, answered: 0, refused: 0, givenUp: 0, usd: 0 };
+  /** Of this window alone, by lane. */
+  readonly #waits = new Map<string, Histogram>();
 
-  constructor(account: AccountModel, config: Config) {
+  constructor(account: MeteredAccount, config: Config) {
     this.#account = account;
     // A rule that did nothing is worth to be told, too.
     for (const { name } of [...config.quotas, ...config.budgets])
@@ -105,9 +145,15 @@ export class Tally {
     ];
   }
 
+  /** A call is made; what becomes of it is told later. */
+  arrived(): void {
+    this.#arrived++;
+  }
+
   admitted(outcome: Outcome<PlannedJob>): void {
     const { plan, waitedFor, job } = outcome;
     if (plan === undefined) return;
+    this.#waited(plan.lane, outcome.waitedMs);
     if (plan.clampedFrom !== undefined) this.clamped++;
     if (plan.reroutedFrom !== undefined) count(this.reroutes, `${job.model} → ${plan.modelId}`);
     for (const name of outcome.shadowRules) {
@@ -132,9 +178,20 @@ export class Tally {
     }
     if (outcome.isAnswered && usd === undefined) this.unpriced++;
     if (error === undefined) return;
+    const lane = outcome.plan?.lane ?? error.lane;
+    if (error.code === 'queue_timeout' && lane !== undefined) this.#waited(lane, outcome.waitedMs);
     if (error.code === 'cap_refused') this.capRefused++;
     const rule = error.code === 'quota_exceeded' ? this.rules.get(error.rule ?? '') : undefined;
     if (rule !== undefined) rule.refused++;
+  }
+
+  #waited(lane: string, ms: number): void {
+    let waits = this.#waits.get(lane);
+    if (waits === undefined) {
+      waits = new Histogram();
+      this.#waits.set(lane, waits);
+    }
+    waits.add(ms);
   }
 
   #bound(modelId: string, reason: string): void {
@@ -147,11 +204,12 @@ export class Tally {
 
   /** 429s so far, of all buckets. */
   get refusals429(): number {
-    return this.#account.buckets.reduce((total, { upstream }) => total + upstream.refusals.length, 0);
+    return this.#account.buckets.reduce((total, { upstream }) => total + upstream.refused, 0);
   }
 
   /** A window of time is over. */
   window(from: number, to: number): void {
+    this.#callWindow(from);
     for (const { config, upstream } of this.#account.buckets) {
       const bucket = this.buckets.get(config.name);
       if (bucket === undefined) continue;
@@ -167,12 +225,36 @@ export class Tally {
         used[kind] = (usedNow[kind] - bucket.usedBefore[kind]) / ((perMinute[kind] * (to - from)) / 60_000);
       }
       const [binds] = [...bucket.reasons].sort(([, a], [, b]) => b - a)[0] ?? [];
-      const refused = upstream.refusals.length;
+      const refused = upstream.refused;
       bucket.windows.push({ from, used, binds, refusals429: refused - bucket.refusalsBefore });
       bucket.usedBefore = usedNow;
       bucket.refusalsBefore = refused;
       bucket.reasons = new Map();
     }
+  }
+
+  #callWindow(from: number): void {
+    const { answered, refusals: refused, givenUp, usd } = this.all;
+    const now = { arrived: this.#arrived, answered, refused, givenUp, usd };
+    const before = this.#before;
+    const waits: Record<string, WindowWaits> = {};
+    for (const [lane, histogram] of this.#waits)
+      waits[lane] = {
+        calls: histogram.count,
+        p50: histogram.quantile(0.5),
+        p95: histogram.quantile(0.95),
+      };
+    this.windows.push({
+      from,
+      arrived: now.arrived - before.arrived,
+      answered: now.answered - before.answered,
+      refused: now.refused - before.refused,
+      givenUp: now.givenUp - before.givenUp,
+      usd: now.usd - before.usd,
+      waits,
+    });
+    this.#before = now;
+    this.#waits.clear();
   }
 }
 

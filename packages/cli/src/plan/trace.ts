@@ -47,6 +47,7 @@ export async function* readTrace(
 ): AsyncGenerator<Arrival> {
   let number = 0;
   let last = 0;
+  let isEmpty = true;
   for await (const raw of linesOf(path)) {
     number++;
     if (raw.trim() === '') continue;
@@ -62,9 +63,10 @@ export async function* readTrace(
     const result = line.safeParse(content, { reportInput: true });
     if (!result.success) {
       const problems = result.error.issues.flatMap(problemsOf);
-      const told = problems.map(({ path: at, message, expected, received }) => {
+      const told = problems.map(({ path: at, message, expected, received, code }) => {
         const column = columnOf(raw, at);
-        return `${where}${column === undefined ? '' : `:${column}`}: ${at === '' ? 'the line' : at}: ${message} (expected ${expected}, received ${received})`;
+        const rule = code === 'HG_UNKNOWN_KEY' ? `one of ${Object.keys(line.shape).join(', ')}` : expected;
+        return `${where}${column === undefined ? '' : `:${column}`}: ${at === '' ? 'the line' : at}: ${message} (expected ${rule}, received ${received})`;
       });
       throw new TraceError(told.join('\n'));
     }
@@ -84,6 +86,7 @@ export async function* readTrace(
         `${where}: model: the account has no bucket for it (expected a model of its buckets, received ${describeValue(model)})`,
       );
     last = at;
+    isEmpty = false;
     yield {
       at,
       job: {
@@ -101,6 +104,8 @@ export async function* readTrace(
       },
     };
   }
+  if (isEmpty)
+    throw new TraceError(`${path}: has no calls (expected one JSON object a line, received nothing)`);
 }
 
 /** Counted from 1. The name as a key of the line; nothing where the line has none such. */
@@ -112,8 +117,11 @@ function columnOf(raw: string, key: string): number | undefined {
 async function* linesOf(path: string): AsyncGenerator<string> {
   let rest = '';
   let number = 1;
+  let isStart = true;
   for await (const chunk of chunksOf(path)) {
-    rest += chunk;
+    // Editors of some systems begin a file with a mark of its encoding.
+    rest += isStart && chunk.startsWith('\ufeff') ? chunk.slice(1) : chunk;
+    isStart = false;
     let from = 0;
     for (let to = rest.indexOf('\n', from); to !== -1; to = rest.indexOf('\n', from)) {
       yield rest.slice(from, to);

@@ -19,6 +19,9 @@ export interface UpstreamOptions {
 export const KINDS = ['requests', 'inputTokens', 'outputTokens'] as const;
 export type Kind = (typeof KINDS)[number];
 
+/** A trace of any length may be refused any number of times. */
+const MOST_REFUSALS = 10_000;
+
 interface Level {
   perMs: number;
   capacity: number;
@@ -44,8 +47,10 @@ export class ModelledUpstream {
   #at = 0;
   #recent: number[] = [];
   overloadedUntil = 0;
-  /** Refusals, in order. */
+  /** Refusals, in order: the first of them, up to `MOST_REFUSALS`. */
   readonly refusals: { at: number; which: Kind | 'ramp' }[] = [];
+  /** All of them, counted. */
+  refused = 0;
   overloads = 0;
 
   constructor(clock: EventClock, options: UpstreamOptions) {
@@ -86,7 +91,7 @@ export class ModelledUpstream {
     if (this.#rampPerSecond !== undefined) {
       this.#recent = this.#recent.filter((at) => at > now - 1_000);
       if (this.#recent.length >= this.#rampPerSecond) {
-        this.refusals.push({ at: now, which: 'ramp' });
+        this.#refuse(now, 'ramp');
         return { kind: 'ramp', retryAfterMs: 2_000 };
       }
       this.#recent.push(now);
@@ -108,13 +113,18 @@ export class ModelledUpstream {
       }
     }
     if (which !== undefined) {
-      this.refusals.push({ at: now, which });
+      this.#refuse(now, which);
       return { kind: 'rate_limited', which, retryAfterMs: 1_000 * Math.max(1, Math.ceil(waitMs / 1_000)) };
     }
     this.#take('requests', 1);
     this.#take('inputTokens', input);
     if (this.#charging === 'reserve-max') this.#take('outputTokens', maxTokens);
     return { kind: 'ok' };
+  }
+
+  #refuse(at: number, which: Kind | 'ramp'): void {
+    this.refused++;
+    if (this.refusals.length < MOST_REFUSALS) this.refusals.push({ at, which });
   }
 
   #take(kind: Kind, amount: number): void {
