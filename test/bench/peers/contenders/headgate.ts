@@ -1,0 +1,31 @@
+import { createGovernor } from '@headgate/core';
+import { type Contender, clientFor, send } from '../contender.ts';
+import { isUrgent, LIMITS, PATIENCE } from '../scenario.ts';
+
+/**
+ * The account's limits as everybody here has them, and two lanes as in the README. Nobody tells it how long answers are,
+ * how fast they come, or how much a user may have.
+ */
+export const headgate: Contender = {
+  name: 'Headgate',
+  packages: ['@headgate/core'],
+  how: "the account's limits, two lanes; no quotas; not told how long answers are or how many may run",
+  start(url) {
+    const { burstSeconds, name, models, ...limits } = LIMITS;
+    const governor = createGovernor({
+      config: {
+        account: [{ name, models: [...models], ...limits, burst: burstSeconds / 60 }],
+        lanes: {
+          // An answer takes up to five seconds more.
+          interactive: { weight: 8, guarantee: 0.5, maxWait: `${PATIENCE - 5}s` },
+          background: { weight: 1, guarantee: 0.05, maxWait: '10m', maxQueuedPerUser: 1_000 },
+        },
+      },
+    });
+    const client = governor.govern(clientFor(url));
+    return (ask, signal) =>
+      governor.run({ user: ask.user, lane: isUrgent(ask) ? 'interactive' : 'background' }, () =>
+        send(client, ask, signal),
+      );
+  },
+};

@@ -1,0 +1,55 @@
+import { setTimeout } from 'node:timers/promises';
+import { LLMThrottle } from '@aid-on/llm-throttle';
+import { type Contender, clientFor, send } from '../contender.ts';
+import { KNOWN, LIMITS } from '../scenario.ts';
+
+const silent = { warn() {}, error() {}, info() {}, debug() {} };
+
+/**
+ * Two token buckets, requests and tokens, as deep as the account's; tokens are those of output, which is what binds here.
+ * It tells whether a call may go and has no queue: callers wait in line for `availableIn`, as its readme has it. A call
+ * takes the mean answer and is adjusted by what it took. It knows neither users nor priorities. The SDK's own two retries
+ * for what is refused.
+ */
+export const llmThrottle: Contender = {
+  name: 'llm-throttle',
+  packages: ['@aid-on/llm-throttle'],
+  how: "buckets of requests and output tokens, as deep as the account's; callers wait in line for `availableIn`; a call the mean answer and then `adjustConsumption`; neither users nor priorities; `maxRetries: 2`",
+  start(url) {
+    const client = clientFor(url);
+    const burst = LIMITS.burstSeconds / 60;
+    const limiter = new LLMThrottle({
+      rpm: LIMITS.requestsPerMinute,
+      tpm: LIMITS.outputTokensPerMinute,
+      burstRPM: LIMITS.requestsPerMinute * burst,
+      burstTPM: LIMITS.outputTokensPerMinute * burst,
+      adjustmentFailureStrategy: 'compensate',
+      logger: silent,
+    });
+    let calls = 0;
+    let line = Promise.resolve();
+    const turn = async (id: string, signal: AbortSignal) => {
+      while (!limiter.consume(id, KNOWN.meanAnswerTokens)) {
+        const { availableIn = 100 } = limiter.canProcess(KNOWN.meanAnswerTokens);
+        await setTimeout(Math.max(5, availableIn), undefined, { signal });
+      }
+    };
+    return async (ask, signal) => {
+      const id = `call-${calls++}`;
+      const mine = line.then(() => {
+        signal.throwIfAborted();
+        return turn(id, signal);
+      });
+      line = mine.catch(() => {});
+      await mine;
+      try {
+        const tokens = await send(client, ask, signal);
+        limiter.adjustConsumption(id, tokens);
+        return tokens;
+      } catch (error) {
+        limiter.adjustConsumption(id, 0);
+        throw error;
+      }
+    };
+  },
+};
