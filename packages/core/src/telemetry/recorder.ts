@@ -158,7 +158,7 @@ export class Recorder {
       output,
       maxTokens: least(call.maxTokens, caller.maxTokens) || undefined,
       model: call.model.slice(0, MAX_TEXT),
-      user: this.#hashed(caller.user),
+      user: this.#hashed(caller.user ?? ANONYMOUS),
       tenant: this.#hashed(caller.tenant),
       tier: caller.tier,
       lane,

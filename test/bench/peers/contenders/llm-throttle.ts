@@ -6,26 +6,25 @@ import { KNOWN, LIMITS } from '../scenario.ts';
 const silent = { warn() {}, error() {}, info() {}, debug() {} };
 
 /**
- * Two token buckets, requests and tokens, as deep as the account's; tokens are those of output, which is what binds here.
- * It tells whether a call may go and has no queue: callers wait in line for `availableIn`, as its readme has it. A call
+ * Two token buckets, requests and tokens; tokens are those of output, which is what binds here. They can be no less deep
+ * than a minute, so that of tokens is taken down to the account's depth before the first call; while there is too much to
+ * do it never fills again. It tells whether a call may go and has no queue: callers wait in line for `availableIn`. A call
  * takes the mean answer and is adjusted by what it took. It knows neither users nor priorities. The SDK's own two retries
  * for what is refused.
  */
 export const llmThrottle: Contender = {
   name: 'llm-throttle',
   packages: ['@aid-on/llm-throttle'],
-  how: "buckets of requests and output tokens, as deep as the account's; callers wait in line for `availableIn`; a call the mean answer and then `adjustConsumption`; neither users nor priorities; `maxRetries: 2`",
+  how: "buckets of requests and output tokens, begun at the account's depth (they are a minute deep at the least); callers wait in line for `availableIn`; a call the mean answer and then `adjustConsumption`; neither users nor priorities; `maxRetries: 2`",
   start(url) {
     const client = clientFor(url);
-    const burst = LIMITS.burstSeconds / 60;
     const limiter = new LLMThrottle({
       rpm: LIMITS.requestsPerMinute,
       tpm: LIMITS.outputTokensPerMinute,
-      burstRPM: LIMITS.requestsPerMinute * burst,
-      burstTPM: LIMITS.outputTokensPerMinute * burst,
       adjustmentFailureStrategy: 'compensate',
       logger: silent,
     });
+    limiter.consume('depth', LIMITS.outputTokensPerMinute - KNOWN.burstTokens);
     let calls = 0;
     let line = Promise.resolve();
     const turn = async (id: string, signal: AbortSignal) => {
