@@ -22,8 +22,8 @@ describe('the page on measurement', () => {
     const names = CONTENDERS.map(({ name }) => name);
     expect(kept.figures.map(({ name }) => name).toSorted()).toEqual([...names, 'SDK, no limits'].toSorted());
     for (const { used, classes } of kept.figures) {
-      // More than a bucket can give was counted wrong.
-      expect(used.outputTokens ?? 0).toBeLessThanOrEqual(1);
+      // More than a bucket with the debt of the answers that run can give was counted wrong.
+      expect(used.outputTokens ?? 0).toBeLessThan(1.1);
       expect(Object.values(classes).reduce((sum, { calls }) => sum + calls, 0)).toBe(planTraffic().length);
     }
   });

@@ -1,5 +1,5 @@
 import Anthropic from '@anthropic-ai/sdk';
-import { type Ask, MAX_TOKENS, MODEL } from './scenario.ts';
+import { type Ask, isUrgent, MAX_TOKENS, MAX_WAIT, MODEL } from './scenario.ts';
 
 /** Makes a call and gives the tokens of its answer. Rejects where there is none, and when `signal` is aborted. */
 export type Call = (ask: Ask, signal: AbortSignal) => Promise<number>;
@@ -30,6 +30,15 @@ export async function send(client: Anthropic, ask: Ask, signal: AbortSignal): Pr
     ? await client.messages.stream(body, { signal }).finalMessage()
     : await client.messages.create(body, { signal });
   return message.usage.output_tokens;
+}
+
+/** Called when a call's turn has come: throws where it has waited too long for an answer that anybody still reads. */
+export function waitOf(ask: Ask): () => void {
+  const arrivedAt = performance.now();
+  return () => {
+    if (isUrgent(ask) && performance.now() - arrivedAt > MAX_WAIT * 1_000)
+      throw new Error(`waited more than ${MAX_WAIT} s`);
+  };
 }
 
 /** Milliseconds that a 429 or 529 asks to wait; nothing for any other error. */

@@ -9,6 +9,8 @@ export const SEED = 1;
 export const SECONDS = 60;
 /** Seconds until a call has failed that was not answered: nobody at a screen waits longer. Jobs wait to the end. */
 export const PATIENCE = 20;
+/** Seconds that an urgent call may wait, so that there is time for its answer: an operator tells this to whatever can be told it. */
+export const MAX_WAIT = PATIENCE - 5;
 /** Seconds after the last call at which everything open has failed. */
 export const TAIL = 15;
 /** Times what the limit of output lets through. */

@@ -1,5 +1,5 @@
 import { bulkhead, DelegateBackoff, handleWhen, retry, wrap } from 'cockatiel';
-import { type Contender, clientFor, retryAfterMs, send } from '../contender.ts';
+import { type Contender, clientFor, retryAfterMs, send, waitOf } from '../contender.ts';
 import { KNOWN } from '../scenario.ts';
 import { PER_USER, perUser } from './per-user.ts';
 
@@ -30,6 +30,13 @@ export const cockatiel: Contender = {
       );
       return wrap(again, bulkhead(PER_USER, QUEUE), shared);
     });
-    return (ask, signal) => policyOf(ask.user).execute(() => send(client, ask, signal), signal);
+    return (ask, signal) => {
+      const checkWait = waitOf(ask);
+      const start = () => {
+        checkWait();
+        return send(client, ask, signal);
+      };
+      return policyOf(ask.user).execute(start, signal);
+    };
   },
 };

@@ -1,6 +1,6 @@
 import { createGovernor } from '@headgate/core';
 import { type Contender, clientFor, send } from '../contender.ts';
-import { isUrgent, LIMITS, PATIENCE } from '../scenario.ts';
+import { isUrgent, LIMITS, MAX_WAIT } from '../scenario.ts';
 
 /**
  * The account's limits as everybody here has them, and two lanes as in the README. Nobody tells it how long answers are,
@@ -16,8 +16,7 @@ export const headgate: Contender = {
       config: {
         account: [{ name, models: [...models], ...limits, burst: burstSeconds / 60 }],
         lanes: {
-          // An answer takes up to five seconds more.
-          interactive: { weight: 8, guarantee: 0.5, maxWait: `${PATIENCE - 5}s` },
+          interactive: { weight: 8, guarantee: 0.5, maxWait: `${MAX_WAIT}s` },
           background: { weight: 1, guarantee: 0.05, maxWait: '10m', maxQueuedPerUser: 1_000 },
         },
       },

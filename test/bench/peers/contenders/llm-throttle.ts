@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { LLMThrottle } from '@aid-on/llm-throttle';
-import { type Contender, clientFor, send } from '../contender.ts';
+import { type Contender, clientFor, send, waitOf } from '../contender.ts';
 import { KNOWN, LIMITS } from '../scenario.ts';
 
 const silent = { warn() {}, error() {}, info() {}, debug() {} };
@@ -27,7 +27,9 @@ export const llmThrottle: Contender = {
     limiter.consume('depth', LIMITS.outputTokensPerMinute - KNOWN.burstTokens);
     let calls = 0;
     let line = Promise.resolve();
-    const turn = async (id: string, signal: AbortSignal) => {
+    const turn = async (id: string, signal: AbortSignal, checkWait: () => void) => {
+      signal.throwIfAborted();
+      checkWait();
       while (!limiter.consume(id, KNOWN.meanAnswerTokens)) {
         const { availableIn = 100 } = limiter.canProcess(KNOWN.meanAnswerTokens);
         await setTimeout(Math.max(5, availableIn), undefined, { signal });
@@ -35,10 +37,8 @@ export const llmThrottle: Contender = {
     };
     return async (ask, signal) => {
       const id = `call-${calls++}`;
-      const mine = line.then(() => {
-        signal.throwIfAborted();
-        return turn(id, signal);
-      });
+      const checkWait = waitOf(ask);
+      const mine = line.then(() => turn(id, signal, checkWait));
       line = mine.catch(() => {});
       await mine;
       try {

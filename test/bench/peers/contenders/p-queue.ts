@@ -1,5 +1,5 @@
 import PQueue from 'p-queue';
-import { type Contender, clientFor, send } from '../contender.ts';
+import { type Contender, clientFor, send, waitOf } from '../contender.ts';
 import { isUrgent, KNOWN, LIMITS } from '../scenario.ts';
 import { PER_USER, perUser } from './per-user.ts';
 
@@ -21,10 +21,17 @@ export const pQueue: Contender = {
       strict: true,
     });
     const own = perUser(() => new PQueue({ concurrency: PER_USER }));
-    return (ask, signal) =>
-      own(ask.user).add(
-        () => shared.add(() => send(client, ask, signal), { priority: isUrgent(ask) ? 1 : 0, signal }),
-        { signal },
-      );
+    return (ask, signal) => {
+      const checkWait = waitOf(ask);
+      const start = () => {
+        checkWait();
+        return send(client, ask, signal);
+      };
+      const enter = () => {
+        checkWait();
+        return shared.add(start, { priority: isUrgent(ask) ? 1 : 0, signal });
+      };
+      return own(ask.user).add(enter, { signal });
+    };
   },
 };
