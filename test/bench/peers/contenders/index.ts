@@ -1,7 +1,7 @@
 import type { Contender } from '../contender.ts';
 import { bottleneck } from './bottleneck.ts';
 import { cockatiel } from './cockatiel.ts';
-import { headgate } from './headgate.ts';
+import { headgate, headgatePerUser } from './headgate.ts';
 import { llmThrottle } from './llm-throttle.ts';
 import { pQueue } from './p-queue.ts';
 import { rateLimiterFlexible } from './rate-limiter-flexible.ts';
@@ -11,6 +11,7 @@ import { sdk, sdkPatient } from './sdk.ts';
 /** In the order of the table. */
 export const CONTENDERS: readonly Contender[] = [
   headgate,
+  headgatePerUser,
   sdk,
   sdkPatient,
   retryLoop,
