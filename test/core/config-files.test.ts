@@ -85,6 +85,7 @@ it('every file is in a table, and every check of a configuration has a file', ()
     'HG_JOURNAL',
     'HG_BUDGET_SOFT',
     'HG_BATCH_DIRECT',
+    'HG_RECORDING',
   ];
   const codes = new Set([...MISTAKES, ...DOUBTS].map(([, code]) => code));
   expect(

@@ -19,6 +19,8 @@ const READMES = [
   'packages/testing/README.md',
   'packages/core/docs/questions.md',
 ];
+/** Those whose YAML is something else too. */
+const WITH_CODE = [...READMES, 'packages/cli/README.md'];
 
 const blocks = async (file: string, language: string) =>
   [
@@ -35,7 +37,7 @@ describe('the README', () => {
     const folder = await mkdtemp(join(import.meta.dirname, 'samples-'));
     try {
       let count = 0;
-      for (const file of READMES) {
+      for (const file of WITH_CODE) {
         for (const code of await blocks(file, 'ts'))
           await writeFile(join(folder, `sample-${count++}.ts`), code);
       }

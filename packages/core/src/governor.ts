@@ -33,6 +33,7 @@ import { USAGE_BY } from './stores/usage-store.ts';
 import { BatchTelemetry } from './telemetry/batch.ts';
 import { readGauges } from './telemetry/gauges.ts';
 import { quietly } from './telemetry/quietly.ts';
+import { Recorder } from './telemetry/recorder.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
 import type { GovernableClient, Governor, GovernorOptions } from './types.ts';
 import { VERSION } from './version.ts';
@@ -249,6 +250,18 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       }
       return book.report(by, from);
     },
+    record(stream) {
+      const { hashKey } = parts.rules.config.telemetry;
+      const recorder = new Recorder(stream, {
+        clock,
+        hashKey,
+        expect: (plan, call) => admission.expect(plan, call),
+        goesByBatch: (lane) => parts.rules.config.lanes[lane]?.via === 'batch',
+        onFailed: (error) =>
+          once.warn('HG_RECORDING', '', `a recording has ended, since its stream failed: ${String(error)}`),
+      });
+      return telemetry.record(recorder);
+    },
     reset(what = { breaker: true, cooldown: true }) {
       if (what.breaker) breakers.reset();
       if (what.cooldown) admission.endPauses();
@@ -329,6 +342,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     });
     await admission.idle();
     timer.cancel();
+    telemetry.stopRecordings();
     for (const fn of onClose) fn();
     await lanes.close();
     await book.close();

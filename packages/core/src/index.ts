@@ -79,5 +79,6 @@ export type {
   UsageStore,
   UsageSums,
 } from './stores/usage-store.ts';
+export type { Recording, RecordingSums } from './telemetry/recorder.ts';
 export type { GovernableClient, Governor, GovernorOptions, Snapshot } from './types.ts';
 export { type ConfigWatch, watchConfig } from './watch-config.ts';

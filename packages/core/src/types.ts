@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
 import type { Admission, BudgetSubject, NamedStanding } from './admission/admission.ts';
@@ -14,6 +15,7 @@ import type { CounterStore } from './stores/counters.ts';
 import type { Store } from './stores/store.ts';
 import type { UsageReport } from './stores/usage-book.ts';
 import type { UsageBy, UsageSums } from './stores/usage-store.ts';
+import type { Recording } from './telemetry/recorder.ts';
 
 export interface GovernorOptions {
   /** Limits, lanes, quotas, caps. Left out: limits are learned from response headers, and there are no quotas. */
@@ -88,6 +90,14 @@ export interface Governor {
    * without one, in memory while it fits.
    */
   usage(what: { by: UsageBy; since?: Date | number }): Promise<UsageReport>;
+  /**
+   * Writes the shape of every call from now on to `stream`, as the lines of a trace that `headgate plan` plays: time,
+   * tokens, model, lane, tier, route, and hashed users and tenants (`telemetry.hashKey`, or else a key of this recording
+   * alone). Nothing of what was said, and no key. Ends when what it returns is called, or with the governor; the stream
+   * stays open, it is yours. A slow stream loses lines, a failed one all that follow: counted, and never at a call's
+   * expense. @throws TypeError for what cannot be written to.
+   */
+  record(stream: Writable): Recording;
   /** Limits, levels, lanes and queues as plain JSON; cheap enough to poll. */
   snapshot(): Snapshot;
   /** Stops admitting, refuses what waits, and lets what runs finish for `drainMs` (default 30,000). Idempotent. */

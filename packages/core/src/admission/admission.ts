@@ -100,6 +100,17 @@ export class Admission {
     return this.#demand(plan, call).estimate.inputTokens;
   }
 
+  /** Tokens that a call is expected to take: the middle of what its input may be, and the mean of its output. */
+  expect({ model, purpose, maxTokens }: Plan, call: Call): { input: number; output: number } {
+    const { inputTokens, leastInputTokens, outputTokens } = this.#estimator.estimate(
+      call,
+      model,
+      purpose,
+      maxTokens,
+    );
+    return { input: Math.round((inputTokens + leastInputTokens) / 2), output: outputTokens };
+  }
+
   /** Milliseconds that a call would wait for its bucket now, as far as can be foreseen. */
   foresee(plan: Plan, call: Call, account: string): number {
     const { scheduler } = this.#accounts.gate(account, call.kind, plan.modelId, plan.model);

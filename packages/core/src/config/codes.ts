@@ -31,6 +31,7 @@ export const CHECKS = {
   HG_COUNT_TOKENS: 'an API that does not count prompts though `countTokens` asks for it',
   HG_JOURNAL: 'a journal of the batch lane that cannot be read or written',
   HG_BATCH_DIRECT: 'calls of a batch lane that no batch can hold: they go directly',
+  HG_RECORDING: 'a recording whose stream has failed: nothing more is written to it',
   HG_CLUSTER_MEMORY: 'a worker of a cluster with limits of its own: each worker has all of them',
   HG_SDK_RETRIES: 'a client that still retries by itself',
   HG_GOVERNOR_PER_REQUEST: 'a governor made again and again, each with full limits of its own',

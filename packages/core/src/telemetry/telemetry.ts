@@ -11,6 +11,7 @@ import { CallTelemetry } from './call.ts';
 import { BoundedLabel, BoundedLabels, UserHash } from './labels.ts';
 import { type GaugeReading, Metrics } from './metrics.ts';
 import { ATTRIBUTES as A, SCOPE_NAME } from './names.ts';
+import type { Recorder, Recording } from './recorder.ts';
 import { SILENT_CALL } from './silent.ts';
 import type { CallInfo, CallStory } from './types.ts';
 import { registeredApi } from './unseen-sdk.ts';
@@ -28,6 +29,7 @@ export class Telemetry {
   readonly #tracerProvider: TracerProvider | undefined;
   readonly #version: string;
   readonly #warn: (message: string) => void;
+  readonly #recorders = new Set<Recorder>();
   #userHash: UserHash;
 
   constructor(options: {
@@ -51,6 +53,29 @@ export class Telemetry {
   }
 
   callStarted(info: CallInfo): CallStory {
+    let story = this.#storyOf(info);
+    for (const recorder of this.#recorders) story = recorder.follow(story, info);
+    return story;
+  }
+
+  /** Until it is stopped, every call's shape is written to it. */
+  record(recorder: Recorder): Recording {
+    this.#recorders.add(recorder);
+    const stop = () => {
+      this.#recorders.delete(recorder);
+      return recorder.stop();
+    };
+    return Object.defineProperty(Object.assign(stop, { [Symbol.dispose]: () => void stop() }), 'sums', {
+      get: () => recorder.sums,
+    }) as Recording;
+  }
+
+  stopRecordings(): void {
+    for (const recorder of this.#recorders) recorder.stop();
+    this.#recorders.clear();
+  }
+
+  #storyOf(info: CallInfo): CallStory {
     if (this.#isHeard) return new CallTelemetry(this, info);
     const version = registeredApi();
     if (version !== undefined) {
