@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { EventClock } from '../../packages/cli/src/plan/clock.ts';
+import { NO_RESERVE } from '../../packages/core/src/admission/flight.ts';
 import { Quotas } from '../../packages/core/src/admission/quotas.ts';
 import { Scheduler } from '../../packages/core/src/admission/scheduler.ts';
 import { UpstreamBucket } from '../../packages/core/src/admission/upstream.ts';
@@ -75,7 +76,7 @@ it('nobody waits for room that is there, whatever comes and ends when', async ()
       let freeSince: number | undefined;
       for (let now = 0; now <= 30_000; now += 5) {
         await clock.run(now);
-        const isFree = scheduler.size > 0 && upstream.shortage(demand, 0, 0, now) === undefined;
+        const isFree = scheduler.size > 0 && upstream.shortage(demand, NO_RESERVE, 0, now) === undefined;
         freeSince = isFree ? (freeSince ?? now) : undefined;
         if (freeSince !== undefined) expect(now - freeSince).toBeLessThanOrEqual(LATE_MS);
       }

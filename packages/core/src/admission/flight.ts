@@ -16,6 +16,14 @@ export interface Shortage {
   readonly waitMs: number | undefined;
 }
 
+/** Shares of each limit's depth that a call may not draw on: at the least, and where that leaves room for some calls such as it. */
+export interface Reserve {
+  readonly least: number;
+  readonly most: number;
+}
+
+export const NO_RESERVE: Reserve = { least: 0, most: 0 };
+
 /** A call that has been admitted and is not settled. Owned by its lease; changed by the bucket alone. */
 export interface Flight {
   readonly demand: Demand;

@@ -1,5 +1,6 @@
 import type { LaneConfig } from '../config/schema.ts';
 import { FairQueue, type Queued } from './fair-queue.ts';
+import { NO_RESERVE, type Reserve } from './flight.ts';
 
 /** A lane of one upstream bucket: its queue, and how far it has been served. */
 export interface Lane<T extends Queued> {
@@ -9,6 +10,8 @@ export interface Lane<T extends Queued> {
   readonly queue: FairQueue<T>;
   /** Clock time by which the lane's guarantee is paid: it is owed service where this is past. */
   owedFrom: number;
+  /** The same with all that it was served, by whichever tag, and with a longer memory: how late it is with its guarantee. */
+  dueFrom: number;
   /** Virtual time up to which the lane has been served by weight. */
   finish: number;
   /** Calls in its queue or parked, and their bytes. */
@@ -58,6 +61,7 @@ export class Lanes<T extends Queued> {
           config,
           queue: new FairQueue(),
           owedFrom: Number.NEGATIVE_INFINITY,
+          dueFrom: Number.NEGATIVE_INFINITY,
           finish: this.#time,
           held: 0,
           bytes: 0,
@@ -107,10 +111,11 @@ export class Lanes<T extends Queued> {
    * of the bucket, and shrinks again by and by. A lane that has had less than its guarantee for a minute may draw on all of it:
    * where more urgent lanes ask for more than there is, the bucket is never filled beyond a reserve.
    */
-  reserveOf({ config, owedFrom }: Lane<T>, now: number): number {
+  reserveOf({ config, dueFrom, queue }: Lane<T>, now: number): Reserve {
     const { reserve, guarantee } = config;
-    if (guarantee > 0 && owedFrom < now - LATE_MS) return 0;
-    return Math.max(reserve, Math.min(MOST_RESERVE, reserve * this.#raiseAt(now)));
+    const isLate = guarantee > 0 && queue.size > 0 && dueFrom < now - LATE_MS;
+    if (reserve === 0 || isLate) return NO_RESERVE;
+    return { least: reserve, most: Math.min(MOST_RESERVE, reserve * this.#raiseAt(now)) };
   }
 
   #raiseAt(now: number): number {
@@ -121,7 +126,7 @@ export class Lanes<T extends Queued> {
    * What is to be left in the bucket when a call of this lane goes, as a share; nothing where it was looked at just
    * now, or nobody waits whose reserve is kept for it.
    */
-  keptFor(lane: Lane<T>, now: number): number | undefined {
+  keptFor(lane: Lane<T>, now: number): Reserve | undefined {
     if (now - this.#watchedAt < WATCH_MS) return undefined;
     let least: Lane<T> | undefined;
     for (const other of this.#lanes.values()) {
@@ -131,7 +136,8 @@ export class Lanes<T extends Queued> {
     }
     if (least === undefined) return undefined;
     this.#watchedAt = now;
-    return KEPT * this.reserveOf(least, now);
+    const { most } = this.reserveOf(least, now);
+    return { least: KEPT * most, most: KEPT * most };
   }
 
   /** That was not left. */
@@ -144,6 +150,7 @@ export class Lanes<T extends Queued> {
   joined(lane: Lane<T>, now: number): void {
     lane.finish = Math.max(lane.finish, this.#time);
     lane.owedFrom = Math.max(lane.owedFrom, now);
+    lane.dueFrom = Math.max(lane.dueFrom, now);
   }
 
   /** The lanes with calls waiting, in the order of their turn. */
@@ -160,8 +167,10 @@ export class Lanes<T extends Queued> {
 
   /** Charges a lane for its turn; true where its guarantee paid. */
   served(lane: Lane<T>, cost: number, now: number): boolean {
+    const { guarantee } = lane.config;
+    if (guarantee > 0) lane.dueFrom = Math.max(lane.dueFrom, now - LATE_MEMORY_MS) + cost / guarantee;
     if (isOwed(lane, now)) {
-      lane.owedFrom = Math.max(lane.owedFrom, now - PATIENCE_MS) + cost / lane.config.guarantee;
+      lane.owedFrom = Math.max(lane.owedFrom, now - PATIENCE_MS) + cost / guarantee;
       return true;
     }
     this.#time = Math.max(this.#time, lane.finish);
@@ -171,8 +180,10 @@ export class Lanes<T extends Queued> {
 
   /** A call has cost `delta` more than its lane was charged. */
   correct(lane: Lane<T>, delta: number, isOwed: boolean): void {
-    if (!isOwed) lane.finish += delta / lane.config.weight;
-    else if (lane.config.guarantee > 0) lane.owedFrom += delta / lane.config.guarantee;
+    const { weight, guarantee } = lane.config;
+    if (guarantee > 0) lane.dueFrom += delta / guarantee;
+    if (!isOwed) lane.finish += delta / weight;
+    else if (guarantee > 0) lane.owedFrom += delta / guarantee;
   }
 
   /** The share of the bucket that a lane can count on while the lanes that wait now go on waiting. */
@@ -199,8 +210,10 @@ const RAISE_HALF_LIFE_MS = 600_000;
 const KEPT = 0.5;
 /** A guarantee goes before a reserve that has kept a lane from it for a minute, the time that limits are told of. */
 const LATE_MS = 60_000;
-/** A lane that was kept waiting is owed at most this much of the past: enough to go on being late while it is paid. */
-const PATIENCE_MS = LATE_MS + 1_000;
+/** So much of the past is remembered for it: enough to go on being late while it is paid. */
+const LATE_MEMORY_MS = LATE_MS + 1_000;
+/** A lane that was kept waiting is owed at most this much of the past. */
+const PATIENCE_MS = 1_000;
 
 function isOwed<T extends Queued>(lane: Lane<T>, now: number): boolean {
   return lane.config.guarantee > 0 && lane.owedFrom <= now;

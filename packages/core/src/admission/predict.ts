@@ -1,4 +1,4 @@
-import type { Demand, Shortage } from './flight.ts';
+import type { Demand, Reserve, Shortage } from './flight.ts';
 import type { Lane, Lanes } from './lanes.ts';
 import type { Arrival, Waiter } from './waiter.ts';
 
@@ -35,7 +35,7 @@ const START_HIGH = 1.15;
 export interface Foreseen {
   /** Of the scarcest limit, the share that is ours to use. */
   readonly share: number;
-  shortage(demand: Demand, reserve: number, saved: number, now: number): Shortage | undefined;
+  shortage(demand: Demand, reserve: Reserve, saved: number, now: number): Shortage | undefined;
 }
 
 export interface Prediction {

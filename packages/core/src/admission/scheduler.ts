@@ -4,7 +4,7 @@ import type { LaneConfig } from '../config/schema.ts';
 import { type HeadgateError, type Reason, UpstreamUnavailableError } from '../errors.ts';
 import { Backfill } from './backfill.ts';
 import * as entry from './entry.ts';
-import { type Demand, expectedCost, type Flight, type Shortage } from './flight.ts';
+import { type Demand, expectedCost, type Flight, NO_RESERVE, type Shortage } from './flight.ts';
 import { type Lane, Lanes } from './lanes.ts';
 import { Parking } from './parking.ts';
 import { Predictor } from './predict.ts';
@@ -118,7 +118,7 @@ export class Scheduler {
   /** In shadow: records what would have held the call up, and lets it pass. */
   pass(demand: Demand, ticket: QuotaTicket): Passage {
     const now = this.#clock.now();
-    const shortage = this.upstream.shortage(demand, 0, 0, now);
+    const shortage = this.upstream.shortage(demand, NO_RESERVE, 0, now);
     ticket.commit();
     const flight = this.upstream.admit(demand, now);
     return { flight, waitedMs: 0, waitedFor: shortage?.reason };
@@ -203,7 +203,8 @@ export class Scheduler {
       }
       // Room that is kept for more urgent lanes is theirs: the next lane may have it.
       const isOwnReserve =
-        lane.config.reserve > 0 && this.upstream.shortage(head.arrival.demand, 0, 0, now) === undefined;
+        lane.config.reserve > 0 &&
+        this.upstream.shortage(head.arrival.demand, NO_RESERVE, 0, now) === undefined;
       if (isOwnReserve) continue;
       if (shortage.reason === 'input_tokens_per_minute') {
         const other = this.#backfill.find(head, this.#lanes, this.upstream, now);

@@ -2,7 +2,7 @@ import type { BucketConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
 import { Concurrency } from './concurrency.ts';
-import type { Demand, Flight, Shortage } from './flight.ts';
+import type { Demand, Flight, Reserve, Shortage } from './flight.ts';
 import { Flights } from './flights.ts';
 import { LastRefusal } from './last-refusal.ts';
 import type { Limit } from './limit.ts';
@@ -15,6 +15,8 @@ import type { Dimension, RateHeaders } from './rate-headers.ts';
 
 export type { Demand, Flight, Shortage } from './flight.ts';
 
+/** Calls that a reserve leaves room for. */
+const ROOM_CALLS = 4;
 /** Calls are looked at again at least this much later: a forecast that moves would spin the timer. */
 const RECHECK_MS = 15;
 /** What is kept free for what JSON answers may have produced more than was guessed, in standard deviations. */
@@ -116,10 +118,9 @@ export class UpstreamBucket {
   }
 
   /**
-   * What stands in the way of a call, or nothing. `reserve` is the share of each bucket that the call's lane may
-   * not draw on; `saved` is the input put by for a large call that stands first.
+   * What stands in the way of a call, or nothing. `reserve` is what of each bucket the call's lane may not draw on; `saved` is the input put by for a large call that stands first.
    */
-  shortage(demand: Demand, reserve: number, saved: number, now: number): Shortage | undefined {
+  shortage(demand: Demand, reserve: Reserve, saved: number, now: number): Shortage | undefined {
     const pausedMs = this.#pauses.waitMs(now);
     if (pausedMs > 0) return { reason: 'upstream_paused', waitMs: pausedMs };
     if (!this.#concurrency.hasRoom(this.#flights.size)) return { reason: 'concurrency', waitMs: undefined };
@@ -127,7 +128,8 @@ export class UpstreamBucket {
     let worst: Shortage | undefined = rampMs > 0 ? { reason: 'upstream_paused', waitMs: rampMs } : undefined;
     for (const limit of this.#limits) {
       const { dimension } = limit;
-      const reserved = limit.capacity * reserve + (dimension === 'inputTokens' ? saved : 0);
+      const reserved =
+        limit.capacity * shareFor(reserve, limit, demand) + (dimension === 'inputTokens' ? saved : 0);
       const waitMs =
         dimension === 'outputTokens' && this.#isRealtime
           ? this.#outputWait(limit, demand, reserved, now)
@@ -298,4 +300,12 @@ function amountOf(demand: Demand, dimension: Dimension): number {
   if (dimension === 'requests') return 1;
   if (!demand.chargesTokens) return 0;
   return dimension === 'inputTokens' ? demand.estimate.inputTokens : demand.estimate.maxOutputTokens;
+}
+
+/** A reserve that has grown leaves room for some calls such as this one, or the bucket would be full before one of them fits. */
+function shareFor({ least, most }: Reserve, { dimension, capacity, spare }: Limit, demand: Demand): number {
+  if (most <= least) return least;
+  const { outputTokens } = demand.estimate;
+  const amount = dimension === 'outputTokens' ? outputTokens : amountOf(demand, dimension);
+  return Math.max(least, Math.min(most, 1 - (ROOM_CALLS * amount + spare) / capacity));
 }

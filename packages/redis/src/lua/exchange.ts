@@ -92,13 +92,14 @@ local function takeTurns(state, me, exchange, results, now)
   for _, terms in ipairs(exchange.lanes) do
     local known = state.lanes[terms.name]
     if not known then
-      known = { name = terms.name, owedFrom = NEVER, finish = state.laneTime, time = 0, epoch = 0, isTagged = false }
+      known = { name = terms.name, owedFrom = NEVER, dueFrom = NEVER, finish = state.laneTime, time = 0, epoch = 0, isTagged = false }
       state.lanes[terms.name] = known
     end
     known.weight, known.guarantee, known.reserve, known.order = terms.weight, terms.guarantee, terms.reserve, terms.order
     if terms.users > 0 and usersOf(state, terms.name) == 0 then
       known.finish = max(known.finish, state.laneTime)
       known.owedFrom = max(known.owedFrom, now)
+      known.dueFrom = max(known.dueFrom, now)
     end
   end
   me.users = {}

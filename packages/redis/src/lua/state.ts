@@ -5,7 +5,7 @@
 export const STATE = `
 local HEADER = '<ddBddddddc40dHc0HHHBB'
 local LIMIT = '<BB${'d'.repeat(19)}'
-local LANE = '<${'d'.repeat(8)}BHc0'
+local LANE = '<${'d'.repeat(9)}BHc0'
 local PROCESS = '<Hc0${'d'.repeat(8)}BBc40HH'
 local HEAD = '<H${'d'.repeat(8)}BB'
 local SOURCES = { 'configured', 'learned', 'probe' }
@@ -42,10 +42,10 @@ local function limitFrom(name, source, perMinute, burst, share, level, at, held,
     high = high,
   }, to
 end
-local function laneFrom(weight, guarantee, reserve, order, owedFrom, finish, time, epoch, isTagged, name, to)
+local function laneFrom(weight, guarantee, reserve, order, owedFrom, dueFrom, finish, time, epoch, isTagged, name, to)
   return {
     name = name, weight = weight, guarantee = guarantee, reserve = reserve, order = order, owedFrom = owedFrom,
-    finish = finish, time = time, epoch = epoch, isTagged = isTagged == 1,
+    dueFrom = dueFrom, finish = finish, time = time, epoch = epoch, isTagged = isTagged == 1,
   }, to
 end
 local function processFrom(name, seenAt, seq, calls, inputHeld, variance, use, spread, most, isLate, isWatched,
@@ -131,7 +131,7 @@ local function writeState(state)
   for name, lane in pairs(state.lanes) do
     lanes = lanes + 1
     placeOf[name] = lanes
-    add(LANE, lane.weight, lane.guarantee, lane.reserve, lane.order, lane.owedFrom, lane.finish, lane.time, lane.epoch,
+    add(LANE, lane.weight, lane.guarantee, lane.reserve, lane.order, lane.owedFrom, lane.dueFrom, lane.finish, lane.time, lane.epoch,
       bitOf(lane.isTagged), #name, name)
   end
   for _, name in ipairs(state.order) do

@@ -10,11 +10,12 @@ local function comesBefore(a, b, now)
   return a.order < b.order
 end
 local function reserveOf(lane, now)
-  return lane.guarantee > 0 and lane.owedFrom < now - 60000 and 0 or lane.reserve
+  return lane.guarantee > 0 and lane.dueFrom < now - 60000 and 0 or lane.reserve
 end
 local function serveLane(lane, cost, time, now)
+  if lane.guarantee > 0 then lane.dueFrom = max(lane.dueFrom, now - 61000) + cost / lane.guarantee end
   if isOwed(lane, now) then
-    lane.owedFrom = max(lane.owedFrom, now - 61000) + cost / lane.guarantee
+    lane.owedFrom = max(lane.owedFrom, now - 1000) + cost / lane.guarantee
     return true, time
   end
   local later = max(time, lane.finish)

@@ -243,6 +243,7 @@ local function happened(state, event, now)
   elseif kind == 'corrected' then
     local lane = state.lanes[event.lane]
     if not lane then return end
+    if lane.guarantee > 0 then lane.dueFrom = lane.dueFrom + event.delta / lane.guarantee end
     if not event.isOwed then lane.finish = lane.finish + event.delta / lane.weight
     elseif lane.guarantee > 0 then lane.owedFrom = lane.owedFrom + event.delta / lane.guarantee end
     if event.epoch ~= lane.epoch then return end

@@ -6,7 +6,7 @@ import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
 import type { Candidate, Exchange, Path, QuotaAsk, Result, Tag } from '../../stores/store.ts';
 import * as entry from '../entry.ts';
-import { type Demand, expectedCost } from '../flight.ts';
+import { type Demand, expectedCost, type Reserve } from '../flight.ts';
 import { type Lane, Lanes } from '../lanes.ts';
 import { Parking } from '../parking.ts';
 import { type Prediction, Predictor } from '../predict.ts';
@@ -132,7 +132,7 @@ export class FleetQueue {
     for (const { queue } of this.#lanes.all()) users += queue.users;
     const seen = {
       share: upstream.shareOf(users),
-      shortage: (demand: Demand, reserve: number) => upstream.shortage(demand, reserve, now),
+      shortage: (demand: Demand, { least }: Reserve) => upstream.shortage(demand, least, now),
     };
     return this.#predictor.predict(seen, this.#lanes, lane, arrival, now);
   }

@@ -48,6 +48,7 @@ export function happened(state: BucketState, books: Books, event: LedgerEvent, n
 function correct(state: BucketState, books: Books, event: Extract<LedgerEvent, { type: 'corrected' }>): void {
   const lane = state.lanes[event.lane];
   if (lane === undefined) return;
+  if (lane.guarantee > 0) lane.dueFrom += event.delta / lane.guarantee;
   if (!event.isOwed) lane.finish += event.delta / lane.weight;
   else if (lane.guarantee > 0) lane.owedFrom += event.delta / lane.guarantee;
   if (event.epoch !== lane.epoch) return;

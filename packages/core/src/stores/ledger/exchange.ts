@@ -125,6 +125,7 @@ function takeTurns(
     if (terms.users > 0 && usersOf(state, lane) === 0) {
       known.finish = Math.max(known.finish, state.laneTime);
       known.owedFrom = Math.max(known.owedFrom, now);
+      known.dueFrom = Math.max(known.dueFrom, now);
     }
   }
   me.users = {};

@@ -9,6 +9,8 @@ export interface LaneState {
   reserve: number;
   order: number;
   owedFrom: number;
+  /** See admission/lanes.ts. */
+  dueFrom: number;
   finish: number;
   /** Virtual time of the fair queue between its users. */
   time: number;
@@ -49,8 +51,9 @@ export interface ProcessState {
 
 /** A guarantee goes before a reserve that has kept a lane from it for so long. */
 const LATE_MS = 60_000;
+const LATE_MEMORY_MS = LATE_MS + 1_000;
 /** A lane that was kept waiting is owed at most this much of the past. */
-const PATIENCE_MS = LATE_MS + 1_000;
+const PATIENCE_MS = 1_000;
 
 export const isWaiting = (process: ProcessState, now: number): boolean =>
   !process.isLate && process.seenAt >= now - HEAD_MS;
@@ -63,7 +66,7 @@ export function laneOf(
 ): LaneState {
   let lane = lanes[name];
   if (lane === undefined) {
-    lane = { ...terms, owedFrom: -1e15, finish: time, time: 0, epoch: 0 };
+    lane = { ...terms, owedFrom: -1e15, dueFrom: -1e15, finish: time, time: 0, epoch: 0 };
     lanes[name] = lane;
   }
   lane.weight = terms.weight;
@@ -77,7 +80,7 @@ export const isOwed = (lane: LaneState, now: number): boolean => lane.guarantee 
 
 /** Share of the bucket that a lane may not draw on; see admission/lanes.ts. */
 export const reserveOf = (lane: LaneState, now: number): number =>
-  lane.guarantee > 0 && lane.owedFrom < now - LATE_MS ? 0 : lane.reserve;
+  lane.guarantee > 0 && lane.dueFrom < now - LATE_MS ? 0 : lane.reserve;
 
 /** Whether lane `a` comes before lane `b`. */
 export function comesBefore(a: LaneState, b: LaneState, now: number): boolean {
@@ -94,8 +97,10 @@ export function serveLane(
   time: number,
   now: number,
 ): { isOwed: boolean; time: number } {
+  const { guarantee } = lane;
+  if (guarantee > 0) lane.dueFrom = Math.max(lane.dueFrom, now - LATE_MEMORY_MS) + cost / guarantee;
   if (isOwed(lane, now)) {
-    lane.owedFrom = Math.max(lane.owedFrom, now - PATIENCE_MS) + cost / lane.guarantee;
+    lane.owedFrom = Math.max(lane.owedFrom, now - PATIENCE_MS) + cost / guarantee;
     return { isOwed: true, time };
   }
   const later = Math.max(time, lane.finish);
