@@ -69,13 +69,15 @@ describe.skipIf(noRedis())('a fleet whose processes', () => {
     }
     const to = await api.now();
     const seen = await api.see(from, to);
+    const throughput = tokensOf(seen.admitted) / ((to - from) / 1_000) / PER_SECOND;
     console.log({
       calls: seen.admitted.length,
       refusedByApi: seen.refusals,
       ofPhysicalLimit: seen.utilization,
-      tokensPerSecond: tokensOf(seen.admitted) / ((to - from) / 1_000) / PER_SECOND,
+      throughput,
     });
     expect(seen.refusals).toBeLessThanOrEqual(SECONDS);
+    expect(throughput).toBeGreaterThan(0.8);
     expect(seen.utilization?.outputTokens).toBeLessThan(1.001);
     const reports = await Promise.all(workers.splice(0).map((worker) => worker.stop()));
     expect(reports.flatMap(({ rejections }) => rejections)).toEqual([]);
