@@ -24,19 +24,23 @@ export interface CountAsked {
   readonly govern: (request: ApiRequest) => Promise<Response>;
 }
 
+/** Whether a call's input is estimated so large that the API is to count it first. */
+export function isWorthCounting(parts: Parts, account: string, call: Call, plan: Plan): boolean {
+  const above = parts.rules.config.countTokens?.above;
+  if (above === undefined || call.kind !== 'messages' || call.body === undefined || plan.isShadow)
+    return false;
+  // A token takes a byte at the least: most calls are told apart without being looked at.
+  if (call.bytes < above || parts.clock.now() < (parts.countsQuietUntil.get(account) ?? 0)) return false;
+  return parts.admission.inputOf(plan, call) > above;
+}
+
 /**
- * The call with its input as the API counts it, where it is estimated above `countTokens.above`: a large prompt is worth a round
- * trip, since a guess that is a tenth off holds back thousands of tokens. The call as it was where that cannot be had.
+ * The call with its input as the API counts it: a large prompt is worth a round trip, since a guess that is a tenth off holds
+ * back thousands of tokens. The call as it was where that cannot be had.
  */
 export async function countInput(parts: Parts, asked: CountAsked): Promise<Call> {
   const { account, call, plan, deadlineAt } = asked;
-  const above = parts.rules.config.countTokens?.above;
   const now = parts.clock.now();
-  if (above === undefined || call.kind !== 'messages' || call.body === undefined || plan.isShadow)
-    return call;
-  // A token takes a byte at the least: most calls are told apart without being looked at.
-  if (call.bytes < above || now < (parts.countsQuietUntil.get(account) ?? 0)) return call;
-  if (parts.admission.inputOf(plan, call) <= above) return call;
   const tokens = await ask(parts, asked, Math.min(now + COUNT_MS, deadlineAt));
   if (tokens !== undefined) return { ...call, counted: { tokens, modelId: plan.modelId } };
   if (asked.signals.some((signal) => signal.aborted)) return call;

@@ -8,7 +8,7 @@ import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
 import type { CallStory } from '../telemetry/types.ts';
 import type { Verdict } from './classify.ts';
-import { countInput } from './count-input.ts';
+import { countInput, isWorthCounting } from './count-input.ts';
 import { decide } from './decide.ts';
 import { doorFor } from './door.ts';
 import { fallbacksOf } from './fallbacks.ts';
@@ -89,15 +89,17 @@ async function governCall(
     return throughBatch(parts, account, call, plan, signalsOf(request, options, plan), story);
   }
   if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
-  call = await countInput(parts, {
-    account,
-    call,
-    plan,
-    request,
-    signals: signalsOf(request, options, plan),
-    deadlineAt,
-    govern: (counting) => governCall(parts, account, counting, next, options),
-  });
+  // Nothing is awaited in vain between the look at the queue and the place in it: calls that come at once would all see the same.
+  if (isWorthCounting(parts, account, call, plan))
+    call = await countInput(parts, {
+      account,
+      call,
+      plan,
+      request,
+      signals: signalsOf(request, options, plan),
+      deadlineAt,
+      govern: (counting) => governCall(parts, account, counting, next, options),
+    });
 
   const nextModel = fallbacksOf(rules, call, plan, story);
   let prefix: PrefixLook | undefined;
