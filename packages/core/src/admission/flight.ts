@@ -16,7 +16,7 @@ export interface Shortage {
   readonly waitMs: number | undefined;
 }
 
-/** Shares of each limit's depth that a call may not draw on: at the least, and where that leaves room for some calls such as it. */
+/** Shares of each limit's depth that a call may not draw on: at the least, and where the bucket would not be nearly full before it went. */
 export interface Reserve {
   readonly least: number;
   readonly most: number;

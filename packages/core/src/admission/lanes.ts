@@ -107,8 +107,8 @@ export class Lanes<T extends Queued> {
 
   /**
    * Share of each bucket that a lane may not draw on. What lanes of a larger reserve leave is an offset, paid once, and no
-   * loss of rate; so where calls of lanes without it have used up half of the configured one, it grows up to four fifths
-   * of the bucket, and shrinks again by and by. A lane that has had less than its guarantee for a minute may draw on all of it:
+   * loss of rate; so where calls of lanes without it have had to wait, and from then on where they have used up half
+   * of it, it grows up to four fifths of the bucket, and shrinks again by and by. A lane that has had less than its guarantee for a minute may draw on all of it:
    * where more urgent lanes ask for more than there is, the bucket is never filled beyond a reserve.
    */
   reserveOf({ config, dueFrom, queue }: Lane<T>, now: number): Reserve {
@@ -123,11 +123,12 @@ export class Lanes<T extends Queued> {
   }
 
   /**
-   * What is to be left in the bucket when a call of this lane goes, as a share; nothing where it was looked at just
-   * now, or nobody waits whose reserve is kept for it.
+   * What is to be left in the bucket when a call of this lane goes that has waited for `waitedMs`, as a share; nothing where it
+   * was looked at just now, nobody waits whose reserve is kept for it, or nobody has had to wait in spite of it yet.
    */
-  keptFor(lane: Lane<T>, now: number): Reserve | undefined {
+  keptFor(lane: Lane<T>, waitedMs: number, now: number): Reserve | undefined {
     if (now - this.#watchedAt < WATCH_MS) return undefined;
+    if (waitedMs < FELT_MS && this.#raiseAt(now) < WARY) return undefined;
     let least: Lane<T> | undefined;
     for (const other of this.#lanes.values()) {
       const { config, queue } = other;
@@ -208,6 +209,9 @@ const MOST_RESERVE = 0.8;
 const RAISE_HALF_LIFE_MS = 600_000;
 /** Of a reserve this share should be left when a call goes that it is kept for: a burst is over before it is known to be one. */
 const KEPT = 0.5;
+/** A wait that is worth to be spared. After one, reserves are watched as long as they have not shrunk to about what they were. */
+const FELT_MS = 100;
+const WARY = 1.1;
 /** A guarantee goes before a reserve that has kept a lane from it for a minute, the time that limits are told of. */
 const LATE_MS = 60_000;
 /** So much of the past is remembered for it: enough to go on being late while it is paid. */

@@ -244,7 +244,7 @@ export class Scheduler {
     const { lane, arrival, waitedFor } = waiter;
     const waitedMs = now - waiter.arrivedAt;
     this.#predictor.learn(waiter, waitedMs, false, now);
-    const kept = this.#lanes.keptFor(lane, now);
+    const kept = this.#lanes.keptFor(lane, waitedMs, now);
     if (kept !== undefined && this.upstream.shortage(arrival.demand, kept, 0, now) !== undefined)
       this.#lanes.raise(now);
     const { epoch } = lane.queue;

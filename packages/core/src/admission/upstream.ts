@@ -15,8 +15,11 @@ import type { Dimension, RateHeaders } from './rate-headers.ts';
 
 export type { Demand, Flight, Shortage } from './flight.ts';
 
-/** Calls that a reserve leaves room for. */
-const ROOM_CALLS = 4;
+/**
+ * A call of a lane with a reserve that has grown goes at this level at the latest, as a share of the depth: waiting for a fuller
+ * bucket, it would find it full now and then, and the refill of that time lost.
+ */
+const MOST_LEVEL = 0.8;
 /** Calls are looked at again at least this much later: a forecast that moves would spin the timer. */
 const RECHECK_MS = 15;
 /** What is kept free for what JSON answers may have produced more than was guessed, in standard deviations. */
@@ -302,10 +305,10 @@ function amountOf(demand: Demand, dimension: Dimension): number {
   return dimension === 'inputTokens' ? demand.estimate.inputTokens : demand.estimate.maxOutputTokens;
 }
 
-/** A reserve that has grown leaves room for some calls such as this one, or the bucket would be full before one of them fits. */
+/** What a reserve has grown by is bounded by what the call needs above it. */
 function shareFor({ least, most }: Reserve, { dimension, capacity, spare }: Limit, demand: Demand): number {
   if (most <= least) return least;
   const { outputTokens } = demand.estimate;
   const amount = dimension === 'outputTokens' ? outputTokens : amountOf(demand, dimension);
-  return Math.max(least, Math.min(most, 1 - (ROOM_CALLS * amount + spare) / capacity));
+  return Math.max(least, Math.min(most, MOST_LEVEL - (amount + spare) / capacity));
 }
