@@ -106,10 +106,11 @@ export class Lanes<T extends Queued> {
   }
 
   /**
-   * Share of each bucket that a lane may not draw on. What lanes of a larger reserve leave is an offset, paid once, and no
-   * loss of rate; so where calls of lanes without it have had to wait, and from then on where they have used up half
-   * of it, it grows up to four fifths of the bucket, and shrinks again by and by. A lane that has had less than its guarantee for a minute may draw on all of it:
-   * where more urgent lanes ask for more than there is, the bucket is never filled beyond a reserve.
+   * Share of each bucket that a lane may not draw on. What lanes of a larger reserve leave is an offset, paid once, and
+   * no loss of rate; so where calls of lanes without it have had to wait, and from then on where they have used up half
+   * of it, it grows up to four fifths of the bucket, and shrinks again by and by. A lane that has had less than its
+   * guarantee for a minute may draw on all of it: where more urgent lanes ask for more than there is, the bucket is
+   * never filled beyond a reserve.
    */
   reserveOf({ config, dueFrom, queue }: Lane<T>, now: number): Reserve {
     const { reserve, guarantee } = config;

@@ -3,10 +3,10 @@ import type { Call } from '../request/read.ts';
 import { chargedInput, type Usage } from '../settlement/usage.ts';
 import type { Sizes } from './recorder.ts';
 import type { Admitted, AttemptEnd, AttemptStory, BackoffInfo, CallStory } from './types.ts';
-import type { CallOutcome, ModelCause, RetryDenial } from './values.ts';
+import type { CallOutcome, ERROR_TYPES, ModelCause, RetryDenial } from './values.ts';
 
 /** What the API finds wrong with a call at once: it takes nothing of the limits, and would not in a rehearsal. */
-const REFUSED_BY_API: ReadonlySet<string> = new Set([
+const REFUSED_BY_API: ReadonlySet<string> = new Set<(typeof ERROR_TYPES)[number]>([
   'invalid_request_error',
   'authentication_error',
   'billing_error',

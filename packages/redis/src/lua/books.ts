@@ -7,29 +7,41 @@ local min, max, floor, abs, sqrt = math.min, math.max, math.floor, math.abs, mat
 -- For all lists and maps in which there is nothing: never written to.
 local NONE = {}
 
--- Fields of the side, packed; false for one that goes.
-local written = {}
+-- Fields of the side, packed, as they were read and as they are to be written; false for one that is not there, or goes.
+local stored, written = {}, {}
+-- Several in one call, which takes longer than what it reads.
+local function fetch(fields)
+  local packed = redis.call('HMGET', KEYS[2], unpack(fields))
+  for at, field in ipairs(fields) do stored[field] = packed[at] end
+end
 local function packedAt(field)
   local packed = written[field]
-  if packed == nil then packed = redis.call('HGET', KEYS[2], field) end
+  if packed == nil then packed = stored[field] end
+  if packed == nil then
+    fetch({ field })
+    packed = stored[field]
+  end
   return packed or nil
 end
 
--- Trails of the limits: bin, low, high of each of 32 bins.
-local TRAIL = '<${'d'.repeat(96)}'
-local trails, areTrailsChanged = {}, {}
+-- Trails of the limits: bin, low, high of each of 32 bins. They stay packed, since most looks go back over some of them alone.
+local BIN, TRAIL_FIELDS = '<ddd', { 't:requests', 't:inputTokens', 't:outputTokens' }
+local trails = {}
 local function trailOf(name)
   local trail = trails[name]
   if not trail then
-    local packed = redis.call('HGET', KEYS[2], 't:' .. name)
-    if packed then trail = { struct.unpack(TRAIL, packed) }
-    else
-      trail = {}
-      for at = 1, 96 do trail[at] = -1 end
-    end
+    local field = 't:' .. name
+    if stored[field] == nil then fetch(TRAIL_FIELDS) end
+    trail = stored[field] or string.rep(struct.pack('<d', -1), 96)
     trails[name] = trail
   end
   return trail
+end
+local function binIn(trail, bin) return struct.unpack(BIN, trail, 24 * (bin % 32) + 1) end
+local function setBin(name, bin, low, high)
+  local trail, from = trailOf(name), 24 * (bin % 32)
+  trails[name] = trail:sub(1, from) .. struct.pack(BIN, bin, low, high) .. trail:sub(from + 25)
+  written['t:' .. name] = trails[name]
 end
 
 local seen = {}
@@ -113,7 +125,6 @@ local function writeTags(lane)
 end
 
 local function writeBooks()
-  for name in pairs(areTrailsChanged) do written['t:' .. name] = struct.pack(TRAIL, unpack(trails[name], 1, 96)) end
   local fields, gone = {}, {}
   for field, packed in pairs(written) do
     if packed then

@@ -32,11 +32,7 @@ local function note(l, now)
   local from = level - l.held - l.shift
   local to = level - l.shift
   if bin > l.bin then
-    if l.bin >= 0 then
-      local trail, at = trailOf(l.name), 3 * (l.bin % 32)
-      trail[at + 1], trail[at + 2], trail[at + 3] = l.bin, l.low, max(l.high, to)
-      areTrailsChanged[l.name] = true
-    end
+    if l.bin >= 0 then setBin(l.name, l.bin, l.low, max(l.high, to)) end
     l.bin, l.low, l.high = bin, from, to
     return
   end
@@ -50,10 +46,10 @@ local function seenSince(l, from, now)
   if first ~= asked and from > now - 60000 then return nil end
   local low, high, trail = l.low, l.high, trailOf(l.name)
   for bin = newest, newest - 31, -1 do
-    local at = 3 * (bin % 32)
-    if trail[at + 1] == bin then
-      low = min(low, trail[at + 2])
-      high = max(high, trail[at + 3])
+    local which, lowest, highest = binIn(trail, bin)
+    if which == bin then
+      low = min(low, lowest)
+      high = max(high, highest)
       if bin <= first then break end
     end
   end

@@ -41,20 +41,20 @@ local function addSum(sum, other, times)
   end
   POINT_MS = POINT_MS or { ${POINT_MS.join(', ')} }
   local j, fromMs, toMs = 0, 0, POINT_MS[1]
+  local fromUse, fromVariance, fromMost = 0, 0, 0
+  local toUse, toVariance, toMost = other[2], other[2 + POINTS], other[2 + 2 * POINTS]
   for k = 0, POINTS do
     local ms = since + (POINT_MS[k] or 0)
     while toMs and ms > toMs do
       j = j + 1
-      fromMs, toMs = toMs, POINT_MS[j + 1]
+      fromMs, fromUse, fromVariance, fromMost = toMs, toUse, toVariance, toMost
+      toMs = POINT_MS[j + 1]
+      if toMs then toUse, toVariance, toMost = other[2 + j], other[2 + POINTS + j], other[2 + 2 * POINTS + j] end
     end
-    local use, variance, most = 0, 0, 0
-    if j > 0 then use, variance, most = other[1 + j], other[1 + POINTS + j], other[1 + 2 * POINTS + j] end
-    if toMs and ms > fromMs then
-      local part = (ms - fromMs) / (toMs - fromMs)
-      use = use + (other[2 + j] - use) * part
-      variance = variance + (other[2 + POINTS + j] - variance) * part
-      most = most + (other[2 + 2 * POINTS + j] - most) * part
-    end
+    local part = toMs and max(0, ms - fromMs) / (toMs - fromMs) or 0
+    local use = fromUse + (toUse - fromUse) * part
+    local variance = fromVariance + (toVariance - fromVariance) * part
+    local most = fromMost + (toMost - fromMost) * part
     if k == 0 then
       sum.use0, sum.most0 = (sum.use0 or 0) + times * use, (sum.most0 or 0) + times * most
     else

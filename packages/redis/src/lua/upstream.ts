@@ -70,6 +70,12 @@ local function pathsAhead(state, name, now)
   if ahead then return ahead end
   addGrants(name, now)
   ahead = emptySum(now)
+  local fields = {}
+  for _, each in ipairs(state.order) do
+    local field = 'v:' .. each
+    if isAhead(state.processes[each]) and written[field] == nil then fields[#fields + 1] = field end
+  end
+  if #fields > 0 then fetch(fields) end
   for _, each in ipairs(state.order) do
     local own = isAhead(state.processes[each]) and unpackSum(packedAt('v:' .. each))
     if own then addSum(ahead, own, 1) end
