@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 /** The suite of `npm test`. Sources are run through the `source` export condition: no build is needed. */
@@ -8,6 +9,8 @@ export default defineConfig({
     root: import.meta.dirname,
     include: ['**/*.test.ts'],
     exclude: ['**/*.long.test.ts', '**/node_modules/**'],
+    // Much of the suite waits for a clock: two files at a time also where there are two cores.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 20_000,
     hookTimeout: 20_000,
     reporters: ['default', './support/closing-line.ts'],

@@ -44,8 +44,9 @@ describe('governor.record', () => {
   it('writes each call in the order of arrival, with the sizes that the API counted', async () => {
     const { api, governor, claude } = await startGoverned({
       api: {
-        output: ({ messages }) => (JSON.stringify(messages).includes('long') ? 400 : 20),
-        latency: { timeToFirstTokenMs: 5, tokensPerSecond: 4_000, flushMs: 5 },
+        // The long one takes a second, the others a fiftieth of one each: a busy machine does not turn that about.
+        output: ({ messages }) => (JSON.stringify(messages).includes('long') ? 1_000 : 10),
+        latency: { timeToFirstTokenMs: 5, tokensPerSecond: 1_000, flushMs: 5 },
       },
       config: { caps: [{ when: { tier: 'free' }, maxTokens: 50 }] },
     });
