@@ -109,13 +109,15 @@ local function writeTags(lane)
     if lane.isTagged then redis.call('DEL', key) end
     lane.isTagged = false
   end
-  local scores = {}
+  local scores, passed = {}, {}
   for user, tag in pairs(own.set) do
     if tag > lane.time then
       scores[#scores + 1] = string.format('%.17g', tag)
       scores[#scores + 1] = user
-    end
+    else passed[#passed + 1] = user end
   end
+  -- What was put right may lie before the lane's time, and what was kept before that after it.
+  if lane.isTagged and #passed > 0 then redis.call('ZREM', key, unpack(passed)) end
   if lane.isTagged and own.hasMoved then redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.17g', lane.time)) end
   if #scores > 0 then
     redis.call('ZADD', key, unpack(scores))

@@ -161,6 +161,20 @@ export function testStore({ it, create }: TestStoreOptions): void {
     equal(grantedOf(await other.tell({ candidates: [modest], users: 1 })), 1);
   });
 
+  check('gives a user back what a turn was charged too much for', async ({ peer }) => {
+    const one = peer();
+    const call = () => one.call({ user: 'modest', isQueued: true, cost: 100 });
+    const first = (await one.tell({ limits: LIMITS, users: 2, candidates: [call()] })).results[0];
+    ok(first?.type === 'granted' && first.turn !== undefined && first.tag !== undefined);
+    const { turn, tag } = first;
+    const corrected = { type: 'corrected', lane: 'interactive', user: 'modest', delta: -100, ...turn } as const;
+    await one.tell({ users: 2, events: [corrected] });
+    const next = (await one.tell({ users: 2, candidates: [call()] })).results[0];
+    ok(next?.type === 'granted' && next.tag !== undefined);
+    // From where the lane is by then, half a turn on, and not from where the first had ended.
+    equal(next.tag.at, tag.at + 50);
+  });
+
   check('tells those who wait when their turn may have come', async ({ store, peer }) => {
     const one = peer('waiting');
     const other = peer('ending');
