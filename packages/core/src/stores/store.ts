@@ -176,7 +176,10 @@ export interface QuotaAsk {
   /** `shadow` counts and never refuses. */
   readonly onExceed: 'refuse' | 'wait' | 'shadow';
   readonly concurrency?: number;
-  /** Reserved by an earlier exchange. */
+  /**
+   * Reserved by an earlier exchange. That counts as far as it is so still: what a process had reserved that was given up is free,
+   * and its calls are refused where somebody else has taken it meanwhile.
+   */
   readonly isHeld: boolean;
   readonly meters: readonly MeterAsk[];
 }
@@ -251,7 +254,10 @@ export type Result =
       readonly lead: number;
       readonly tag?: Tag;
     }
-  /** A quota stands in the way. Nothing is held. */
+  /**
+   * A quota stands in the way. Where it refuses, nothing is held any more; where it makes the call wait, those that refuse
+   * are held meanwhile.
+   */
   | {
       readonly id: number;
       readonly type: 'exceeded';

@@ -1,38 +1,5 @@
 /** packages/core/src/stores/ledger/exchange.ts, in Lua, and what reads and writes the keys. */
 export const EXCHANGE = `
-local function exceededBy(id, index, onExceed, binding)
-  local waitMs = binding.waitMs
-  if waitMs == UNTIL_ANOTHER_ENDS then waitMs = nil end
-  return { id = id, type = 'exceeded', quota = index - 1, onExceed = onExceed, reason = binding.reason, waitMs = waitMs }
-end
-local function arrive(id, asks, process, now)
-  for index, ask in ipairs(asks) do
-    if not ask.isHeld and ask.onExceed ~= 'shadow' then
-      local state = quotaOf(ask.key)
-      forgetDead(state, process, now)
-      local binding = bindingOf(state, ask, now)
-      if binding and (ask.onExceed == 'refuse' or binding.waitMs == NEVER_FITS) then
-        return exceededBy(id, index, 'refuse', binding)
-      end
-    end
-  end
-  for _, ask in ipairs(asks) do
-    if not ask.isHeld and ask.onExceed ~= 'wait' then reserve(quotaOf(ask.key), ask, process) end
-  end
-  return nil
-end
-function parkedBy(asking, process, now)
-  for index, ask in ipairs(asking.call.quotas) do
-    if ask.onExceed == 'wait' then
-      local state = quotaOf(ask.key)
-      forgetDead(state, process, now)
-      local binding = bindingOf(state, ask, now)
-      if binding then return exceededBy(asking.call.id, index, 'wait', binding) end
-    end
-  end
-  return nil
-end
-
 local function settle(state, me, exchange, now)
   for _, name in ipairs(NAMES) do
     if state.limits[name] then charge(state.limits[name], exchange.charges[name], now) end

@@ -1,5 +1,6 @@
 import { ANSWER } from '../answer.ts';
 import { MESSAGE } from '../message.ts';
+import { ASKS } from './asks.ts';
 import { BOOKS } from './books.ts';
 import { EXCHANGE, MAIN } from './exchange.ts';
 import { LIMIT } from './limit.ts';
@@ -31,8 +32,8 @@ export const script = (clock = CLOCK): string =>
   nested([
     clock + BOOKS + PATH,
     MESSAGE + ANSWER + STATE,
-    LIMIT + QUOTAS + UPSTREAM,
-    `local parkedBy\n${TURNS}${EXCHANGE}${MAIN}`,
+    LIMIT + QUOTAS + ASKS + UPSTREAM,
+    TURNS + EXCHANGE + MAIN,
   ]);
 
 /**

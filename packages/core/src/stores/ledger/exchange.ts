@@ -9,12 +9,13 @@ import {
   type Result,
   type Wake,
 } from '../store.ts';
+import { arrive } from './asks.ts';
 import { happened } from './events.ts';
 import { charge, hold, told } from './limit.ts';
 import { endsOf, flatten, sumOf } from './path.ts';
 import { change, commit } from './quotas.ts';
 import type { Books, BucketState } from './state.ts';
-import { type Asking, arrive, isBefore, startOf, Turn } from './turn.ts';
+import { type Asking, isBefore, startOf, Turn } from './turn.ts';
 import { type Head, isWaiting, laneOf, type ProcessState, usersOf } from './turns.ts';
 import { bound, bury, callsOf, configure, mostCalls, NAMES, setClock, UNKNOWN_WAIT } from './upstream.ts';
 
