@@ -4,7 +4,8 @@
  * A process talks to the ledger of each upstream bucket in *exchanges*, one at a time: it tells what its calls have
  * used since the last, what it holds now, and who stands first in its queues; it is told who may go. Promised by every
  * store:
- * - An exchange is applied whole or not at all, and once: the same `process` and `seq` again gives the same answer.
+ * - An exchange is applied whole or not at all, and once: the same `process` and `seq` again gives the same answer, also to a
+ *   process that has been given up meanwhile, for `AGAIN_MS`.
  * - Nothing is admitted that does not fit; what is held is taken as held until its process says otherwise, or is not
  *   heard of for `LEASE_MS`: then it is charged.
  * - Time is the store's own.
@@ -37,6 +38,8 @@ export interface StoreDoubt {
 
 /** A process not heard of for this long is taken for dead: what it held is charged. */
 export const LEASE_MS = 10_000;
+/** So long after it was given up, what a process says again is known to have been said. */
+export const AGAIN_MS = 3_600_000;
 /** A process that has calls, or waits, tells at least so often that it lives. */
 export const HEARTBEAT_MS = 1_000;
 /**

@@ -198,6 +198,9 @@ local me = state.processes[name]
 if me and me.seq == exchange.seq then
   local last = redis.call('HGET', KEYS[2], 'r:' .. name)
   if last then return last end
+elseif not me then
+  local last = redis.call('GET', lastOf(name))
+  if last and struct.unpack('<d', last) == exchange.seq then return last:sub(9) end
 end
 
 redis.call('HSET', KEYS[3], name, string.format('%.3f', now))

@@ -21,6 +21,7 @@ local now = time[1] * 1000 + time[2] / 1000
  *
  * KEYS[1]   state of the bucket: limits, processes, lanes (lua/state.ts)
  * KEYS[2]   hash, beside it: trails `t:`, paths of processes `v:` and of heads `h:`, last answers `r:`
+ *           (and with `:r:` and a process after it, its last answer, for an hour after it was given up)
  * KEYS[3]   hash: when each process was last heard of
  * KEYS[4…]  sorted sets, one for each lane: how far each user was served
  * KEYS[…]   quotas, one for each key that the exchange names
