@@ -76,13 +76,16 @@ export interface Exchange {
   readonly acked: number;
   /** Used since the last exchange; what was charged too much is given back. */
   readonly charges: Amounts;
-  /** Held now, as of the last answer. */
+  /** Held now, as of the last answer. It is off what can be taken, and does not keep the bucket from refilling. */
   readonly holds: { readonly inputTokens: number; readonly calls: number; readonly variance: number };
   /** Left out: as it was, run on. */
   readonly path?: Path;
   /** At first, and when it changes, or when the ledger asks. */
   readonly limits?: ConfiguredLimits;
-  /** Levels as last told, run on to now: what a ledger that has lost its memory is not to be above of. */
+  /**
+   * Levels as last told, run on to now: what a ledger that has lost its memory is not to be above of, nor one that does not know
+   * the process any more. What is held is taken off besides.
+   */
   readonly hints?: Partial<Amounts>;
   /** The lanes of this process, with the number of its users who wait there: events and candidates of others are passed over. */
   readonly lanes: Readonly<Record<string, LaneTerms & { readonly users: number }>>;
@@ -94,6 +97,11 @@ export interface Exchange {
   readonly candidates: readonly Candidate[];
 }
 
+/**
+ * Of each the smallest holds that a living process has told. Where none tells a limit any more, its level goes on with the last
+ * one, calls at once are not limited, and a depth is found out. A limit that is new starts half full, for it may be one that
+ * was lost; what calls in flight hold they hold of it too. With another limit or depth, what is used stays used.
+ */
 export interface ConfiguredLimits {
   readonly requests?: number;
   readonly inputTokens?: number;
