@@ -214,7 +214,10 @@ export interface QuotaChange {
     readonly name: string;
     /** No longer held. */
     readonly released: number;
-    /** Used more than was charged at `at`, the time of an answer. */
+    /**
+     * Used more than was charged at `at`, the time of an answer. It belongs to the window of that time; what refills
+     * continuously is charged now, whatever has come back since.
+     */
     readonly used: number;
     readonly at: number;
   }[];

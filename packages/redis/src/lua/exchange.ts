@@ -176,7 +176,7 @@ local function applyExchange(state, exchange, isFresh, now)
   settle(state, me, exchange, now)
   for _, event in ipairs(exchange.events) do happened(state, event, now) end
   for _, ask in ipairs(exchange.spent) do commit(quotaOf(ask.key), ask, false, name, now) end
-  for _, each in ipairs(exchange.quotas) do changeQuota(quotaOf(each.key), each, name) end
+  for _, each in ipairs(exchange.quotas) do changeQuota(quotaOf(each.key), each, name, now) end
   local results = {}
   for _, each in ipairs(exchange.reserve) do
     results[#results + 1] = arrive(each.id, each.quotas, name, now)

@@ -109,14 +109,16 @@ local function commit(state, ask, isHeld, process, now)
     else meter.level = meter.level - each.amount end
   end
 end
-local function changeQuota(state, change, process)
+local function changeQuota(state, change, process, now)
   local claim = claimOf(state, process)
   claim.slots = max(0, claim.slots + change.slots)
   for _, each in ipairs(change.meters) do
     if each.released ~= 0 then release(claim, each.name, each.released) end
     local meter = state.meters[each.name]
     if meter and each.used ~= 0 then
-      if meter['end'] == 0 then meter.level = meter.level - each.used
+      if meter['end'] == 0 then
+        meter.level = min(meter.capacity, meter.level + meter.ratePerMs * max(0, now - meter.at)) - each.used
+        meter.at = max(meter.at, now)
       elseif each.at >= meter.start then meter.used = meter.used + each.used end
     end
   end

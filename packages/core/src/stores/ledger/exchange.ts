@@ -67,7 +67,7 @@ export function applyExchange(
     if (event.type !== 'corrected' || exchange.lanes[event.lane] !== undefined)
       happened(state, books, event, now);
   for (const ask of exchange.spent) commit(books.quota(ask.key), { ...ask, isHeld: false }, name, now);
-  for (const each of exchange.quotas) change(books.quota(each.key), each, name);
+  for (const each of exchange.quotas) change(books.quota(each.key), each, name, now);
 
   const results: Result[] = [];
   for (const { id, quotas } of exchange.reserve) {

@@ -149,15 +149,24 @@ function release(claim: Claim, name: string, amount: number): void {
   claim.held[name] = held < DUST ? 0 : held;
 }
 
-export function change(state: QuotaState, { slots, meters }: QuotaChange, process: string): void {
+export function change(
+  state: QuotaState,
+  { slots, meters }: QuotaChange,
+  process: string,
+  now: number,
+): void {
   const claim = claimOf(state, process);
   claim.slots = Math.max(0, claim.slots + slots);
   for (const { name, released, used, at } of meters) {
     if (released !== 0) release(claim, name, released);
     const meter = state.meters[name];
     if (meter === undefined || used === 0) continue;
-    if (meter.end === 0) meter.level -= used;
-    else if (at >= meter.start) meter.used += used;
+    if (meter.end === 0) {
+      // What has refilled until now pays nothing of what is only now known to have been used.
+      const refill = meter.ratePerMs * Math.max(0, now - meter.at);
+      meter.level = Math.min(meter.capacity, meter.level + refill) - used;
+      meter.at = Math.max(meter.at, now);
+    } else if (at >= meter.start) meter.used += used;
   }
   tidy(state, process);
 }
