@@ -27,6 +27,7 @@ const points = (most: number) =>
         return sum;
       });
     });
+export const longPath = fc.record({ use: points(150), variance: points(400), most: points(400) });
 /** Short answers, for which there is room as a rule, and such that fill a bucket: then the level is run forward. */
 export const path = fc.oneof(
   fc.record({ use: points(20), variance: points(40), most: points(50) }),

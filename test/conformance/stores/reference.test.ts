@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { noRedis, type RedisServer, startRedis } from '../../support/redis.ts';
 import { SetClock } from './clocked.ts';
-import { action, limits } from './reference/actions.ts';
+import { actions, limits } from './reference/actions.ts';
 import { Fleet } from './reference/fleet.ts';
 
 /** A slow machine that others use too runs them in it; MODEL_RUNS has more of them run. */
@@ -16,7 +16,6 @@ function testContract(create: (clock: SetClock) => Store, runs: number): void {
     async () => {
       const seen = new Map<string, number>();
       const fleets = fc.array(limits, { minLength: 3, maxLength: 3 });
-      const actions = fc.array(action, { minLength: 5, maxLength: 60 });
       await fc.assert(
         fc.asyncProperty(fleets, actions, async (configured, what) => {
           const clock = new SetClock();

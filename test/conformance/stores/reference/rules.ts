@@ -11,7 +11,7 @@ export interface Quota {
 }
 
 /** A day, as far as these quotas are concerned. */
-const DAY_MS = 25_000;
+const DAY_MS = 7_000;
 
 function ofDay(name: string, amount: number, quota: number, now: number): MeterAsk {
   const start = START + Math.floor((now - START) / DAY_MS) * DAY_MS;
