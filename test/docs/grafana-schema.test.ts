@@ -128,10 +128,6 @@ describe('the Grafana dashboard', () => {
       'headgate.budget.soft',
       'headgate.cache.premium',
       'headgate.cache.unread',
-      // A fleet's, which a dashboard of one process has no use for.
-      'headgate.store.moves',
-      'headgate.store.processes',
-      'headgate.store.shared',
     ]);
   });
 

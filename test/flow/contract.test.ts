@@ -16,6 +16,7 @@ function isOfType(value: unknown, { type, values }: CatalogueAttribute): boolean
 
 /** What takes minutes, an error of a batch, or a fleet: in the tests of batches, of caching and of fleets. */
 const ELSEWHERE = new Set([
+  'headgate.admission: headgate.mode',
   'headgate.decisions: headgate.mode',
   'headgate.store.moves',
   'headgate.store.shared',

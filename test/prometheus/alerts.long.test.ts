@@ -41,6 +41,11 @@ function cases(n: Names): Record<string, { fires: readonly Series[][]; quiet: re
     [n.metric('retryBudget'), left],
     [n.metric('retriesDenied', { retryDenied: 'budget' }), denied],
   ];
+  const shared = (one: string, other: string): Series[] => [
+    alive,
+    [n.metric('storeShared', { bucket: 's' }).replace('}', ', instance="one"}'), one],
+    [n.metric('storeShared', { bucket: 's' }).replace('}', ', instance="other"}'), other],
+  ];
   const counter = (key: 'storeErrors' | 'configReloads', values: string, outcome?: string): Series[] => [
     alive,
     [n.metric(key, outcome === undefined ? {} : { outcome }), values],
@@ -79,6 +84,11 @@ function cases(n: Names): Record<string, { fires: readonly Series[][]; quiet: re
     HeadgateStoreFailing: {
       fires: [counter('storeErrors', '0+1x120')],
       quiet: [counter('storeErrors', '7x120'), [alive]],
+    },
+    HeadgateNotShared: {
+      // One of two processes: at the end for a minute, or all the while.
+      fires: [shared('1x120', '1x88 0x40'), shared('0x120', '1x120'), shared('0x120', '0x120')],
+      quiet: [shared('1x120', '1x120'), shared('1x120', '1x89 0x40'), shared('1x120', '0x85 1x40'), [alive]],
     },
     HeadgateConfigRefused: {
       fires: [counter('configReloads', '0x80 1x40', 'refused')],

@@ -6,6 +6,7 @@ import { listen } from '../../examples/demo/src/listen.ts';
 import { planTraffic } from '../../examples/demo/src/traffic.ts';
 import { everything } from './everything.ts';
 import { pause } from './governed.ts';
+import { lossOfStore } from './loss-of-store.ts';
 import { type Prometheus, scrapeTarget, startPrometheus } from './prometheus.ts';
 
 /** Seconds of the demo's traffic, which is twice what its account can carry, and the moment at which it is looked at. */
@@ -49,10 +50,14 @@ export async function startPeak(rules?: string): Promise<Peak> {
 
   async function makeTrouble(): Promise<void> {
     const { meterProvider } = other;
+    const fleet = await lossOfStore(meterProvider);
+    closers.push(() => fleet.close());
+    await fleet.lose();
     const first = await everything({ meterProvider });
     const port = Number(new URL(first.api.url).port);
     await first[Symbol.asyncDispose]();
     await pause(2_500);
+    await fleet.lose();
     // On the same port, which is a label: another would be another series.
     const last = await everything({ meterProvider, port });
     closers.push(async () => last[Symbol.asyncDispose]());

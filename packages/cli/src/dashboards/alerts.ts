@@ -122,6 +122,15 @@ function alerts(n: Names, { lane, queueWaitSeconds, usdPerHour }: AlertThreshold
         'Quotas of days and months will begin anew with the next restart. Disk full, file not writable?',
     },
     {
+      name: 'HeadgateNotShared',
+      expr: `min by (${bucket}) (${n.metric('storeShared')}) < 1`,
+      for: '1m',
+      severity: 'page',
+      summary: `A process goes on without the shared store: bucket {{ $labels.${bucket} }}`,
+      description:
+        'Each such process keeps to its share, with a margin, so the fleet does less than the account allows, and users draw on a share of their quotas. Is Redis up, writable, and answering in time? The row Fleet says since when; the log says why.',
+    },
+    {
       name: 'HeadgateConfigRefused',
       expr: `sum(increase(${n.metric('configReloads', { outcome: 'refused' })}[15m])) > 0`,
       for: '0m',

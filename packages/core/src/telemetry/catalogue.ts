@@ -62,6 +62,7 @@ export const SPAN_SPECS = {
       'userId',
       'account',
       'bucket',
+      'mode',
       'queueWait',
       'retryAfter',
       'estimatedInput',
