@@ -23,7 +23,7 @@ const LOWER = {
 };
 /** What a user may do in a day: used up in the middle of the deploy. */
 const COUNTED = { name: 'counted', calls: 2, lane: 'interactive' };
-const COUNTED_A_DAY = Math.round(SECONDS * 0.8);
+const COUNTED_A_DAY = Math.round(SECONDS * 0.5);
 const quotas = [{ name: 'daily', when: { user: COUNTED.name }, requests: `${COUNTED_A_DAY}/day` }];
 const OLD_POLICY = configFor(LIMITS, { quotas });
 const NEW_POLICY = configFor(LOWER, {
@@ -117,10 +117,9 @@ async function roll(before: Kind, after: Kind, smallest: typeof LIMITS) {
   console.log(told);
   expect(reports.flatMap(({ rejections }) => rejections)).toEqual([]);
   expect(told.errors).toEqual({});
-  // Those that were waiting as their process was told to go, and those of the user whose day is used up.
-  expect(['quota_exceeded', 'upstream_unavailable']).toEqual(
-    expect.arrayContaining(Object.keys(told.refused)),
-  );
+  // Those that waited as their process was told to go, or ran for longer than it may; and those of the user whose day is used up.
+  const mayBe = ['quota_exceeded', 'upstream_unavailable', 'aborted'];
+  expect(mayBe).toEqual(expect.arrayContaining(Object.keys(told.refused)));
   expect(told.moves.filter((move) => /refuses|does not answer/.test(move))).toEqual([]);
   expect(told.used).toBeLessThan(1.05);
   return { ...told, old: reports.slice(0, PROCESSES), young: ends };
