@@ -81,6 +81,20 @@ describe('a process of a fleet', () => {
     expect(later.filter(({ status }) => status === 'fulfilled').length).toBe(16);
   });
 
+  it('lets a call go without its store that is larger than its share of a minute', async () => {
+    const { store, faults } = faulty(memoryStore());
+    const { governor, claude } = start(store, {
+      account: [{ name: 's', models: ['*'], inputTokensPerMinute: 20_000, burst: 0.1 }],
+    });
+    faults.isDown = true;
+    const large = { ...params, messages: [{ role: 'user' as const, content: 'word '.repeat(8_000) }] };
+    await governor.run({ user: 'anna' }, () => claude.messages.create(large));
+    expect(modeOf(governor)).toBe('degraded');
+    const larger = { ...params, messages: [{ role: 'user' as const, content: 'word '.repeat(50_000) }] };
+    const refused = governor.run({ user: 'anna' }, () => claude.messages.create(larger));
+    await expect(refused).rejects.toThrow();
+  });
+
   it('goes on without it, tells so, and is back when it is', async () => {
     const telemetry = startTelemetry();
     const { store, faults } = faulty(memoryStore(), 1);
