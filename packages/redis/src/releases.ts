@@ -1,4 +1,4 @@
-import type { ConfiguredLimits, Exchange } from '@headgate/core';
+import type { AmountName, Answer, ConfiguredLimits, Exchange } from '@headgate/core';
 import type { Cluster, Redis } from 'ioredis';
 
 /**
@@ -32,7 +32,7 @@ export class Releases {
   #toldAt = Number.NEGATIVE_INFINITY;
   #telling: Promise<void> | undefined;
   /** By bucket: the limits of this process, and the share of them that the ledger was told. */
-  readonly #limits = new Map<string, { whole: ConfiguredLimits; toldShare: number }>();
+  readonly #limits = new Map<string, { readonly whole: ConfiguredLimits; readonly share: number }>();
   /** What was not answered is said again word for word. */
   readonly #said = new WeakMap<Exchange, Exchange>();
 
@@ -74,11 +74,28 @@ export class Releases {
 
   #toldOf(bucket: string, exchange: Exchange): Exchange {
     const known = this.#limits.get(bucket);
+    const share = this.#share;
     const whole = exchange.limits ?? known?.whole;
+    const isTold = exchange.limits === undefined ? known?.share === share : share === 1;
     if (whole === undefined) return exchange;
-    const toldShare = exchange.limits === undefined ? known?.toldShare : 1;
-    this.#limits.set(bucket, { whole, toldShare: this.#share });
-    return this.#share === toldShare ? exchange : { ...exchange, limits: shareOf(whole, this.#share) };
+    if (exchange.limits !== undefined || !isTold) this.#limits.set(bucket, { whole, share });
+    return isTold ? exchange : { ...exchange, limits: shareOf(whole, share) };
+  }
+
+  /** The answer with the limits and the processes of all ledgers: nobody is to take a share for all that there is. */
+  whole(bucket: string, answer: Answer): Answer {
+    const known = this.#limits.get(bucket);
+    if (known === undefined || known.share === 1) return answer;
+    const { whole, share } = known;
+    const levels = Object.entries(answer.levels).map(([name, told]) => {
+      const isShare = whole[name as AmountName] !== undefined;
+      return [name, isShare ? { ...told, perMinute: told.perMinute / share } : told];
+    });
+    return {
+      ...answer,
+      levels: Object.fromEntries(levels) as Answer['levels'],
+      processes: Math.round(answer.processes / share),
+    };
   }
 }
 

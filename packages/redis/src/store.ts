@@ -120,7 +120,7 @@ export function storeOf(
       if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
       const bytes = await bounded(send(bucket, exchange), timeoutMs, 'an exchange with Redis').catch(explain);
       if (!Buffer.isBuffer(bytes)) throw new Error('Headgate: Redis gave an answer that is none');
-      return readAnswer(bytes);
+      return releases.whole(bucket, readAnswer(bytes));
     },
     listen(bucket, onWake) {
       const { channel } = names(bucket);

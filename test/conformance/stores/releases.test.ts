@@ -1,3 +1,4 @@
+import type { Answer } from '@headgate/core';
 import { redisStore } from '@headgate/redis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SCHEMA } from '../../../packages/redis/src/keys.ts';
@@ -21,12 +22,13 @@ describe.skipIf(noRedis())('processes of a release that keeps something else in 
     const store = redisStore({ client: server.connect(), prefix, timeoutMs: 5_000 });
     return { store, peer: new Peer(store, 'bucket', name) };
   };
+  const refillOf = ({ levels }: Answer) => Math.round((levels.requests?.ratePerMs ?? 0) * 60_000);
   /** Until a process has heard of the others, and told its ledger. */
-  async function untilLimitIs(perMinute: number, ...peers: Peer[]) {
+  async function untilRefillIs(perMinute: number, ...peers: Peer[]) {
     let told: number | undefined;
     for (let n = 0; n < 60; n++) {
-      for (const peer of peers) told = (await peer.tell()).levels.requests?.perMinute;
-      if (told !== undefined && Math.abs(told - perMinute) < 1e-6) return;
+      for (const peer of peers) told = refillOf(await peer.tell());
+      if (told === perMinute) return;
       await pause(50);
     }
     expect(told).toBe(perMinute);
@@ -41,20 +43,22 @@ describe.skipIf(noRedis())('processes of a release that keeps something else in 
 
     const another = new Releases(server.connect(), prefix, SCHEMA + 1);
     await another.meet('another');
-    await untilLimitIs(300, one);
+    await untilRefillIs(300, one);
     const shared = await one.tell();
-    expect(shared.levels.inputTokens?.perMinute).toBe(30_000);
     expect(shared.levels.inputTokens?.capacity).toBe(3_000);
+    // The process knows all of the limit, and all who share it.
+    expect(shared.levels.inputTokens?.perMinute).toBe(60_000);
+    expect(shared.processes).toBe(2);
     expect(shared.concurrency).toBe(5);
 
     // Who comes later has its share from the first message on.
     const { peer: two } = open('two');
     const answer = await two.tell({ limits: LIMITS });
-    expect(answer.levels.requests?.perMinute).toBeLessThanOrEqual(400);
-    await untilLimitIs(400, one, two);
+    expect(refillOf(answer)).toBeLessThanOrEqual(400);
+    await untilRefillIs(400, one, two);
     // And so has a limit that is changed.
     await one.tell({ limits: { ...LIMITS, requests: 300 } });
-    expect((await two.tell()).levels.requests?.perMinute).toBe(200);
+    expect(refillOf(await two.tell())).toBe(200);
     await one.tell({ limits: LIMITS });
 
     // Ten seconds after it was last heard of.
@@ -62,7 +66,7 @@ describe.skipIf(noRedis())('processes of a release that keeps something else in 
     const key = `{${prefix}:releases}`;
     const member = `${SCHEMA + 1} another`;
     await admin.zadd(key, Number(await admin.zscore(key, member)) - 10_000, member);
-    await untilLimitIs(600, one, two);
+    await untilRefillIs(600, one, two);
   });
 
   it('take nothing where there are none, and are no trouble where they cannot be told', async () => {
