@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Exchange } from '@headgate/core';
 
-/** Of what is kept in Redis: releases that keep it otherwise use other keys, and do not disturb each other. */
+/**
+ * Of what is kept in Redis: releases that keep it otherwise use other keys, and share the limits (releases.ts). Raised with every
+ * change of what one release writes and another reads, which `recorded-state.test.ts` notices.
+ */
 export const SCHEMA = 2;
 
 export interface Keys {

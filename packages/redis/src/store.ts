@@ -3,9 +3,10 @@ import type { Answer, Exchange, Store, StoreDoubt, Wake } from '@headgate/core';
 import type { Cluster, Redis } from 'ioredis';
 import { readAnswer, readWake } from './answer.ts';
 import { bounded } from './bounded.ts';
-import { type BucketNames, keysOf, namesOf } from './keys.ts';
+import { type BucketNames, keysOf, namesOf, SCHEMA } from './keys.ts';
 import { script } from './lua/script.ts';
 import { writeExchange } from './message.ts';
+import { Releases } from './releases.ts';
 
 export interface RedisStoreOptions {
   /** An `ioredis` client, or a `Cluster`: TLS, passwords, sentinels are its own. It is not closed with the store. */
@@ -46,6 +47,7 @@ export function storeOf(
   const listeners = new Map<string, Set<(wake: Wake) => void>>();
   const known = new Map<string, BucketNames>();
   const watched = new Map<string, boolean>();
+  const releases = new Releases(client, prefix, SCHEMA);
   let subscriber: Redis | Cluster | undefined;
   let isClosed = false;
 
@@ -99,6 +101,15 @@ export function storeOf(
     return known === true;
   };
 
+  const send = async (bucket: string, exchange: Exchange) => {
+    await releases.meet(exchange.process);
+    const own = names(bucket);
+    const keys = keysOf(own, exchange);
+    const alive = isWatched(own.alive, exchange.process) ? own.alive : '';
+    const message = writeExchange(releases.shared(bucket, exchange), keys);
+    return run(keys.keys, [message, own.channel, alive, ...clock()]);
+  };
+
   return {
     kind: 'fleet',
     assumedProcesses,
@@ -107,13 +118,9 @@ export function storeOf(
       // A client that is about to connect sends the command in time, or it is not waited for; one that has lost its
       // connection would keep it for later.
       if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
-      const own = names(bucket);
-      const keys = keysOf(own, exchange);
-      const alive = isWatched(own.alive, exchange.process) ? own.alive : '';
-      const args = [writeExchange(exchange, keys), own.channel, alive, ...clock()];
-      const bytes = await bounded(run(keys.keys, args), timeoutMs, 'an exchange with Redis').catch(explain);
+      const bytes = await bounded(send(bucket, exchange), timeoutMs, 'an exchange with Redis').catch(explain);
       if (!Buffer.isBuffer(bytes)) throw new Error('Headgate: Redis gave an answer that is none');
-      return readAnswer(bytes);
+      return releases.whole(bucket, readAnswer(bytes));
     },
     listen(bucket, onWake) {
       const { channel } = names(bucket);
