@@ -28,6 +28,11 @@ const SUCCESSES_TO_CLOSE = 3;
 const PROBE_MS = 30_000;
 /** One of another process: that may have ended with it. */
 const OTHERS_PROBE_MS = 10_000;
+/**
+ * For so long the attempts of all must look out of order: everybody who has sent tells of it every half second while something
+ * fails, and what is told of failures first would be judged without what is told of successes right after.
+ */
+const HELD_MS = 600;
 /** Whoever says that it is open may not have heard that it was closed so lately. */
 const CLOSED_MS = 1_000;
 /** For so long it is told that something was closed, or is being tried. */
@@ -76,6 +81,8 @@ export class Breaker {
   #probingSince: number | undefined;
   #othersProbe: { readonly process: string; readonly until: number } | undefined;
   #successes = 0;
+  /** Since when the attempts of all look out of order. */
+  #outSince: number | undefined;
   #closedAt = Number.NEGATIVE_INFINITY;
   /** Our own last move, until another's comes after it. */
   #move: { readonly n: number; readonly to: (typeof BREAKER_MOVES)[number]; readonly at: number } | undefined;
@@ -158,6 +165,7 @@ export class Breaker {
     this.#isShared = false;
     this.#startAnew();
     this.#openMs = FIRST_OPEN_MS;
+    this.#outSince = undefined;
     this.#tally.clear();
     if (!wasOpen) return;
     this.#closedAt = this.#clock.now();
@@ -183,7 +191,12 @@ export class Breaker {
 
   /** What another process tells; nothing where it has no more to say. `isNew`: its move is one that was not heard of. */
   heard(process: string, told: BreakerTold | undefined, isNew: boolean, ageMs: number): void {
-    if (!this.#isShared) this.#tally.heard(process, told ?? { sent: 0, failed: 0 }, ageMs);
+    if (!this.#isShared) {
+      const wasFailing = this.#tally.isFailing;
+      this.#tally.heard(process, told ?? { sent: 0, failed: 0 }, ageMs);
+      // Others are to know what was sent here, before they judge.
+      if (!wasFailing && this.#tally.isFailing) this.#options.onChange?.('soon');
+    }
     if (told?.move !== undefined && isNew) this.#follow(process, told.move, ageMs);
     if (!this.#isShared) this.#judge();
   }
@@ -216,7 +229,9 @@ export class Breaker {
 
   /** Opens for all where half of all fail; else for this process alone, where half of its own do. */
   #judge(): void {
-    const isFleets = this.#tally.isSettled && isOutOfOrder(this.#tally.all);
+    const now = this.#clock.now();
+    this.#outSince = isOutOfOrder(this.#tally.all) ? (this.#outSince ?? now) : undefined;
+    const isFleets = this.#outSince !== undefined && now - this.#outSince >= HELD_MS;
     if (this.#openUntil === undefined) {
       if (isFleets || isOutOfOrder(this.#tally.own)) this.#open(isFleets);
     } else if (isFleets && !this.#isShared) {
@@ -245,6 +260,7 @@ export class Breaker {
   /** What failed is of use only as long as it is not known whether it fails everywhere. */
   #share(): void {
     this.#isShared = true;
+    this.#outSince = undefined;
     this.#tally.clear();
   }
 

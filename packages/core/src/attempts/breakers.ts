@@ -101,6 +101,11 @@ export class Breakers {
     this.onChange('now');
   }
 
+  /** How many there are, those included of which others alone have told. */
+  get known(): number {
+    return this.#byHash.size;
+  }
+
   /** There is more to tell as time goes on. */
   get isFailing(): boolean {
     for (const breaker of this.#byModel.values()) if (breaker.isFailing) return true;

@@ -17,18 +17,12 @@ const WINDOW_MS = 5_000;
 const SLICES = 10;
 /** Processes whose counts are kept, at most. */
 const MAX_PROCESSES = 64;
-/**
- * So long after the first failure that is known here everybody has told of what it sent: before that, who fails would be
- * seen and who does not would be missing.
- */
-const SETTLED_MS = 1_000;
-
 /** What was sent to a model in the last five seconds, and what of it failed: here, and in other processes as they tell. */
 export class Tally {
   readonly #clock: Clock;
   #slices: Slice[] = [];
   readonly #heard = new Map<string, Counts & { readonly until: number }>();
-  #failingSince: number | undefined;
+  #isFailing = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -40,7 +34,7 @@ export class Tally {
 
   failed(): void {
     this.#slice().failed++;
-    this.#failingSince ??= this.#clock.now();
+    this.#isFailing = true;
   }
 
   /** What another process has told, in place of what it told before. */
@@ -50,7 +44,7 @@ export class Tally {
     const until = now + WINDOW_MS - ageMs;
     if (sent === 0 || until <= now || this.#heard.size >= MAX_PROCESSES) return;
     this.#heard.set(process, { sent, failed, until });
-    if (failed > 0) this.#failingSince ??= now;
+    if (failed > 0) this.#isFailing = true;
   }
 
   get own(): Counts {
@@ -81,23 +75,14 @@ export class Tally {
 
   /** Something has failed lately, here or elsewhere: then everybody's counts are of use. */
   get isFailing(): boolean {
-    if (this.#failingSince === undefined) return false;
-    if (this.all.failed > 0) return true;
-    this.#failingSince = undefined;
-    return false;
-  }
-
-  /** Everybody has had the time to tell. */
-  get isSettled(): boolean {
-    return (
-      this.isFailing && this.#clock.now() - (this.#failingSince ?? Number.POSITIVE_INFINITY) >= SETTLED_MS
-    );
+    this.#isFailing &&= this.all.failed > 0;
+    return this.#isFailing;
   }
 
   clear(): void {
     this.#slices = [];
     this.#heard.clear();
-    this.#failingSince = undefined;
+    this.#isFailing = false;
   }
 
   #forget(): void {

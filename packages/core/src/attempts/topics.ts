@@ -18,10 +18,10 @@ interface TopicsParts {
   readonly accounts: () => readonly string[];
 }
 
-/** What fails is of use for seconds. */
-const BREAKERS = { name: 'breakers', ttlMs: 30_000, gapMs: 500 };
+/** What fails is of use for seconds: counts are forgotten by the others after five. */
+const BREAKERS = { name: 'breakers', ttlMs: 30_000, gapMs: 500, againMs: 2_000 };
 /** What was learned outlives its process: after a deploy nobody has to learn it again. */
-const LEARNED = { name: 'learned', ttlMs: 1_800_000, gapMs: 5_000 };
+const LEARNED = { name: 'learned', ttlMs: 1_800_000, gapMs: 5_000, againMs: 600_000 };
 
 /** What this process tells the others of its fleet beside the ledger, and takes over from them. */
 export function openTopics({ breakers, estimator, accounts, ...parts }: TopicsParts): {

@@ -14,6 +14,8 @@ export interface TopicOptions {
   readonly ttlMs: number;
   /** Between two notices, unless one is to be known at once. */
   readonly gapMs: number;
+  /** After so long the same is said again, where there is still reason to say it. */
+  readonly againMs: number;
   readonly alarms: Alarms;
   readonly clock: Clock;
   /** All that there is to say now; nothing where there is nothing. */
@@ -25,7 +27,7 @@ export interface TopicOptions {
 }
 
 /** Milliseconds until one that could not be put up is tried again. */
-const AGAIN_MS = 2_000;
+const RETRY_MS = 2_000;
 /** And that one may take, whatever board it is. */
 const POST_MS = 2_000;
 
@@ -39,8 +41,8 @@ export class Topic {
   readonly #unwatch: () => void;
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
-  #postedAt = Number.NEGATIVE_INFINITY;
-  #last: string | undefined;
+  #writtenAt = Number.NEGATIVE_INFINITY;
+  #last: { readonly notice: string; readonly at: number } | undefined;
   #underWay: Promise<void> | undefined;
   /** What has changed while a notice was under way. */
   #missed: Haste | undefined;
@@ -74,7 +76,7 @@ export class Topic {
     }
     const { clock, gapMs } = this.#options;
     const now = clock.now();
-    this.#wakeAt(haste === 'now' ? now : Math.max(now, this.#postedAt + gapMs));
+    this.#wakeAt(haste === 'now' ? now : Math.max(now, this.#writtenAt + gapMs));
   }
 
   #wakeAt(at: number): void {
@@ -95,13 +97,15 @@ export class Topic {
 
   /** False where it could not be put up. */
   async #post(): Promise<boolean> {
-    const { board, name, process, ttlMs, write, clock } = this.#options;
+    const { board, name, process, ttlMs, againMs, write, clock } = this.#options;
     try {
+      const at = clock.now();
+      this.#writtenAt = at;
       const notice = write();
-      if (notice === undefined || notice === this.#last || notice.length > NOTICE_LENGTH) return true;
-      this.#postedAt = clock.now();
+      if (notice === undefined || notice.length > NOTICE_LENGTH) return true;
+      if (notice === this.#last?.notice && at - this.#last.at < againMs) return true;
       await this.#bounded(board.post(name, process, notice, ttlMs));
-      this.#last = notice;
+      this.#last = { notice, at };
       return true;
     } catch {
       return false;
@@ -122,7 +126,7 @@ export class Topic {
     const missed = this.#missed;
     this.#missed = undefined;
     if (this.#isClosed) return;
-    if (!isUp) this.#wakeAt(this.#options.clock.now() + AGAIN_MS);
+    if (!isUp) this.#wakeAt(this.#options.clock.now() + RETRY_MS);
     else {
       if (missed !== undefined) this.changed(missed);
       this.#options.onPosted?.();
