@@ -153,14 +153,14 @@ export class Lengths {
 
   curve(produced: number, ceiling: number): RestCurve {
     const left = Math.max(0, ceiling - produced);
-    if (this.#samples < ENOUGH || produced >= LONGEST) return new EvenCurve(left);
+    if (this.samples < ENOUGH || produced >= LONGEST) return new EvenCurve(left);
     this.#integrate();
     return new LearnedCurve(this, Math.max(0, produced), left);
   }
 
   /** The least length that a share `quantile` of the answers longer than `produced` does not pass. */
   quantile(quantile: number, produced: number, ceiling: number): number {
-    if (this.#samples < ENOUGH) return Math.max(produced, produced + quantile * (ceiling - produced));
+    if (this.samples < ENOUGH) return Math.max(produced, produced + quantile * (ceiling - produced));
     this.#integrate();
     const aim = (1 - quantile) * this.longerThan(produced);
     let low = produced;
