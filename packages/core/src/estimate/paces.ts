@@ -14,6 +14,9 @@ export interface PaceTold extends Pace {
 }
 
 const START: PaceTold = { firstTokenMs: 600, tokensPerSecond: 70, firstTokens: 0, speeds: 0 };
+/** Within which all is that is told: milliseconds to the first token, and seconds for each. */
+const FIRST_TOKEN_MS = [0, 3_600_000] as const;
+const SECONDS = [1e-4, 1e3] as const;
 /** Weight of the newest sample. */
 const FADE = 0.1;
 
@@ -104,8 +107,8 @@ function merge(own: PaceTold, others: readonly Told[]): Pace {
     times.push({ value: 1 / pace.tokensPerSecond, samples: pace.speeds, age: own.speeds - then.speeds });
   }
   return {
-    firstTokenMs: mean(firstTokens, START.firstTokenMs),
-    tokensPerSecond: 1 / mean(times, 1 / START.tokensPerSecond),
+    firstTokenMs: mean(firstTokens, START.firstTokenMs, FIRST_TOKEN_MS),
+    tokensPerSecond: 1 / mean(times, 1 / START.tokensPerSecond, SECONDS),
   };
 }
 
@@ -113,15 +116,17 @@ function merge(own: PaceTold, others: readonly Told[]): Pace {
  * Each part is a fading mean that began with `start`, of which there is less in it the more samples it has: that is taken out of
  * each, and put back once, for as much as would be left of it after the samples of all.
  */
-function mean(parts: readonly Part[], start: number): number {
+function mean(parts: readonly Part[], start: number, [least, most]: readonly [number, number]): number {
   let rest = 1;
   let sum = 0;
   let weight = 0;
   for (const { value, samples, age } of parts) {
+    if (samples === 0) continue;
     const left = (1 - FADE) ** samples;
-    const faded = (1 - FADE) ** Math.max(0, age);
-    sum += faded * (value - left * start);
-    weight += faded * (1 - left);
+    const faded = (1 - FADE) ** Math.max(0, age) * (1 - left);
+    const learned = (value - left * start) / (1 - left);
+    sum += faded * Math.min(most, Math.max(least, learned));
+    weight += faded;
     rest *= left;
   }
   return (sum + rest * start) / (weight + rest);
