@@ -166,6 +166,19 @@ describe('the breakers of a fleet', () => {
     expect(statesOf(processes)).toEqual(['open', 'open', 'open']);
   });
 
+  it('take a move once, however often it is told', async () => {
+    const fleet = startFleet();
+    const process = await fleet.join();
+    const move = { n: 5, to: 'open', ms: 4_000, nextMs: 8_000, successes: 0 } as const;
+    const breakers = new Map([[hashOfName(`default\n${MODEL}`), { sent: 0, failed: 0, move }]]);
+    process.breakers.heard('another', { breakers, spendLimits: [] }, 0, []);
+    expect(breakerOf(process).state).toBe('open');
+    process.breakers.reset();
+    await fleet.clock.advance(1_500);
+    process.breakers.heard('another', { breakers, spendLimits: [] }, 0, []);
+    expect(breakerOf(process).state).toBe('closed');
+  });
+
   it('say little: nothing where nothing fails, and some notices a second where everything does', async () => {
     const fleet = startFleet();
     const processes = await joinAll(fleet, 2);

@@ -88,6 +88,28 @@ describe('lengths that several processes have seen', () => {
     });
   });
 
+  it('weigh the same where numbers are brought back to scale while another is silent', () => {
+    const silent = new Lengths();
+    for (let i = 0; i < 300; i++) silent.learn(1_000);
+    const [far, near] = [9_900, 19_900].map((answers) => {
+      const lengths = new Lengths();
+      for (let i = 0; i < answers; i++) lengths.learn(100);
+      lengths.heard('silent', silent.told);
+      // The longer one passes the bound here.
+      for (let i = 0; i < 200; i++) lengths.learn(100);
+      return lengths;
+    }) as [Lengths, Lengths];
+    const compare = () => {
+      looksOf(near).forEach((look, i) => {
+        expect(look / Math.max(1, looksOf(far)[i] ?? 0)).toBeCloseTo(1, 2);
+      });
+    };
+    expect(near.rest(0, 8_192).mean).toBeGreaterThan(200);
+    compare();
+    for (const each of [far, near]) each.heard('other', silent.told);
+    compare();
+  });
+
   it('count once, however often they are told', () => {
     const teller = new Lengths();
     for (let i = 0; i < 100; i++) teller.learn(500);
@@ -307,6 +329,28 @@ describe('a notice of what was learned', () => {
     );
     expect(taken).toBeGreaterThan(100);
     expect(readLearned('{"version":2}')).toBeUndefined();
+  });
+
+  it('has no length that is negative, too large or no number, and no bin that there is not', () => {
+    const hash = hashOfName('sonnet-4');
+    const read = (first: unknown, values: readonly number[], samples: unknown = 9) =>
+      readLearned(
+        JSON.stringify({
+          version: 1,
+          lengths: {
+            [hash]: [samples, first, Buffer.from(Float32Array.from(values).buffer).toString('base64')],
+          },
+        }),
+      )?.lengths.size;
+    expect(read(0, [1, 2, 3, 2])).toBe(1);
+    expect(read(1, [2, 3, 2])).toBe(1);
+    for (const value of [-1, Number.NaN, Number.POSITIVE_INFINITY, 1e9])
+      expect(read(0, [1, 2, value, 2])).toBe(0);
+    expect(read(0, [1, 2, 3])).toBe(0);
+    expect(read(0, [])).toBe(0);
+    expect(read(0, new Array(98).fill(1))).toBe(0);
+    for (const first of [-1, 48, 0.5, '0', null]) expect(read(first, [1, 2, 3, 2])).toBe(0);
+    for (const samples of [-1, 1e300, 0.5, '9', null]) expect(read(0, [1, 2, 3, 2], samples)).toBe(0);
   });
 
   it('is short enough for the board, with as much in it as there can be', () => {
