@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Breaker } from '../../packages/core/src/attempts/breaker.ts';
 import { readBreakers, writeBreakers } from '../../packages/core/src/attempts/breaker-notice.ts';
 import type { BreakersTold } from '../../packages/core/src/attempts/breakers.ts';
+import { RetryBudget } from '../../packages/core/src/attempts/retry.ts';
 import { hashOfName } from '../../packages/core/src/hash.ts';
 import { type Fleet, type FleetProcess, startFleet } from '../support/fleet-process.ts';
 
@@ -243,6 +244,35 @@ describe('a spend limit', () => {
     await fleet.clock.advance(5);
     expect(limitOf(late)).toBeUndefined();
     expect(limitOf(one)).toBeDefined();
+  });
+});
+
+describe('the retry budgets of a fleet', () => {
+  it.each([1, 4, 10])('of %d processes allow in sum what one would', (count) => {
+    const budgets = Array.from({ length: count }, () => new RetryBudget(0.1, 0, () => count));
+    const spend = (now: number) => budgets.filter((budget) => budget.take(now)).length;
+    let saved = 0;
+    for (let made = spend(0); made > 0; made = spend(0)) saved += made;
+    expect(saved).toBeGreaterThan(10 - count);
+    expect(saved).toBeLessThanOrEqual(10);
+    // A hundred seconds, with ten first attempts in each of them, however they fall to the processes.
+    let retries = 0;
+    for (let tenth = 1; tenth <= 1_000; tenth++) {
+      (budgets[tenth % Math.min(3, count)] as RetryBudget).firstAttempt(tenth * 100);
+      retries += spend(tenth * 100);
+    }
+    expect(retries).toBeGreaterThan(190 - count);
+    expect(retries).toBeLessThanOrEqual(200 + count);
+  });
+
+  it('let each of many retry at all', () => {
+    const budget = new RetryBudget(0.1, 0, () => 50);
+    expect([budget.take(0), budget.take(0), budget.take(49_000), budget.take(50_001)]).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ]);
   });
 });
 
