@@ -18,6 +18,9 @@ export interface Keys {
 /** What every key begins with: one hash slot for a whole fleet, since one call may draw on any two of its keys at once. */
 export const baseOf = (prefix: string): string => `{${prefix}:${SCHEMA}}`;
 
+/** A topic of the notice board; its channel has the same name. */
+export const boardKey = (prefix: string, topic: string): string => `${baseOf(prefix)}:board:${topic}`;
+
 /** The names of one bucket's keys. Its own name may tell of an account: a hash does not. */
 export interface BucketNames {
   readonly base: string;

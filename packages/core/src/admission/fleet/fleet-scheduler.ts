@@ -89,6 +89,10 @@ export class FleetScheduler {
     return this.#queue.waiting + this.#queue.parked + this.#local.size;
   }
 
+  get processes(): number {
+    return this.upstream.processes;
+  }
+
   get mode(): Mode {
     return this.#line.mode;
   }
@@ -308,7 +312,7 @@ export class FleetScheduler {
       ...this.upstream.snapshot(now),
       lanes: Object.fromEntries(lanes),
       parked: this.#queue.parked + own.parked,
-      fleet: { mode: this.mode, processes: this.upstream.processes },
+      fleet: { mode: this.mode, processes: this.processes },
     };
   }
 }
