@@ -169,7 +169,13 @@ export function testStore({ it, create }: TestStoreOptions): void {
     const first = (await one.tell({ limits: LIMITS, users: 2, candidates: [call()] })).results[0];
     ok(first?.type === 'granted' && first.turn !== undefined && first.tag !== undefined);
     const { turn, tag } = first;
-    const corrected = { type: 'corrected', lane: 'interactive', user: 'modest', delta: -100, ...turn } as const;
+    const corrected = {
+      type: 'corrected',
+      lane: 'interactive',
+      user: 'modest',
+      delta: -100,
+      ...turn,
+    } as const;
     await one.tell({ users: 2, events: [corrected] });
     const next = (await one.tell({ users: 2, candidates: [call()] })).results[0];
     ok(next?.type === 'granted' && next.tag !== undefined);
