@@ -10,7 +10,7 @@ export interface Command {
   readonly exchange: Omit<Exchange, 'process' | 'seq' | 'acked'>;
 }
 
-const LANES = {
+export const LANES = {
   interactive: { weight: 8, guarantee: 0.5, reserve: 0, order: 0 },
   background: { weight: 1, guarantee: 0.05, reserve: 0.15, order: 1 },
 };
@@ -27,8 +27,9 @@ const points = (most: number) =>
         return sum;
       });
     });
+export const longPath = fc.record({ use: points(150), variance: points(400), most: points(400) });
 /** Short answers, for which there is room as a rule, and such that fill a bucket: then the level is run forward. */
-const path = fc.oneof(
+export const path = fc.oneof(
   fc.record({ use: points(20), variance: points(40), most: points(50) }),
   fc.record({ use: points(90), variance: points(4_000), most: points(400) }),
 );

@@ -4,7 +4,7 @@ import { applyExchange } from './ledger/exchange.ts';
 import { emptyQuota, keptMs, type QuotaState } from './ledger/quotas.ts';
 import { type Books, type BucketState, freshBucket } from './ledger/state.ts';
 import { memoryBoard } from './memory-board.ts';
-import { type Answer, type Exchange, LEASE_MS, type Store, type Wake } from './store.ts';
+import { AGAIN_MS, type Answer, type Exchange, LEASE_MS, type Store, type Wake } from './store.ts';
 
 export interface MemoryStoreOptions {
   /** Default: the process's own. */
@@ -16,7 +16,7 @@ interface Kept {
   readonly side: Map<string, readonly number[]>;
   readonly tags: Map<string, Map<string, number>>;
   /** The last answer of each process, so that an exchange that is told again is not applied again. */
-  readonly answers: Map<string, { seq: number; answer: Answer }>;
+  readonly answers: Map<string, { seq: number; at: number; answer: Answer }>;
 }
 
 /** Entries of quotas that are looked at with each exchange: those that are past their time go. */
@@ -107,10 +107,9 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
         if (quota !== undefined) quota.until = now + keptMs(quota.state, now);
       }
       sweep(now);
-      kept.answers.set(exchange.process, { seq: exchange.seq, answer });
-      for (const process of kept.answers.keys()) {
-        if (kept.state.processes[process] === undefined) kept.answers.delete(process);
-      }
+      kept.answers.set(exchange.process, { seq: exchange.seq, at: now, answer });
+      for (const [process, { at }] of kept.answers)
+        if (kept.state.processes[process] === undefined && at < now - AGAIN_MS) kept.answers.delete(process);
       if (announce !== undefined) for (const tell of [...(listeners.get(bucket) ?? [])]) tell(announce);
       return answer;
     },

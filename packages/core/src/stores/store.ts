@@ -6,7 +6,8 @@ import type { Board } from './board.ts';
  * A process talks to the ledger of each upstream bucket in *exchanges*, one at a time: it tells what its calls have
  * used since the last, what it holds now, and who stands first in its queues; it is told who may go. Promised by every
  * store:
- * - An exchange is applied whole or not at all, and once: the same `process` and `seq` again gives the same answer.
+ * - An exchange is applied whole or not at all, and once: the same `process` and `seq` again gives the same answer, also to a
+ *   process that has been given up meanwhile, for `AGAIN_MS`.
  * - Nothing is admitted that does not fit; what is held is taken as held until its process says otherwise, or is not
  *   heard of for `LEASE_MS`: then it is charged.
  * - Time is the store's own.
@@ -41,6 +42,8 @@ export interface StoreDoubt {
 
 /** A process not heard of for this long is taken for dead: what it held is charged. */
 export const LEASE_MS = 10_000;
+/** So long after it was given up, what a process says again is known to have been said. */
+export const AGAIN_MS = 3_600_000;
 /** A process that has calls, or waits, tells at least so often that it lives. */
 export const HEARTBEAT_MS = 1_000;
 /**
@@ -77,13 +80,16 @@ export interface Exchange {
   readonly acked: number;
   /** Used since the last exchange; what was charged too much is given back. */
   readonly charges: Amounts;
-  /** Held now, as of the last answer. */
+  /** Held now, as of the last answer. It is off what can be taken, and does not keep the bucket from refilling. */
   readonly holds: { readonly inputTokens: number; readonly calls: number; readonly variance: number };
   /** Left out: as it was, run on. */
   readonly path?: Path;
   /** At first, and when it changes, or when the ledger asks. */
   readonly limits?: ConfiguredLimits;
-  /** Levels as last told, run on to now: what a ledger that has lost its memory is not to be above of. */
+  /**
+   * Levels as last told, run on to now: what a ledger that has lost its memory is not to be above of, nor one that does not know
+   * the process any more. What is held is taken off besides.
+   */
   readonly hints?: Partial<Amounts>;
   /** The lanes of this process, with the number of its users who wait there: events and candidates of others are passed over. */
   readonly lanes: Readonly<Record<string, LaneTerms & { readonly users: number }>>;
@@ -95,6 +101,11 @@ export interface Exchange {
   readonly candidates: readonly Candidate[];
 }
 
+/**
+ * Of each the smallest holds that a living process has told. Where none tells a limit any more, its level goes on with the last
+ * one, calls at once are not limited, and a depth is found out. A limit that is new starts half full, for it may be one that
+ * was lost; what calls in flight hold they hold of it too. With another limit or depth, what is used stays used.
+ */
 export interface ConfiguredLimits {
   readonly requests?: number;
   readonly inputTokens?: number;
@@ -180,7 +191,10 @@ export interface QuotaAsk {
   /** `shadow` counts and never refuses. */
   readonly onExceed: 'refuse' | 'wait' | 'shadow';
   readonly concurrency?: number;
-  /** Reserved by an earlier exchange. */
+  /**
+   * Reserved by an earlier exchange. That counts as far as it is so still: what a process had reserved that was given up is free,
+   * and its calls are refused where somebody else has taken it meanwhile.
+   */
   readonly isHeld: boolean;
   readonly meters: readonly MeterAsk[];
 }
@@ -204,7 +218,10 @@ export interface QuotaChange {
     readonly name: string;
     /** No longer held. */
     readonly released: number;
-    /** Used more than was charged at `at`, the time of an answer. */
+    /**
+     * Used more than was charged at `at`, the time of an answer. It belongs to the window of that time; what refills
+     * continuously is charged now, whatever has come back since.
+     */
     readonly used: number;
     readonly at: number;
   }[];
@@ -255,7 +272,10 @@ export type Result =
       readonly lead: number;
       readonly tag?: Tag;
     }
-  /** A quota stands in the way. Nothing is held. */
+  /**
+   * A quota stands in the way. Where it refuses, nothing is held any more; where it makes the call wait, those that refuse
+   * are held meanwhile.
+   */
   | {
       readonly id: number;
       readonly type: 'exceeded';

@@ -1,6 +1,6 @@
 /** What the ledger reads and writes beside the state of its bucket: each field at its first use, and all that changed at the end. */
 export const BOOKS = `
-local LEASE_MS, QUIET_MS, HEAD_MS, GRACE_MS, HEARTBEAT_MS, KEPT_MS = 10000, 1500, 2500, 50, 1000, 86400000
+local LEASE_MS, QUIET_MS, HEAD_MS, GRACE_MS, HEARTBEAT_MS, KEPT_MS, AGAIN_MS = 10000, 1500, 2500, 50, 1000, 86400000, 3600000
 local NEVER = -1e15
 local NAMES = { 'requests', 'inputTokens', 'outputTokens' }
 local min, max, floor, abs, sqrt = math.min, math.max, math.floor, math.abs, math.sqrt
@@ -54,6 +54,8 @@ local function forgetProcess(process, now, isGone)
   redis.call('HDEL', KEYS[3], process)
   seen[process] = 0
 end
+-- The last answer to a process that was given up: what it says again has been applied. A key of its own, that it may expire.
+local function lastOf(process) return KEYS[2] .. ':r:' .. process end
 -- Each process listens to a channel of its own as long as its connection stands. Of a cluster that cannot be asked: ARGV[3] is empty.
 local function isGone(process, isWatched)
   if ARGV[3] == '' or not isWatched then return false end

@@ -1,38 +1,5 @@
 /** packages/core/src/stores/ledger/exchange.ts, in Lua, and what reads and writes the keys. */
 export const EXCHANGE = `
-local function exceededBy(id, index, onExceed, binding)
-  local waitMs = binding.waitMs
-  if waitMs == UNTIL_ANOTHER_ENDS then waitMs = nil end
-  return { id = id, type = 'exceeded', quota = index - 1, onExceed = onExceed, reason = binding.reason, waitMs = waitMs }
-end
-local function arrive(id, asks, process, now)
-  for index, ask in ipairs(asks) do
-    if not ask.isHeld and ask.onExceed ~= 'shadow' then
-      local state = quotaOf(ask.key)
-      forgetDead(state, process, now)
-      local binding = bindingOf(state, ask, now)
-      if binding and (ask.onExceed == 'refuse' or binding.waitMs == NEVER_FITS) then
-        return exceededBy(id, index, 'refuse', binding)
-      end
-    end
-  end
-  for _, ask in ipairs(asks) do
-    if not ask.isHeld and ask.onExceed ~= 'wait' then reserve(quotaOf(ask.key), ask, process) end
-  end
-  return nil
-end
-function parkedBy(asking, process, now)
-  for index, ask in ipairs(asking.call.quotas) do
-    if ask.onExceed == 'wait' then
-      local state = quotaOf(ask.key)
-      forgetDead(state, process, now)
-      local binding = bindingOf(state, ask, now)
-      if binding then return exceededBy(asking.call.id, index, 'wait', binding) end
-    end
-  end
-  return nil
-end
-
 local function settle(state, me, exchange, now)
   for _, name in ipairs(NAMES) do
     if state.limits[name] then charge(state.limits[name], exchange.charges[name], now) end
@@ -209,7 +176,7 @@ local function applyExchange(state, exchange, isFresh, now)
   settle(state, me, exchange, now)
   for _, event in ipairs(exchange.events) do happened(state, event, now) end
   for _, ask in ipairs(exchange.spent) do commit(quotaOf(ask.key), ask, false, name, now) end
-  for _, each in ipairs(exchange.quotas) do changeQuota(quotaOf(each.key), each, name) end
+  for _, each in ipairs(exchange.quotas) do changeQuota(quotaOf(each.key), each, name, now) end
   local results = {}
   for _, each in ipairs(exchange.reserve) do
     results[#results + 1] = arrive(each.id, each.quotas, name, now)
@@ -231,6 +198,9 @@ local me = state.processes[name]
 if me and me.seq == exchange.seq then
   local last = redis.call('HGET', KEYS[2], 'r:' .. name)
   if last then return last end
+elseif not me then
+  local last = redis.call('GET', lastOf(name))
+  if last and struct.unpack('<d', last) == exchange.seq then return last:sub(9) end
 end
 
 redis.call('HSET', KEYS[3], name, string.format('%.3f', now))

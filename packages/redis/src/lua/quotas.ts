@@ -76,6 +76,29 @@ local function reserve(state, ask, process)
   claim.slots = claim.slots + 1
   for _, each in ipairs(ask.meters) do claim.held[each.name] = (claim.held[each.name] or 0) + each.amount end
 end
+local function tidy(state, process)
+  local claim = state.claims[process]
+  if claim.slots ~= 0 then return end
+  for _, amount in pairs(claim.held) do
+    if amount ~= 0 then return end
+  end
+  state.claims[process] = nil
+end
+local function isReserved(state, ask, process)
+  local claim = state.claims[process]
+  if not claim then return false end
+  for _, each in ipairs(ask.meters) do
+    if each.amount > (claim.held[each.name] or 0) + 1e-9 then return false end
+  end
+  return true
+end
+local function letGo(state, ask, process)
+  if not isReserved(state, ask, process) then return end
+  local claim = state.claims[process]
+  claim.slots = max(0, claim.slots - 1)
+  for _, each in ipairs(ask.meters) do release(claim, each.name, each.amount) end
+  tidy(state, process)
+end
 local function commit(state, ask, isHeld, process, now)
   local claim = claimOf(state, process)
   if not isHeld then claim.slots = claim.slots + 1 end
@@ -86,18 +109,20 @@ local function commit(state, ask, isHeld, process, now)
     else meter.level = meter.level - each.amount end
   end
 end
-local function changeQuota(state, change, process)
+local function changeQuota(state, change, process, now)
   local claim = claimOf(state, process)
   claim.slots = max(0, claim.slots + change.slots)
   for _, each in ipairs(change.meters) do
     if each.released ~= 0 then release(claim, each.name, each.released) end
     local meter = state.meters[each.name]
     if meter and each.used ~= 0 then
-      if meter['end'] == 0 then meter.level = meter.level - each.used
+      if meter['end'] == 0 then
+        meter.level = min(meter.capacity, meter.level + meter.ratePerMs * max(0, now - meter.at)) - each.used
+        meter.at = max(meter.at, now)
       elseif each.at >= meter.start then meter.used = meter.used + each.used end
     end
   end
-  if claim.slots == 0 then state.claims[process] = nil end
+  tidy(state, process)
 end
 local function keptMs(state, now)
   local ms = next(state.claims) and 3600000 or 60000

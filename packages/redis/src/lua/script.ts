@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ANSWER } from '../answer.ts';
 import { MESSAGE } from '../message.ts';
+import { ASKS } from './asks.ts';
 import { BOOKS } from './books.ts';
 import { EXCHANGE, MAIN } from './exchange.ts';
 import { LIMIT } from './limit.ts';
@@ -32,6 +33,7 @@ export const scriptOf = (source: string): Script => ({
  *
  * KEYS[1]   state of the bucket: limits, processes, lanes (lua/state.ts)
  * KEYS[2]   hash, beside it: trails `t:`, paths of processes `v:` and of heads `h:`, last answers `r:`
+ *           (and with `:r:` and a process after it, its last answer, for an hour after it was given up)
  * KEYS[3]   hash: when each process was last heard of
  * KEYS[4…]  sorted sets, one for each lane: how far each user was served
  * KEYS[…]   quotas, one for each key that the exchange names
@@ -43,8 +45,8 @@ export const script = (clock = CLOCK): string =>
   nested([
     clock + BOOKS + PATH,
     MESSAGE + ANSWER + STATE,
-    LIMIT + QUOTAS + UPSTREAM,
-    `local parkedBy\n${TURNS}${EXCHANGE}${MAIN}`,
+    LIMIT + QUOTAS + ASKS + UPSTREAM,
+    TURNS + EXCHANGE + MAIN,
   ]);
 
 /**

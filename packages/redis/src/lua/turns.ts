@@ -96,10 +96,19 @@ function Turn:remove(asking)
   end
 end
 
+-- There is room for it.
+function Turn:go(asking, isFree)
+  local lost = lostBy(asking, self.name, self.now)
+  if not lost then return self:grant(asking, isFree) end
+  self.results[#self.results + 1] = lost
+  self:remove(asking)
+end
+
 function Turn:grant(asking, isFree)
   local call, now, state = asking.call, self.now, self.state
   for _, ask in ipairs(call.quotas) do
-    commit(quotaOf(ask.key), ask, ask.onExceed ~= 'wait', self.name, now)
+    local quota = quotaOf(ask.key)
+    commit(quota, ask, ask.onExceed ~= 'wait' and isReserved(quota, ask, self.name), self.name, now)
   end
   local lane = state.lanes[call.lane]
   local result = { id = call.id, type = 'granted' }
@@ -143,7 +152,7 @@ function Turn:backfill(first, firsts)
   for _, asking in ipairs(others) do
     if not parkedBy(asking, self.name, now)
       and not shortageOf(state, self.name, asking.call, reserveOf(state.lanes[asking.call.lane], now), putBy, now) then
-      self:grant(asking, false)
+      self:go(asking, false)
       return true
     end
   end
@@ -180,7 +189,7 @@ function Turn:move()
     local short = shortageOf(state, self.name, asked, reserveShare, 0, now)
     if not short then
       if mine then
-        self:grant(mine, isAlone and not mine.call.isQueued)
+        self:go(mine, isAlone and not mine.call.isQueued)
         return true
       end
       if self:isOverdue(first.process, first.lane) then return true end

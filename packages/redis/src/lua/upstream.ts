@@ -8,6 +8,10 @@ local REASON = {
 }
 local UNKNOWN_WAIT = -1
 
+local function holdAll(state, l, now)
+  for _, process in pairs(state.processes) do hold(l, process.inputHeld, now) end
+end
+
 -- What the processes are configured with has changed, and is looked through.
 local function configure(state, areOthers, now)
   local before = state.configured
@@ -25,7 +29,10 @@ local function configure(state, areOthers, now)
   for _, name in ipairs(NAMES) do
     local perMinute, known = least[name], state.limits[name]
     if not known or known.source == 'probe' then
-      if perMinute then state.limits[name] = openLimit(name, perMinute, 'configured', burst, now) end
+      if perMinute then
+        state.limits[name] = openLimit(name, perMinute, 'configured', burst, now)
+        if name == 'inputTokens' then holdAll(state, state.limits[name], now) end
+      end
     elseif (perMinute and perMinute ~= before[name]) or isOtherBurst then
       resize(known, perMinute or known.perMinute, burst, now)
     end
@@ -159,6 +166,8 @@ local function bury(state, name, now, endedBy)
   end
   if output and used > 0 then charge(output, used, now) end
   written['v:' .. name] = false
+  local last = redis.call('HGET', KEYS[2], 'r:' .. name)
+  if last then redis.call('SET', lastOf(name), struct.pack('<d', process.seq) .. last, 'PX', AGAIN_MS) end
   written['r:' .. name] = false
   for lane in pairs(process.heads) do written['h:' .. name .. ':' .. lane] = false end
   forgetProcess(name, now, endedBy ~= nil)
@@ -228,9 +237,7 @@ local function merge(state, event, now)
         l = openLimit(name, perMinute, 'learned', state.configured.burst or 0, now)
         state.limits[name] = l
         if name == 'requests' then charge(l, totals.calls, now) end
-        if name == 'inputTokens' then
-          for _, process in pairs(state.processes) do hold(l, process.inputHeld, now) end
-        end
+        if name == 'inputTokens' then holdAll(state, l, now) end
       elseif l.perMinute ~= perMinute then
         resize(l, perMinute, l.burst, now)
       end

@@ -131,6 +131,21 @@ export function testStore({ it, create }: TestStoreOptions): void {
     equal(after.calls, 2);
   });
 
+  check('holds of a limit that is told later what calls in flight hold', async ({ peer }) => {
+    const one = peer();
+    const other = peer();
+    const held = (inputTokens: number) => ({ holds: { inputTokens, calls: 1, variance: 0 } });
+    await one.tell({ limits: { requests: 600, burst: 0.1 }, ...held(700) });
+    const told = await other.tell({ limits: { ...LIMITS, burst: 0.1 }, ...held(200) });
+    equal(Math.round(told.levels.inputTokens?.level ?? 0), LIMITS.inputTokens * LIMITS.burst * 0.5 - 900);
+    // What one no longer holds is not what the other does.
+    const { levels, now } = await one.tell(held(0));
+    const refill = ((now - told.now) * LIMITS.inputTokens) / 60_000;
+    ok(
+      Math.abs((levels.inputTokens?.level ?? 0) - refill - LIMITS.inputTokens * LIMITS.burst * 0.5 + 200) < 1,
+    );
+  });
+
   check('stops all processes for as long as one was told to wait', async ({ peer }) => {
     const one = peer();
     const other = peer();

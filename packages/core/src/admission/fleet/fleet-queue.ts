@@ -313,8 +313,9 @@ export class FleetQueue {
       result.waitMs === undefined ? undefined : result.waitMs < 0 ? Number.POSITIVE_INFINITY : result.waitMs;
     const binding: Binding = { rule: entry.rule, reason: result.reason as Reason, waitMs };
     const { clock } = this.#parts;
-    // Nothing was reserved of a call that is refused as it comes; of one that is to wait, all that can be.
+    // Nothing is reserved any more of a call that is refused; of one that is to wait, all that can be.
     if (result.onExceed === 'wait') this.#reserved(waiter, standing);
+    else standing.isReserved = false;
     const isFull = this.#parking.sizeOf(entry.state) >= waiter.lane.config.maxQueuedPerUser;
     if (result.onExceed === 'refuse' || isFull || clock.now() + (waitMs ?? 0) > waiter.expiresAt) {
       this.refuse(waiter, refusals.quotaRefusal(binding, waiter.lane.name));

@@ -1,19 +1,8 @@
 import type { AmountName, LedgerEvent } from '../store.ts';
-import {
-  capacityOf,
-  charge,
-  emptyUntil,
-  hold,
-  NEVER,
-  observe,
-  openLimit,
-  refused,
-  resize,
-  slow,
-} from './limit.ts';
+import { capacityOf, charge, emptyUntil, NEVER, observe, openLimit, refused, resize, slow } from './limit.ts';
 import type { Books, BucketState } from './state.ts';
 import { tagOf } from './turn.ts';
-import { callsOf, NAMES, varianceOf } from './upstream.ts';
+import { callsOf, holdAll, NAMES, varianceOf } from './upstream.ts';
 
 const EMPTY: Record<AmountName, number> = { requests: 0, inputTokens: 1_000, outputTokens: 500 };
 const LEAST_RAMP_MS = 500;
@@ -111,8 +100,7 @@ function merge(
       limit = openLimit(name, perMinute, 'learned', { burst }, now);
       state.limits[name] = limit;
       if (name === 'requests') charge(limit, callsOf(state), books.side, now);
-      if (name === 'inputTokens')
-        for (const { inputHeld } of Object.values(state.processes)) hold(limit, inputHeld, books.side, now);
+      if (name === 'inputTokens') holdAll(state, limit, books, now);
     } else if (limit.perMinute !== perMinute) resize(limit, perMinute, limit.burst, books.side, now);
     const unsure = name === 'outputTokens' ? 2 * Math.sqrt(varianceOf(state)) : 0;
     observe(limit, shown.remaining, sentAt, unsure, shown.limit <= perMinute, books.side, now);

@@ -9,12 +9,13 @@ import {
   type Result,
   type Wake,
 } from '../store.ts';
+import { arrive } from './asks.ts';
 import { happened } from './events.ts';
 import { charge, hold, told } from './limit.ts';
 import { endsOf, flatten, sumOf } from './path.ts';
 import { change, commit } from './quotas.ts';
 import type { Books, BucketState } from './state.ts';
-import { type Asking, arrive, isBefore, startOf, Turn } from './turn.ts';
+import { type Asking, isBefore, startOf, Turn } from './turn.ts';
 import { type Head, isWaiting, laneOf, type ProcessState, usersOf } from './turns.ts';
 import { bound, bury, callsOf, configure, mostCalls, NAMES, setClock, UNKNOWN_WAIT } from './upstream.ts';
 
@@ -66,7 +67,7 @@ export function applyExchange(
     if (event.type !== 'corrected' || exchange.lanes[event.lane] !== undefined)
       happened(state, books, event, now);
   for (const ask of exchange.spent) commit(books.quota(ask.key), { ...ask, isHeld: false }, name, now);
-  for (const each of exchange.quotas) change(books.quota(each.key), each, name);
+  for (const each of exchange.quotas) change(books.quota(each.key), each, name, now);
 
   const results: Result[] = [];
   for (const { id, quotas } of exchange.reserve) {

@@ -117,6 +117,21 @@ export function reserve(state: QuotaState, ask: QuotaAsk, process: string): void
   for (const { name, amount } of ask.meters) claim.held[name] = (claim.held[name] ?? 0) + amount;
 }
 
+/** Whether a process has that reserved: of one that was given up meanwhile nothing is. */
+export function isReserved(state: QuotaState, { meters }: QuotaAsk, process: string): boolean {
+  const claim = state.claims[process];
+  return claim !== undefined && meters.every(({ name, amount }) => amount <= (claim.held[name] ?? 0) + DUST);
+}
+
+/** The call that it was reserved for does not go. */
+export function letGo(state: QuotaState, ask: QuotaAsk, process: string): void {
+  if (!isReserved(state, ask, process)) return;
+  const claim = claimOf(state, process);
+  claim.slots = Math.max(0, claim.slots - 1);
+  for (const { name, amount } of ask.meters) release(claim, name, amount);
+  tidy(state, process);
+}
+
 /** Turns what is reserved, or nothing, into a charge; the slot stays taken. */
 export function commit(state: QuotaState, ask: QuotaAsk, process: string, now: number): void {
   const claim = claimOf(state, process);
@@ -134,17 +149,32 @@ function release(claim: Claim, name: string, amount: number): void {
   claim.held[name] = held < DUST ? 0 : held;
 }
 
-export function change(state: QuotaState, { slots, meters }: QuotaChange, process: string): void {
+export function change(
+  state: QuotaState,
+  { slots, meters }: QuotaChange,
+  process: string,
+  now: number,
+): void {
   const claim = claimOf(state, process);
   claim.slots = Math.max(0, claim.slots + slots);
   for (const { name, released, used, at } of meters) {
     if (released !== 0) release(claim, name, released);
     const meter = state.meters[name];
     if (meter === undefined || used === 0) continue;
-    if (meter.end === 0) meter.level -= used;
-    else if (at >= meter.start) meter.used += used;
+    if (meter.end === 0) {
+      // What has refilled until now pays nothing of what is only now known to have been used.
+      const refill = meter.ratePerMs * Math.max(0, now - meter.at);
+      meter.level = Math.min(meter.capacity, meter.level + refill) - used;
+      meter.at = Math.max(meter.at, now);
+    } else if (at >= meter.start) meter.used += used;
   }
-  if (claim.slots === 0) delete state.claims[process];
+  tidy(state, process);
+}
+
+/** Of one that was given up and is back, calls may end that have no slot any more, with others waiting that have reserved. */
+function tidy(state: QuotaState, process: string): void {
+  const { slots, held } = claimOf(state, process);
+  if (slots === 0 && Object.values(held).every((amount) => amount === 0)) delete state.claims[process];
 }
 
 /** Past a call's whole time there is no slot that is still taken. */

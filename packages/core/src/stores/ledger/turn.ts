@@ -1,6 +1,7 @@
 import { type Candidate, GRACE_MS, type Result, type Wake } from '../store.ts';
+import { lostBy, parkedBy } from './asks.ts';
 import { unflatten } from './path.ts';
-import { bindingOf, commit, forgetDead, NEVER_FITS, reserve, UNTIL_ANOTHER_ENDS } from './quotas.ts';
+import { commit, isReserved } from './quotas.ts';
 import type { Books, BucketState } from './state.ts';
 import {
   comesBefore,
@@ -28,49 +29,6 @@ export interface Asking {
   readonly call: Candidate;
   start: number;
   readonly since: number;
-}
-
-/** A call comes: what its quotas refuse is refused now, and what they grant is reserved. */
-export function arrive(
-  books: Books,
-  id: number,
-  quotas: Candidate['quotas'],
-  process: string,
-  now: number,
-): Result | undefined {
-  for (const [index, ask] of quotas.entries()) {
-    if (ask.isHeld || ask.onExceed === 'shadow') continue;
-    const state = books.quota(ask.key);
-    forgetDead(state, (other) => (other === process ? now : books.seenAt(other)), now);
-    const binding = bindingOf(state, ask, now);
-    if (binding !== undefined && (ask.onExceed === 'refuse' || binding.waitMs === NEVER_FITS))
-      return exceeded(id, index, 'refuse', binding);
-  }
-  for (const ask of quotas)
-    if (!ask.isHeld && ask.onExceed !== 'wait') reserve(books.quota(ask.key), ask, process);
-  return undefined;
-}
-
-function exceeded(
-  id: number,
-  quota: number,
-  onExceed: 'refuse' | 'wait',
-  { reason, waitMs }: { reason: string; waitMs: number },
-): Result {
-  const wait = waitMs === UNTIL_ANOTHER_ENDS ? {} : { waitMs };
-  return { id, type: 'exceeded', quota, onExceed, reason, ...wait };
-}
-
-/** The quota that makes a call wait. */
-function parkedBy(books: Books, { call }: Asking, process: string, now: number): Result | undefined {
-  for (const [index, ask] of call.quotas.entries()) {
-    if (ask.onExceed !== 'wait') continue;
-    const state = books.quota(ask.key);
-    forgetDead(state, (other) => (other === process ? now : books.seenAt(other)), now);
-    const binding = bindingOf(state, ask, now);
-    if (binding !== undefined) return exceeded(call.id, index, 'wait', binding);
-  }
-  return undefined;
 }
 
 const askedOf = (call: Candidate): Asked => ({ ...call, path: call.path });
@@ -181,7 +139,7 @@ export class Turn {
       const { lane, process, mine } = first;
       const reserveShare = reserveIn(this.#state, lane, this.#now);
       if (mine !== undefined) {
-        const parked = parkedBy(this.#books, mine, this.#name, this.#now);
+        const parked = parkedBy(this.#books, mine.call, this.#name, this.#now);
         if (parked !== undefined) {
           this.#results.push(parked);
           this.#remove(mine);
@@ -192,7 +150,7 @@ export class Turn {
       const short = shortageOf(this.#state, this.#books, asked, reserveShare, 0, this.#now);
       if (short === undefined) {
         if (mine !== undefined) {
-          this.#grant(mine, isAlone && !mine.call.isQueued);
+          this.#go(mine, isAlone && !mine.call.isQueued);
           return true;
         }
         if (this.#isOverdue(process, lane)) return true;
@@ -237,11 +195,24 @@ export class Turn {
     if (at >= 0) this.#asking.splice(at, 1);
   }
 
+  /** There is room for it. */
+  #go(asking: Asking, isFree: boolean): void {
+    const lost = lostBy(this.#books, asking.call, this.#name, this.#now);
+    if (lost === undefined) this.#grant(asking, isFree);
+    else {
+      this.#results.push(lost);
+      this.#remove(asking);
+    }
+  }
+
   #grant(asking: Asking, isFree: boolean): void {
     const { call, start } = asking;
     const now = this.#now;
-    for (const ask of call.quotas)
-      commit(this.#books.quota(ask.key), { ...ask, isHeld: ask.onExceed !== 'wait' }, this.#name, now);
+    for (const ask of call.quotas) {
+      const state = this.#books.quota(ask.key);
+      const isHeld = ask.onExceed !== 'wait' && isReserved(state, ask, this.#name);
+      commit(state, { ...ask, isHeld }, this.#name, now);
+    }
     const lane = this.#state.lanes[call.lane];
     if (isFree || lane === undefined) this.#results.push({ id: call.id, type: 'granted' });
     else {
@@ -288,7 +259,7 @@ export class Turn {
       );
     for (const asking of others) {
       const reserveShare = reserveIn(this.#state, asking.call.lane, this.#now);
-      if (parkedBy(this.#books, asking, this.#name, this.#now) !== undefined) continue;
+      if (parkedBy(this.#books, asking.call, this.#name, this.#now) !== undefined) continue;
       const short = shortageOf(
         this.#state,
         this.#books,
@@ -298,7 +269,7 @@ export class Turn {
         this.#now,
       );
       if (short !== undefined) continue;
-      this.#grant(asking, false);
+      this.#go(asking, false);
       return true;
     }
     return false;

@@ -72,8 +72,10 @@ export function configure(state: BucketState, books: Books, now: number): void {
     const perMinute = least[name];
     const known = state.limits[name];
     if (known === undefined || known.source === 'probe') {
-      if (perMinute !== undefined)
-        state.limits[name] = openLimit(name, perMinute, 'configured', { burst }, now);
+      if (perMinute === undefined) continue;
+      const opened = openLimit(name, perMinute, 'configured', { burst }, now);
+      state.limits[name] = opened;
+      if (name === 'inputTokens') holdAll(state, opened, books, now);
     } else if ((perMinute !== undefined && perMinute !== state.configured[name]) || isOtherBurst)
       resize(known, perMinute ?? known.perMinute, burst, books.side, now);
   }
@@ -81,6 +83,11 @@ export function configure(state: BucketState, books: Books, now: number): void {
   if (count === 0) state.limits.requests = openLimit('requests', 60, 'probe', {}, now);
   else if (count > 1 && state.limits.requests?.source === 'probe') delete state.limits.requests;
   state.configured = least;
+}
+
+/** Calls in flight hold of a limit that comes later too. */
+export function holdAll(state: BucketState, limit: LimitState, books: Books, now: number): void {
+  for (const { inputHeld } of Object.values(state.processes)) hold(limit, inputHeld, books.side, now);
 }
 
 export function callsOf(state: BucketState): number {
