@@ -146,6 +146,19 @@ export function testStore({ it, create }: TestStoreOptions): void {
     );
   });
 
+  check('goes on at once where the API has far smaller limits than configured', async ({ peer }) => {
+    const one = peer();
+    const limits = { ...LIMITS, requests: 100 * LIMITS.requests };
+    await one.tell({ limits });
+    const headroom = { requests: { limit: LIMITS.requests, remaining: LIMITS.requests / 10 } };
+    const { levels } = await one.tell({
+      events: [{ type: 'headers', sentAgo: 100, isAnswer: true, headroom }],
+    });
+    equal(levels.requests?.perMinute, LIMITS.requests);
+    // Half of the bucket that was thought to be there counted as used: a hundred times what there is.
+    ok((levels.requests?.level ?? -1) >= 0, `the level is ${levels.requests?.level}`);
+  });
+
   check('stops all processes for as long as one was told to wait', async ({ peer }) => {
     const one = peer();
     const other = peer();

@@ -72,7 +72,7 @@ const CALLS = [
     input: tokens,
     output: tokens,
     path: fc.option(path, { nil: undefined }),
-    quotas: fc.oneof(fc.constant([]), quotas(0)),
+    quotas: fc.oneof(fc.constant<Quota[]>([]), quotas(0)),
   }),
   callOf({
     charges: fc.constant(false),
