@@ -42,7 +42,7 @@ local function register(state, me, turn, before, now)
     if not me.heads[lane] then written['h:' .. turn.name .. ':' .. lane] = false end
   end
   for lane, users in pairs(me.users) do
-    if not left[lane] and users <= turn.granted then me.users[lane] = nil end
+    if not left[lane] and users <= turn.granted then me.users[lane] = 0 end
   end
   for name in pairs(laneKeys) do
     local lane = state.lanes[name]
@@ -63,7 +63,7 @@ local function takeTurns(state, me, exchange, results, now)
       state.lanes[terms.name] = known
     end
     known.weight, known.guarantee, known.reserve, known.order = terms.weight, terms.guarantee, terms.reserve, terms.order
-    if terms.users > 0 and usersOf(state, terms.name) == 0 then
+    if terms.users > 0 and not isInUse(state, terms.name) then
       known.finish = max(known.finish, state.laneTime)
       known.owedFrom = max(known.owedFrom, now)
       known.dueFrom = max(known.dueFrom, now)
@@ -109,7 +109,9 @@ local function answerOf(state, isUnknown, results, wake, now)
     end
   end
   for _, process in pairs(state.processes) do
-    for lane, count in pairs(process.users) do users[lane] = (users[lane] or 0) + count end
+    for lane, count in pairs(process.users) do
+      if count > 0 then users[lane] = (users[lane] or 0) + count end
+    end
   end
   local most = mostCalls(state)
   return {

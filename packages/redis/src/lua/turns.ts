@@ -27,6 +27,12 @@ local function usersOf(state, lane)
   for _, process in pairs(state.processes) do users = users + (process.users[lane] or 0) end
   return users
 end
+local function isInUse(state, lane)
+  for _, process in pairs(state.processes) do
+    if process.users[lane] then return true end
+  end
+  return false
+end
 
 local function startOf(lane, call)
   local own = call.epoch == lane.epoch and call.at or lane.time

@@ -56,9 +56,23 @@ export class HonestProcess {
   readonly #tags = new Map<string, Tag>();
   #last: Answer | undefined;
 
-  constructor(name: string, limits: ConfiguredLimits) {
+  /** Puts forward the eldest calls, or of each user of each lane the eldest. */
+  readonly #isByUser: boolean;
+
+  constructor(name: string, limits: ConfiguredLimits, isByUser = false) {
     this.name = name;
     this.limits = limits;
+    this.#isByUser = isByUser;
+  }
+
+  #first(): Standing[] {
+    if (!this.#isByUser) return this.waiting.slice(0, PUT_FORWARD);
+    const firsts = new Map<string, Standing>();
+    for (const standing of this.waiting) {
+      const flow = `${standing.call.lane}/${standing.call.user}`;
+      if (!firsts.has(flow)) firsts.set(flow, standing);
+    }
+    return [...firsts.values()];
   }
 
   come(call: Call, now: number): void {
@@ -108,8 +122,8 @@ export class HonestProcess {
   say(now: number, lanes: Readonly<Record<string, Omit<Exchange['lanes'][string], 'users'>>>): Exchange {
     const inLane = (lane: string) => this.waiting.filter(({ call }) => call.lane === lane);
     const users = (lane: string) => new Set(inLane(lane).map(({ call }) => call.user)).size;
-    const first = this.waiting.slice(0, PUT_FORWARD);
-    const rest = this.waiting.slice(PUT_FORWARD).filter(({ isReserved }) => !isReserved);
+    const first = this.#first();
+    const rest = this.waiting.filter((standing) => !first.includes(standing) && !standing.isReserved);
     const paths = this.running.flatMap(({ call }) => (call.path === undefined ? [] : [call.path]));
     const sum = (name: 'use' | 'variance' | 'most') =>
       Array.from({ length: 20 }, (_, k) => paths.reduce((total, path) => total + (path[name][k] ?? 0), 0));

@@ -16,7 +16,7 @@ import { endsOf, flatten, sumOf } from './path.ts';
 import { change, commit } from './quotas.ts';
 import type { Books, BucketState } from './state.ts';
 import { type Asking, isBefore, startOf, Turn } from './turn.ts';
-import { type Head, isWaiting, laneOf, type ProcessState, usersOf } from './turns.ts';
+import { type Head, isInUse, isWaiting, laneOf, type ProcessState, usersOf } from './turns.ts';
 import { bound, bury, callsOf, configure, mostCalls, NAMES, setClock, UNKNOWN_WAIT } from './upstream.ts';
 
 /** A turn announced is announced again when it has moved by more than this. */
@@ -123,7 +123,7 @@ function takeTurns(
     const terms = lanes[lane];
     if (terms === undefined) continue;
     const known = laneOf(state.lanes, lane, terms, state.laneTime);
-    if (terms.users > 0 && usersOf(state, lane) === 0) {
+    if (terms.users > 0 && !isInUse(state, lane)) {
       known.finish = Math.max(known.finish, state.laneTime);
       known.owedFrom = Math.max(known.owedFrom, now);
       known.dueFrom = Math.max(known.dueFrom, now);
@@ -195,8 +195,9 @@ function register(
     if (me.heads[lane] === undefined) books.side.delete(`h:${name}:${lane}`);
   // Lanes in which nobody waits any more begin afresh.
   const granted = results.filter(({ type }) => type === 'granted').length;
+  // Whether those who went have more calls behind them, the next exchange tells.
   for (const lane of Object.keys(me.users))
-    if (!left.has(lane) && (me.users[lane] ?? 0) <= granted) delete me.users[lane];
+    if (!left.has(lane) && (me.users[lane] ?? 0) <= granted) me.users[lane] = 0;
   for (const each of lanes) {
     const lane = state.lanes[each];
     if (lane === undefined || lane.time === 0 || usersOf(state, each) > 0) continue;
@@ -221,7 +222,8 @@ function answerOf(
   }
   const users: Record<string, number> = {};
   for (const process of Object.values(state.processes))
-    for (const [lane, count] of Object.entries(process.users)) users[lane] = (users[lane] ?? 0) + count;
+    for (const [lane, count] of Object.entries(process.users))
+      if (count > 0) users[lane] = (users[lane] ?? 0) + count;
   const most = mostCalls(state);
   return {
     now,

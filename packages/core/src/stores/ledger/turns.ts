@@ -40,6 +40,7 @@ export interface ProcessState {
   calls: number;
   inputHeld: number;
   variance: number;
+  /** Users who wait, by lane; 0 where all that were put forward have just gone. */
   users: Record<string, number>;
   heads: Record<string, Head>;
   /** Of its path, and of the paths of what it was granted since it told that. */
@@ -107,6 +108,10 @@ export function serveLane(
   lane.finish += cost / lane.weight;
   return { isOwed: false, time: later };
 }
+
+/** Whether anybody waits in a lane, or did when its process was last heard of: it has then not begun to be waited in. */
+export const isInUse = (state: BucketState, lane: string): boolean =>
+  Object.values(state.processes).some(({ users }) => users[lane] !== undefined);
 
 /** Users with calls waiting in a lane, of all processes. */
 export function usersOf(state: BucketState, lane: string): number {
