@@ -1,6 +1,8 @@
 import { manualClock } from '@headgate/testing';
 import { describe, expect, it } from 'vitest';
-import { Breaker, Breakers, spendLimitEnd } from '../../packages/core/src/attempts/breaker.ts';
+import { Breaker } from '../../packages/core/src/attempts/breaker.ts';
+import { Breakers } from '../../packages/core/src/attempts/breakers.ts';
+import { spendLimitEnd } from '../../packages/core/src/attempts/spend-limits.ts';
 
 describe('a breaker', () => {
   const make = () => {
@@ -9,11 +11,11 @@ describe('a breaker', () => {
     return {
       clock,
       moves,
-      breaker: new Breaker(
+      breaker: new Breaker({
         clock,
-        () => 1 - 1e-9,
-        (state) => void moves.push(state),
-      ),
+        random: () => 1 - 1e-9,
+        onMove: (state) => void moves.push(state),
+      }),
     };
   };
 

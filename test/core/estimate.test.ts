@@ -2,8 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Forecast, POINT_MS, type Production } from '../../packages/core/src/admission/forecast.ts';
 import { countTokens, readFeatures } from '../../packages/core/src/estimate/input.ts';
-import { EvenCurve, Lengths, type RestCurve } from '../../packages/core/src/estimate/lengths.ts';
+import { Lengths } from '../../packages/core/src/estimate/lengths.ts';
 import { cover, learnRatio, UNKNOWN_RATIO } from '../../packages/core/src/estimate/ratio.ts';
+import { EvenCurve, type RestCurve } from '../../packages/core/src/estimate/rest-curve.ts';
 
 const count = (body: object) => countTokens(readFeatures(body), 'older');
 

@@ -23,9 +23,9 @@ process.on('message', ({ from, to }: { from: number; to: number }) => {
       .length,
     admitted: entries
       .filter(({ outcome, arrivedAt }) => outcome === 'admitted' && arrivedAt >= from && arrivedAt < to)
-      .map(({ arrivedAt, userId, inputTokens, outputTokens }) => {
+      .map(({ arrivedAt, userId, inputTokens, outputTokens, firstTokenAt, endedAt }) => {
         const [name, lane] = (userId ?? '').split('|');
-        return { at: arrivedAt, userId: name, lane, inputTokens, outputTokens };
+        return { at: arrivedAt, userId: name, lane, inputTokens, outputTokens, firstTokenAt, endedAt };
       }),
     utilization: to > from ? api.ledger.utilization('all', from, to) : undefined,
   });

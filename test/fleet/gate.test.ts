@@ -1,5 +1,12 @@
 import Anthropic from '@anthropic-ai/sdk';
-import { createGovernor, type Exchange, type Governor, memoryStore, type Store } from '@headgate/core';
+import {
+  createGovernor,
+  type Exchange,
+  type Governor,
+  memoryStore,
+  type Store,
+  systemClock,
+} from '@headgate/core';
 import { type ClaudeApi, startClaudeApi } from '@headgate/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { pause, until } from '../support/governed.ts';
@@ -74,6 +81,20 @@ describe('a process of a fleet', () => {
     expect(later.filter(({ status }) => status === 'fulfilled').length).toBe(16);
   });
 
+  it('lets a call go without its store that is larger than its share of a minute', async () => {
+    const { store, faults } = faulty(memoryStore());
+    const { governor, claude } = start(store, {
+      account: [{ name: 's', models: ['*'], inputTokensPerMinute: 20_000, burst: 0.1 }],
+    });
+    faults.isDown = true;
+    const large = { ...params, messages: [{ role: 'user' as const, content: 'word '.repeat(8_000) }] };
+    await governor.run({ user: 'anna' }, () => claude.messages.create(large));
+    expect(modeOf(governor)).toBe('degraded');
+    const larger = { ...params, messages: [{ role: 'user' as const, content: 'word '.repeat(50_000) }] };
+    const refused = governor.run({ user: 'anna' }, () => claude.messages.create(larger));
+    await expect(refused).rejects.toThrow();
+  });
+
   it('goes on without it, tells so, and is back when it is', async () => {
     const telemetry = startTelemetry();
     const { store, faults } = faulty(memoryStore(), 1);
@@ -103,6 +124,24 @@ describe('a process of a fleet', () => {
     expect(telemetry.metrics.value('headgate.store.moves', { 'headgate.mode': 'shared' })).toBe(1);
     expect(telemetry.metrics.value('headgate.store.shared')).toBe(1);
   });
+
+  it.each([-86_400_000, 86_400_000])(
+    'whose clock is off by %d ms counts in the day of the ledger',
+    async (offMs) => {
+      const memory = memoryStore();
+      const config = { quotas: [{ name: 'daily', requests: '5/day' }] };
+      const clock = { ...systemClock, wall: () => Date.now() + offMs };
+      const { ask } = start(memory, config, { clock });
+      // The first of all: nobody has told it yet what day it is.
+      expect((await Promise.allSettled([ask(), ask(), ask()])).map(({ status }) => status)).toEqual(
+        new Array(3).fill('fulfilled'),
+      );
+      const other = start(memory, config);
+      const outcomes = await Promise.allSettled(Array.from({ length: 10 }, () => other.ask()));
+      expect(outcomes.filter(({ status }) => status === 'fulfilled').length).toBe(2);
+      expect(api.ledger.totals().attempts).toBe(5);
+    },
+  );
 
   it('says a message again, word for word, that was applied and not answered', async () => {
     const memory = memoryStore();

@@ -22,14 +22,18 @@ export interface Seen {
     readonly lane: string;
     readonly inputTokens: number;
     readonly outputTokens: number;
+    /** Tokens were produced evenly from then to `endedAt`; left out where that has not come yet. */
+    readonly firstTokenAt?: number;
+    readonly endedAt?: number;
   }[];
   readonly utilization: Record<'requests' | 'inputTokens' | 'outputTokens', number> | undefined;
   /** Share of the depth and the refill that was used, at the most, of any window of the time asked for. */
   readonly unfinished: number;
 }
 
-function start(file: string, env: Record<string, string>): ChildProcess {
-  return fork(join(import.meta.dirname, file), {
+/** `folder`: where this package lies, for another release of it. */
+function start(file: string, env: Record<string, string>, folder = import.meta.dirname): ChildProcess {
+  return fork(join(folder, file), {
     execArgv: ['--conditions=source'],
     env: { ...process.env, ...env },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -60,15 +64,29 @@ export async function startApi(limits: Limits) {
   };
 }
 
+/** Output tokens that the API produced between two instants on its clock. */
+export function producedIn({ admitted }: Pick<Seen, 'admitted'>, from: number, to: number): number {
+  let sum = 0;
+  for (const { firstTokenAt, endedAt = to, outputTokens } of admitted) {
+    if (firstTokenAt === undefined || endedAt <= firstTokenAt) continue;
+    const overlap = Math.min(endedAt, to) - Math.max(firstTokenAt, from);
+    if (overlap > 0) sum += (outputTokens * overlap) / (endedAt - firstTokenAt);
+  }
+  return sum;
+}
+
 export interface Worker {
   readonly child: ChildProcess;
+  /** Sets its wall clock off by so much from now on. */
+  step(ms: number): Promise<void>;
   snapshot(): Promise<WorkerReport>;
   stop(): Promise<WorkerReport>;
   kill(): void;
 }
 
-export async function startWorker(options: WorkerOptions): Promise<Worker> {
-  const child = start('worker-process.ts', { FLEET_WORKER: JSON.stringify(options) });
+/** `folder`: of another release, see release.ts. */
+export async function startWorker(options: WorkerOptions, folder?: string): Promise<Worker> {
+  const child = start('worker-process.ts', { FLEET_WORKER: JSON.stringify(options) }, folder);
   await heard(child);
   const ask = (what: string): Promise<WorkerReport> => {
     child.send(what);
@@ -76,6 +94,11 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   };
   return {
     child,
+    step: async (ms) => {
+      child.send(`step ${ms}`);
+      const { wall, real } = await heard<{ wall: number; real: number }>(child);
+      if (Math.abs(wall - real - ms) > 60_000) throw new Error('the clock was not set');
+    },
     snapshot: () => ask('snapshot'),
     stop: () => ask('stop'),
     kill: () => void child.kill('SIGKILL'),

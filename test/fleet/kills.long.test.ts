@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { noRedis, type RedisServer, startRedis } from '../support/redis.ts';
-import { configFor, pause, startApi, startWorker, type Worker } from './harness.ts';
+import { configFor, pause, producedIn, startApi, startWorker, type Worker } from './harness.ts';
 
 const SECONDS = Number(process.env.FLEET_SECONDS ?? 60);
 const TIMEOUT_MS = Number(process.env.FLEET_TIMEOUT_MS ?? 500);
@@ -133,28 +133,33 @@ describe.skipIf(noRedis())('a fleet whose processes', () => {
     expect(seen.admitted.length).toBe(40);
   }, 120_000);
 
-  it('are of two policies keeps to the stricter, and loses no count', async () => {
-    const { api, startOne } = await startAll();
-    const stricter = { ...LIMITS, outputTokensPerMinute: LIMITS.outputTokensPerMinute / 2 };
-    const lanes = { interactive: { weight: 4, maxWait: '1m' }, batch: { weight: 2 } };
-    const workers = await Promise.all([
-      startOne(),
-      startOne(),
-      startOne({ config: configFor(stricter, { lanes }) }),
-      startOne({ config: configFor(stricter, { lanes }) }),
-    ]);
-    await pause(5_000);
+  it('have their clocks set an hour on and back under load goes on as before', async () => {
+    const daily = 30;
+    const quotas = [{ name: 'daily', when: { user: 'counted' }, requests: `${daily}/day` }];
+    const { api, startOne } = await startAll(configFor(LIMITS, { quotas }));
+    const users = [0, 1, 2, 3].map((n) => ({ name: `user-${n}`, calls: 3, lane: 'interactive' }));
+    const counted = { name: 'counted', calls: 1, lane: 'interactive', pauseMs: 1_500 };
+    const workers = await Promise.all([0, 1, 2, 3].map(() => startOne({ users: [...users, counted] })));
+    await pause(6_000);
     const from = await api.now();
-    await pause(SECONDS * 1_000);
+    const HOUR_MS = 3_600_000;
+    for (const [at, ms] of [HOUR_MS, -HOUR_MS, 0, 24 * HOUR_MS, 0].entries()) {
+      await workers[at % 2]?.step(ms);
+      await pause(4_000);
+    }
     const to = await api.now();
-    const seen = await api.see(from, to);
-    const used = tokensOf(seen.admitted) / ((PER_SECOND / 2) * (SECONDS + 6));
     const reports = await Promise.all(workers.map((worker) => worker.stop()));
+    const seen = await api.see(0, Number.MAX_SAFE_INTEGER);
+    const used = producedIn(seen, from, to) / ((PER_SECOND * (to - from)) / 1_000);
+    const served = seen.admitted.filter(({ userId }) => userId === 'counted').length;
     const moves = reports.flatMap((report) => report.moves);
-    console.log({ calls: seen.admitted.length, used, refused: seen.refusals, moves });
-    expect(moves.filter((move) => move.includes('refuses a message'))).toEqual([]);
+    console.log({ calls: seen.admitted.length, used, served, refused: seen.refusals, moves });
+    expect(reports.flatMap(({ rejections }) => rejections)).toEqual([]);
+    expect(reports.map(({ errors }) => errors)).toEqual(reports.map(() => ({})));
+    expect(moves.filter((move) => /refuses|does not answer/.test(move))).toEqual([]);
     expect(seen.refusals).toBe(0);
-    expect(used).toBeGreaterThan(0.7);
+    expect(served).toBe(daily);
+    expect(used).toBeGreaterThan(0.9);
     expect(used).toBeLessThan(1.05);
-  }, 240_000);
+  }, 120_000);
 });

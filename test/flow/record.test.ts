@@ -186,7 +186,7 @@ describe('governor.record', () => {
       expect(lines()).toHaveLength(2);
       for (const hidden of [
         who.user,
-        'ada',
+        'ada@',
         who.tenant,
         'Babbage',
         'T-4711',

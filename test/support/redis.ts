@@ -1,15 +1,18 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 
-const HOW = 'apt-get install -y redis-server';
+/** What is started as a Redis: `REDIS_SERVER=valkey-server npm test` runs everything on that instead. */
+const SERVER = process.env.REDIS_SERVER ?? 'redis-server';
+const HOW = `apt-get install -y ${SERVER}`;
+
+const canStart = (server: string): boolean => spawnSync(server, ['--version']).status === 0;
 
 /** Whether a Redis can be had: one of our own, or that of REDIS_URL. */
-export const hasRedis: boolean =
-  process.env.REDIS_URL !== undefined || spawnSync('redis-server', ['--version']).status === 0;
+export const hasRedis: boolean = process.env.REDIS_URL !== undefined || canStart(SERVER);
 
 /**
  * For `describe.skipIf(noRedis())`. Where there is none, tests are skipped and it is said how to get one; in CI they fail
@@ -17,8 +20,17 @@ export const hasRedis: boolean =
  */
 export function noRedis(): boolean {
   if (hasRedis) return false;
-  if (process.env.CI === 'true') throw new Error(`no redis-server, and no REDIS_URL: ${HOW}`);
+  if (process.env.CI === 'true') throw new Error(`no ${SERVER}, and no REDIS_URL: ${HOW}`);
   console.warn(`SKIPPED, for want of a Redis: ${HOW}`);
+  return true;
+}
+
+/** The same for another server than the usual one, such as `valkey-server`. */
+export function noServer(server: string): boolean {
+  if (canStart(server)) return false;
+  const how = `apt-get install -y ${server}`;
+  if (process.env.CI === 'true') throw new Error(`no ${server}: ${how}`);
+  console.warn(`SKIPPED, for want of a ${server}: ${how}`);
   return true;
 }
 
@@ -39,10 +51,19 @@ export interface RedisServer {
   stop(): Promise<void>;
 }
 
-/** A Redis of our own on a free port, or the one of REDIS_URL. `own` where a test is going to mistreat it. */
-export async function startRedis(
-  options: { own?: boolean; port?: number; args?: string[] } = {},
-): Promise<RedisServer> {
+export interface RedisServerOptions {
+  /** Not that of REDIS_URL: for a test that is going to mistreat it. */
+  readonly own?: boolean;
+  readonly port?: number;
+  readonly args?: readonly string[];
+  /** The program. */
+  readonly server?: string;
+  /** It is a sentinel, and this its file. */
+  readonly sentinel?: string;
+}
+
+/** A Redis of our own on a free port, or the one of REDIS_URL. */
+export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const clients: Redis[] = [];
   const connectTo = (url: string) => () => {
     const client = new Redis(url, { maxRetriesPerRequest: 0, retryStrategy: () => 100 });
@@ -51,7 +72,7 @@ export async function startRedis(
     return client;
   };
   const given = process.env.REDIS_URL;
-  if (given !== undefined && options.own !== true) {
+  if (given !== undefined && options.own !== true && options.server === undefined) {
     return {
       url: given,
       port: Number(new URL(given).port),
@@ -64,27 +85,16 @@ export async function startRedis(
   }
   const port = options.port ?? (await freePort());
   const dir = mkdtempSync(join(tmpdir(), 'headgate-redis-'));
-  const child = spawn(
-    'redis-server',
-    [
-      '--port',
-      `${port}`,
-      '--bind',
-      '127.0.0.1',
-      '--save',
-      '',
-      '--appendonly',
-      'no',
-      '--dir',
-      dir,
-      ...(options.args ?? []),
-    ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
+  const server = options.server ?? SERVER;
+  const own = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', dir];
+  const child = spawn(server, [...modeOf(options.sentinel, dir), ...own, ...(options.args ?? [])], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   await new Promise<void>((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`redis-server ended with ${code}`)));
+    child.once('error', reject);
+    child.once('exit', (code) => reject(new Error(`${server} ended with ${code}`)));
     child.stdout.on('data', (text: Buffer) => {
-      if (text.includes('Ready to accept') || text.includes('MASTER <-> REPLICA sync')) resolve();
+      if (/Ready to accept|MASTER <-> REPLICA sync|Sentinel ID is/.test(String(text))) resolve();
     });
   });
   const url = `redis://127.0.0.1:${port}`;
@@ -103,4 +113,12 @@ export async function startRedis(
       rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+function modeOf(sentinel: string | undefined, dir: string): string[] {
+  if (sentinel === undefined) return ['--save', '', '--appendonly', 'no'];
+  // It writes down what it finds out.
+  const file = join(dir, 'sentinel.conf');
+  writeFileSync(file, sentinel);
+  return [file, '--sentinel'];
 }

@@ -5,12 +5,13 @@ import { Accounts, DEFAULT_ACCOUNT, type Fleet, type Move } from './admission/ac
 import { Admission } from './admission/admission.ts';
 import { Quotas } from './admission/quotas.ts';
 import { Alarms } from './alarms.ts';
-import { Breakers } from './attempts/breaker.ts';
+import { Breakers } from './attempts/breakers.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import { Models } from './attempts/models.ts';
 import type { Parts } from './attempts/parts.ts';
 import { Pressure } from './attempts/pressure.ts';
 import { RetryBudget } from './attempts/retry.ts';
+import { openTopics } from './attempts/topics.ts';
 import { BatchLanes } from './batch/lanes.ts';
 import type { BatchClient } from './batch/types.ts';
 import { Scopes } from './caller/scope.ts';
@@ -91,10 +92,22 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const quotas = new Quotas(quotaRules(config), config.timeZone, clock, counters);
   const admission = new Admission({ accounts, quotas, estimator, clock, book });
   const prefixes = new Prefixes((tokens) => telemetry.metrics.add('cacheUnread', tokens, {}));
-  const budget = new RetryBudget(config.retries.budget, clock.now());
+  const budget = new RetryBudget(config.retries.budget, clock.now(), () => accounts.processes);
   const breakers: Breakers = new Breakers(clock, random, (model, state) =>
     telemetry.breakerMoved(model, state),
   );
+  const topics =
+    fleet?.store.board === undefined
+      ? undefined
+      : openTopics({
+          board: fleet.store.board,
+          process: fleet.process,
+          alarms,
+          clock,
+          breakers,
+          estimator,
+          accounts: () => accounts.names,
+        });
   const telemetry: Telemetry = new Telemetry({
     config: config.telemetry,
     version: VERSION,
@@ -347,6 +360,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     await lanes.close();
     await book.close();
     await admission.hangUp();
+    await topics?.close();
     counters?.close();
     // One that cannot be closed must not keep a service from ending.
     await shared?.close().catch(() => {});

@@ -45,6 +45,7 @@ export type {
   Submission,
   Waiting,
 } from './stores/batch-journal.ts';
+export { type Board, MAX_NOTICES, NOTICE_LENGTH, type OnNotice } from './stores/board.ts';
 export type { CounterStore, SavedCounter } from './stores/counters.ts';
 export { type MemoryStoreOptions, memoryStore } from './stores/memory.ts';
 export { memoryJournal } from './stores/memory-journal.ts';

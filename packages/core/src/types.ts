@@ -2,7 +2,7 @@ import type { Writable } from 'node:stream';
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
 import type { Admission, BudgetSubject, NamedStanding } from './admission/admission.ts';
-import type { Breakers } from './attempts/breaker.ts';
+import type { Breakers } from './attempts/breakers.ts';
 import type { Models } from './attempts/models.ts';
 import type { BatchLanes } from './batch/lanes.ts';
 import type { BatchClient, BatchLane } from './batch/types.ts';

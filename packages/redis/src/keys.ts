@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { Exchange } from '@headgate/core';
 
-/** Of what is kept in Redis: releases that keep it otherwise use other keys, and do not disturb each other. */
-export const SCHEMA = 2;
+/**
+ * Of what is kept in Redis: releases that keep it otherwise use other keys, and share the limits (releases.ts). Raised with every
+ * change of what one release writes and another reads, which `recorded-state.test.ts` notices.
+ */
+export const SCHEMA = 3;
 
 export interface Keys {
   /** As the script has them: see lua/script.ts. */
@@ -14,6 +17,9 @@ export interface Keys {
 
 /** What every key begins with: one hash slot for a whole fleet, since one call may draw on any two of its keys at once. */
 export const baseOf = (prefix: string): string => `{${prefix}:${SCHEMA}}`;
+
+/** A topic of the notice board; its channel has the same name. */
+export const boardKey = (prefix: string, topic: string): string => `${baseOf(prefix)}:board:${topic}`;
 
 /** The names of one bucket's keys. Its own name may tell of an account: a hash does not. */
 export interface BucketNames {

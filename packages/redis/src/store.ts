@@ -1,11 +1,12 @@
-import { createHash } from 'node:crypto';
-import type { Answer, Exchange, Store, StoreDoubt, Wake } from '@headgate/core';
+import type { Answer, Exchange, Store, StoreDoubt } from '@headgate/core';
 import type { Cluster, Redis } from 'ioredis';
 import { readAnswer, readWake } from './answer.ts';
+import { redisBoard } from './board.ts';
 import { bounded } from './bounded.ts';
-import { type BucketNames, keysOf, namesOf } from './keys.ts';
-import { script } from './lua/script.ts';
+import { type BucketNames, keysOf, namesOf, SCHEMA } from './keys.ts';
+import { type Script, script, scriptOf } from './lua/script.ts';
 import { writeExchange } from './message.ts';
+import { Releases } from './releases.ts';
 
 export interface RedisStoreOptions {
   /** An `ioredis` client, or a `Cluster`: TLS, passwords, sentinels are its own. It is not closed with the store. */
@@ -26,6 +27,12 @@ const ASSUMED_PROCESSES = 4;
 const REACHABLE = new Set(['wait', 'connecting', 'connect', 'ready']);
 const DOUBTS_MS = 2_000;
 
+interface Listener {
+  readonly onMessage: (message: string) => void;
+  /** What comes from now on is heard: at first, and after each break. */
+  readonly onReady: () => void;
+}
+
 /** The ledger of a fleet on Redis 6.2 or later, or Valkey. */
 export function redisStore(options: RedisStoreOptions): Store {
   return storeOf(options, script());
@@ -42,10 +49,11 @@ export function storeOf(
   source: string,
   clock: () => readonly number[] = () => [],
 ): Store {
-  const sha = createHash('sha1').update(source).digest('hex');
-  const listeners = new Map<string, Set<(wake: Wake) => void>>();
+  const ledger = scriptOf(source);
+  const listeners = new Map<string, Set<Listener>>();
   const known = new Map<string, BucketNames>();
   const watched = new Map<string, boolean>();
+  const releases = new Releases(client, prefix, SCHEMA);
   let subscriber: Redis | Cluster | undefined;
   let isClosed = false;
 
@@ -56,7 +64,18 @@ export function storeOf(
     return found;
   };
 
-  const run = async (keys: readonly string[], args: readonly (string | number | Buffer)[]) => {
+  /** What is sent while there is no connection would be kept for later. */
+  const mustBeReachable = () => {
+    if (isClosed) throw new Error('Headgate: the store is closed');
+    // A client that is about to connect sends the command in time, or it is not waited for.
+    if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
+  };
+
+  const run = async (
+    { source, sha }: Script,
+    keys: readonly string[],
+    args: readonly (string | number | Buffer)[],
+  ) => {
     try {
       return await client.callBuffer('evalsha', sha, keys.length, ...keys, ...args);
     } catch (error) {
@@ -72,12 +91,51 @@ export function storeOf(
     const copy: Redis | Cluster = (client as Redis).duplicate();
     subscriber = copy;
     copy.on('message', (channel: string, message: string) => {
-      const wake = readWake(message);
-      if (wake !== undefined) for (const tell of [...(listeners.get(channel) ?? [])]) tell(wake);
+      for (const { onMessage } of [...(listeners.get(channel) ?? [])]) onMessage(message);
     });
     // It comes back by itself; meanwhile timers do what messages did.
     copy.on('error', () => {});
+    // And with it what was not subscribed to as long as Redis was not there, which the client does not remember.
+    copy.on('ready', () => {
+      for (const channel of listeners.keys()) hear(channel);
+    });
     return copy;
+  };
+
+  /** Without it the timers behind messages do. */
+  const hear = (channel: string): void => {
+    subscribe()
+      .subscribe(channel)
+      .then(
+        () => {
+          for (const { onReady } of [...(listeners.get(channel) ?? [])]) onReady();
+        },
+        () => {},
+      );
+  };
+
+  const listenTo = (
+    channel: string,
+    onMessage: Listener['onMessage'],
+    onReady: Listener['onReady'] = () => {},
+  ): (() => void) => {
+    const others = listeners.get(channel);
+    const set = others ?? new Set();
+    const listener = { onMessage, onReady };
+    set.add(listener);
+    if (others === undefined) {
+      listeners.set(channel, set);
+      hear(channel);
+    } else
+      subscribe()
+        .subscribe(channel)
+        .then(onReady, () => {});
+    return () => {
+      set.delete(listener);
+      if (set.size > 0 || listeners.get(channel) !== set) return;
+      listeners.delete(channel);
+      subscriber?.unsubscribe(channel).catch(() => {});
+    };
   };
 
   /**
@@ -99,41 +157,38 @@ export function storeOf(
     return known === true;
   };
 
+  const send = async (bucket: string, exchange: Exchange) => {
+    await releases.meet(exchange.process);
+    const own = names(bucket);
+    const keys = keysOf(own, exchange);
+    const alive = isWatched(own.alive, exchange.process) ? own.alive : '';
+    const message = writeExchange(releases.shared(bucket, exchange), keys);
+    return run(ledger, keys.keys, [message, own.channel, alive, ...clock()]);
+  };
+
   return {
     kind: 'fleet',
     assumedProcesses,
     async exchange(bucket: string, exchange: Exchange): Promise<Answer> {
-      if (isClosed) throw new Error('Headgate: the store is closed');
-      // A client that is about to connect sends the command in time, or it is not waited for; one that has lost its
-      // connection would keep it for later.
-      if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
-      const own = names(bucket);
-      const keys = keysOf(own, exchange);
-      const alive = isWatched(own.alive, exchange.process) ? own.alive : '';
-      const args = [writeExchange(exchange, keys), own.channel, alive, ...clock()];
-      const bytes = await bounded(run(keys.keys, args), timeoutMs, 'an exchange with Redis').catch(explain);
+      mustBeReachable();
+      const bytes = await bounded(send(bucket, exchange), timeoutMs, 'an exchange with Redis').catch(explain);
       if (!Buffer.isBuffer(bytes)) throw new Error('Headgate: Redis gave an answer that is none');
-      return readAnswer(bytes);
+      return releases.whole(bucket, readAnswer(bytes));
     },
     listen(bucket, onWake) {
-      const { channel } = names(bucket);
-      const others = listeners.get(channel);
-      const set = others ?? new Set();
-      set.add(onWake);
-      if (others === undefined) {
-        listeners.set(channel, set);
-        // Without it the timers behind it do.
-        subscribe()
-          .subscribe(channel)
-          .catch(() => {});
-      }
-      return () => {
-        set.delete(onWake);
-        if (set.size > 0 || listeners.get(channel) !== set) return;
-        listeners.delete(channel);
-        subscriber?.unsubscribe(channel).catch(() => {});
-      };
+      return listenTo(names(bucket).channel, (message) => {
+        const wake = readWake(message);
+        if (wake !== undefined) onWake(wake);
+      });
     },
+    board: redisBoard({
+      prefix,
+      subscribe: listenTo,
+      async run(script, key, args) {
+        mustBeReachable();
+        return bounded(run(script, [key], args), timeoutMs, 'a notice for Redis');
+      },
+    }),
     async doubts() {
       return readDoubts(await bounded(client.info('everything'), DOUBTS_MS, 'INFO'));
     },

@@ -164,6 +164,13 @@ export class Accounts {
     });
   }
 
+  /** How many processes share the limits, as far as is known: the most that any bucket knows of. */
+  get processes(): number {
+    let most = 1;
+    for (const { processes } of this.#schedulers.values()) most = Math.max(most, processes);
+    return most;
+  }
+
   all(): IterableIterator<GateKeeper> {
     return this.#schedulers.values();
   }

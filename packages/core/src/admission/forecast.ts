@@ -1,4 +1,4 @@
-import type { RestCurve } from '../estimate/lengths.ts';
+import type { RestCurve } from '../estimate/rest-curve.ts';
 
 /**
  * The output that calls in flight are going to produce, on a time line.

@@ -24,6 +24,8 @@ export type GateBucket = Pick<
 export interface GateKeeper
   extends Pick<Scheduler, 'configure' | 'size' | 'enter' | 'pass' | 'foresee' | 'wake' | 'close'> {
   readonly upstream: GateBucket;
+  /** That share the bucket, as far as is known. */
+  readonly processes: number;
   settled(name: string, flowKey: string, cost: number, flight: Flight): void;
   snapshot(now: number): ReturnType<Scheduler['snapshot']> & {
     /** Where several processes share the bucket. */

@@ -76,6 +76,11 @@ export class Scheduler {
   }
 
   /** Calls waiting, parked ones included. */
+  /** Its bucket is this process's own. */
+  get processes(): number {
+    return 1;
+  }
+
   get size(): number {
     return this.#lanes.size + this.#parking.size;
   }

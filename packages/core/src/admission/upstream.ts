@@ -48,6 +48,7 @@ export class UpstreamBucket {
   readonly #ramp = new Ramp();
   /** What a call costs, on average, while there is a pace. */
   #meanCost = 0;
+  #wholeInput = 0;
 
   constructor(
     account: string,
@@ -102,6 +103,11 @@ export class UpstreamBucket {
     this.#flights.stale();
   }
 
+  /** These are a share of the limits of a bucket that takes so much input in a minute: one call may have more than the share. */
+  isShareOf(inputTokensPerMinute: number): void {
+    this.#wholeInput = inputTokensPerMinute;
+  }
+
   /** Milliseconds of the scarcest dimension that one request with these tokens takes: the measure of fair sharing. */
   cost(inputTokens: number, outputTokens: number): number {
     return this.#limits.cost(inputTokens, outputTokens);
@@ -115,9 +121,9 @@ export class UpstreamBucket {
 
   /** The dimension and limit that a demand is above of, whatever the wait: such a call can never be admitted. */
   tooLarge(demand: Demand): { dimension: Dimension; limit: number } | undefined {
-    const limit = this.#limits.input;
-    if (limit === undefined || amountOf(demand, 'inputTokens') <= limit.perMinute) return undefined;
-    return { dimension: 'inputTokens', limit: limit.perMinute };
+    if (this.#limits.input === undefined) return undefined;
+    const limit = Math.max(this.#limits.input.perMinute, this.#wholeInput);
+    return amountOf(demand, 'inputTokens') <= limit ? undefined : { dimension: 'inputTokens', limit };
   }
 
   /**

@@ -1,5 +1,7 @@
 import type { Clock, Random } from '../clock.ts';
+import type { Haste } from '../stores/topic.ts';
 import type { BreakerState } from '../telemetry/values.ts';
+import { type Counts, Tally } from './tally.ts';
 
 /**
  * Circuit breakers: one for each model of an account, and one for the money of the account as a whole.
@@ -11,9 +13,12 @@ import type { BreakerState } from '../telemetry/values.ts';
  * and three that succeed close it. What comes after that is paced by the bucket's own concurrency limit, which has
  * learned the overload too: so an outage that ends is back at full speed in well under forty seconds, and nobody
  * rushes in.
+ *
+ * In a fleet the attempts are those of all processes, as far as they tell, and what follows is common: all are open for as long
+ * as the longest says, one probes at a time, and the successes of all add up. A process that sees its own attempts fail
+ * while others' succeed has trouble of its own: it opens by itself, and nobody follows. Messages take some milliseconds:
+ * two processes may probe at once, and one may close as another's probe fails, which then closes too.
  */
-const WINDOW_MS = 5_000;
-const SLICES = 10;
 const ENOUGH = 20;
 const FAILED_SHARE = 0.5;
 const FIRST_OPEN_MS = 1_000;
@@ -21,32 +26,71 @@ const LONGEST_OPEN_MS = 8_000;
 const SUCCESSES_TO_CLOSE = 3;
 /** A probe whose outcome is never told, as when its caller hangs up, is given up after this. */
 const PROBE_MS = 30_000;
+/** One of another process: that may have ended with it. */
+const OTHERS_PROBE_MS = 10_000;
+/**
+ * For so long the attempts of all must look out of order: everybody who has sent tells of it every half second while something
+ * fails, and what is told of failures first would be judged without what is told of successes right after.
+ */
+const HELD_MS = 600;
+/** Whoever says that it is open may not have heard that it was closed so lately. */
+const CLOSED_MS = 1_000;
+/** For so long it is told that something was closed, or is being tried. */
+const TOLD_MS = 30_000;
 
 /** Whether a call may go. `isProbe` where its outcome decides. */
 export type Passage =
   | { readonly pass: true; readonly isProbe: boolean }
   | { readonly pass: false; readonly retryAfterMs: number };
 
-interface Slice {
-  readonly since: number;
-  failed: number;
-  sent: number;
+/** What a process has done with a breaker that all share: `waiting` for the next probe, after one that did not fail. */
+export const BREAKER_MOVES = ['open', 'probing', 'waiting', 'closed'] as const;
+
+/** What a process tells the others of one breaker. */
+export interface BreakerTold extends Counts {
+  readonly move?: {
+    /** Of all moves of the process: one with a number already heard of is no news. */
+    readonly n: number;
+    readonly to: (typeof BREAKER_MOVES)[number];
+    /** Milliseconds that it stays open. */
+    readonly ms: number;
+    /** And the next time. */
+    readonly nextMs: number;
+    readonly successes: number;
+  };
+}
+
+export interface BreakerOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onMove: (state: BreakerState) => void;
+  /** Other processes should know. */
+  readonly onChange?: (haste: Haste) => void;
+  /** Numbers the moves. */
+  readonly next?: () => number;
 }
 
 export class Breaker {
+  readonly #options: BreakerOptions;
   readonly #clock: Clock;
-  readonly #random: Random;
-  readonly #onMove: (state: BreakerState) => void;
-  #slices: Slice[] = [];
+  readonly #tally: Tally;
   #openUntil: number | undefined;
+  /** Open for the whole fleet, not for trouble that is ours alone. */
+  #isShared = false;
   #openMs = FIRST_OPEN_MS;
   #probingSince: number | undefined;
+  #othersProbe: { readonly process: string; readonly until: number } | undefined;
   #successes = 0;
+  /** Since when the attempts of all look out of order. */
+  #outSince: number | undefined;
+  #closedAt = Number.NEGATIVE_INFINITY;
+  /** Our own last move, until another's comes after it. */
+  #move: { readonly n: number; readonly to: (typeof BREAKER_MOVES)[number]; readonly at: number } | undefined;
 
-  constructor(clock: Clock, random: Random, onMove: (state: BreakerState) => void) {
-    this.#clock = clock;
-    this.#random = random;
-    this.#onMove = onMove;
+  constructor(options: BreakerOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#tally = new Tally(options.clock);
   }
 
   get state(): BreakerState {
@@ -56,10 +100,13 @@ export class Breaker {
 
   /** What a call would be told now; nothing is taken. */
   look(): Passage {
-    const now = this.#clock.now();
     if (this.#openUntil === undefined) return { pass: true, isProbe: false };
+    if (!this.#isShared) this.#judge();
+    const now = this.#clock.now();
     if (now < this.#openUntil) return { pass: false, retryAfterMs: this.#openUntil - now };
-    const isTaken = this.#probingSince !== undefined && now - this.#probingSince < PROBE_MS;
+    const isTaken =
+      (this.#probingSince !== undefined && now - this.#probingSince < PROBE_MS) ||
+      (this.#othersProbe !== undefined && now < this.#othersProbe.until);
     return isTaken ? { pass: false, retryAfterMs: FIRST_OPEN_MS } : { pass: true, isProbe: true };
   }
 
@@ -69,153 +116,159 @@ export class Breaker {
     if (!passage.pass) return passage;
     if (passage.isProbe) {
       this.#probingSince = this.#clock.now();
-      this.#onMove('half_open');
-    } else this.#slice().sent++;
+      this.#say('probing');
+      this.#options.onMove('half_open');
+    } else {
+      this.#tally.sent();
+      // Who fails is judged with those who do not.
+      if (this.#tally.isFailing) this.#options.onChange?.('soon');
+    }
     return passage;
   }
 
   succeeded(isProbe: boolean): void {
-    if (this.#openUntil === undefined || !isProbe) return;
+    // One that another's failure has overtaken is old news.
+    if (!isProbe || this.state !== 'half_open') return;
     this.#probingSince = undefined;
     this.#successes++;
+    this.#say('waiting');
     if (this.#successes >= SUCCESSES_TO_CLOSE) this.reset();
   }
 
   failed(isProbe: boolean): void {
     if (this.#openUntil !== undefined) {
-      if (isProbe) this.#open();
+      if (isProbe && this.state === 'half_open') this.#open(this.#isShared);
       return;
     }
-    this.#slice().failed++;
-    const sent = this.#slices.reduce((sum, slice) => sum + slice.sent, 0);
-    const failed = this.#slices.reduce((sum, slice) => sum + slice.failed, 0);
-    if (sent >= ENOUGH && failed >= FAILED_SHARE * sent) this.#open();
+    this.#tally.failed();
+    this.#judge();
+    this.#options.onChange?.('soon');
   }
 
   /** A probe that came to nothing that counts: the next call may be one. */
   released(isProbe: boolean): void {
-    if (isProbe) this.#probingSince = undefined;
+    if (!isProbe || this.#probingSince === undefined) return;
+    this.#probingSince = undefined;
+    this.#say('waiting');
   }
 
   /** As if nothing had ever failed. */
   reset(): void {
+    this.#say('closed');
+    this.close();
+  }
+
+  /** The same, where all know it already. */
+  close(): void {
     const wasOpen = this.#openUntil !== undefined;
     this.#openUntil = undefined;
-    this.#probingSince = undefined;
-    this.#successes = 0;
+    this.#isShared = false;
+    this.#startAnew();
     this.#openMs = FIRST_OPEN_MS;
-    this.#slices = [];
-    if (wasOpen) this.#onMove('closed');
+    this.#outSince = undefined;
+    this.#tally.clear();
+    if (!wasOpen) return;
+    this.#closedAt = this.#clock.now();
+    this.#options.onMove('closed');
   }
 
-  #open(): void {
+  /** Something fails, or has failed lately: there is more to tell as time goes on. */
+  get isFailing(): boolean {
+    return this.#tally.isFailing;
+  }
+
+  /** What the others should know, if anything. */
+  get told(): BreakerTold | undefined {
+    const now = this.#clock.now();
+    const counts = this.#tally.isFailing ? this.#tally.own : { sent: 0, failed: 0 };
+    const isOld = this.#move !== undefined && this.#move.to !== 'open' && now - this.#move.at > TOLD_MS;
+    if (isOld) this.#move = undefined;
+    if (this.#move === undefined) return counts.sent + counts.failed > 0 ? counts : undefined;
+    const { n, to } = this.#move;
+    const ms = Math.max(0, (this.#openUntil ?? 0) - now);
+    return { ...counts, move: { n, to, ms, nextMs: this.#openMs, successes: this.#successes } };
+  }
+
+  /** What another process tells; nothing where it has no more to say. `isNew`: its move is one that was not heard of. */
+  heard(process: string, told: BreakerTold | undefined, isNew: boolean, ageMs: number): void {
+    if (!this.#isShared) {
+      const wasFailing = this.#tally.isFailing;
+      this.#tally.heard(process, told ?? { sent: 0, failed: 0 }, ageMs);
+      // Others are to know what was sent here, before they judge.
+      if (!wasFailing && this.#tally.isFailing) this.#options.onChange?.('soon');
+    }
+    if (told?.move !== undefined && isNew) this.#follow(process, told.move, ageMs);
+    if (!this.#isShared) this.#judge();
+  }
+
+  #follow(process: string, move: NonNullable<BreakerTold['move']>, ageMs: number): void {
+    const now = this.#clock.now();
+    if (move.to === 'closed') {
+      if (this.#isShared) this.close();
+      this.#move = undefined;
+      return;
+    }
+    if (this.#openUntil === undefined && now - this.#closedAt < CLOSED_MS) return;
+    const before = this.state;
+    // The longest that anybody says: so it does not matter in which order they are heard.
+    const told = now + Math.min(LONGEST_OPEN_MS, move.ms) - ageMs;
+    this.#openUntil = Math.max(this.#openUntil ?? told, told);
+    this.#openMs = Math.min(LONGEST_OPEN_MS, Math.max(this.#openMs, move.nextMs));
+    this.#share();
+    if (before !== 'open' && this.state === 'open') this.#options.onMove('open');
+    if (move.to === 'open') {
+      this.#startAnew();
+      this.#move = undefined;
+    } else if (move.to === 'probing') {
+      this.#othersProbe = { process, until: now + OTHERS_PROBE_MS - ageMs };
+    } else {
+      if (this.#othersProbe?.process === process) this.#othersProbe = undefined;
+      this.#successes = Math.max(this.#successes, Math.min(SUCCESSES_TO_CLOSE - 1, move.successes));
+    }
+  }
+
+  /** Opens for all where half of all fail; else for this process alone, where half of its own do. */
+  #judge(): void {
+    const now = this.#clock.now();
+    this.#outSince = isOutOfOrder(this.#tally.all) ? (this.#outSince ?? now) : undefined;
+    const isFleets = this.#outSince !== undefined && now - this.#outSince >= HELD_MS;
+    if (this.#openUntil === undefined) {
+      if (isFleets || isOutOfOrder(this.#tally.own)) this.#open(isFleets);
+    } else if (isFleets && !this.#isShared) {
+      this.#share();
+      this.#say(this.#probingSince === undefined ? 'open' : 'probing');
+    }
+  }
+
+  #open(isShared: boolean): void {
     // Spread, so that many processes do not come to see at the same moment.
-    const ms = this.#openMs * (0.5 + 0.5 * this.#random());
+    const ms = this.#openMs * (0.5 + 0.5 * this.#options.random());
     this.#openUntil = this.#clock.now() + ms;
     this.#openMs = Math.min(LONGEST_OPEN_MS, this.#openMs * 2);
+    this.#startAnew();
+    if (isShared) this.#share();
+    this.#say('open');
+    this.#options.onMove('open');
+  }
+
+  #startAnew(): void {
     this.#probingSince = undefined;
+    this.#othersProbe = undefined;
     this.#successes = 0;
-    this.#slices = [];
-    this.#onMove('open');
   }
 
-  /** The slice of the window that is now. */
-  #slice(): Slice {
-    const now = this.#clock.now();
-    while (this.#slices[0] !== undefined && now - this.#slices[0].since >= WINDOW_MS) this.#slices.shift();
-    let last = this.#slices.at(-1);
-    if (last === undefined || now - last.since >= WINDOW_MS / SLICES) {
-      last = { since: now, failed: 0, sent: 0 };
-      this.#slices.push(last);
-    }
-    return last;
-  }
-}
-
-/** Models watched, at most; past it new ones share one breaker. */
-const MAX_BREAKERS = 256;
-const OTHERS = 'other models';
-
-/** A limit of money that is reached: until when, as far as is known. */
-export interface SpendLimit {
-  /** Milliseconds of the epoch. */
-  readonly until: number;
-  readonly code: string;
-}
-
-/** All breakers of a governor. */
-export class Breakers {
-  readonly #clock: Clock;
-  readonly #random: Random;
-  readonly #onMove: (model: string, state: BreakerState) => void;
-  readonly #byModel = new Map<string, Breaker>();
-  readonly #spendLimits = new Map<string, SpendLimit>();
-
-  constructor(clock: Clock, random: Random, onMove: (model: string, state: BreakerState) => void) {
-    this.#clock = clock;
-    this.#random = random;
-    this.#onMove = onMove;
+  /** What failed is of use only as long as it is not known whether it fails everywhere. */
+  #share(): void {
+    this.#isShared = true;
+    this.#outSince = undefined;
+    this.#tally.clear();
   }
 
-  of(account: string, model: string): Breaker {
-    const key = `${account}\n${model}`;
-    const known = this.#byModel.get(key);
-    if (known !== undefined) return known;
-    const isOneTooMany = this.#byModel.size >= MAX_BREAKERS && model !== OTHERS;
-    if (isOneTooMany) return this.of(account, OTHERS);
-    const breaker = new Breaker(this.#clock, this.#random, (state) => this.#onMove(model, state));
-    this.#byModel.set(key, breaker);
-    return breaker;
-  }
-
-  /** The limit of money that an account has reached, while it holds. */
-  spendLimit(account: string): SpendLimit | undefined {
-    const limit = this.#spendLimits.get(account);
-    if (limit === undefined || this.#clock.wall() < limit.until) return limit;
-    this.#spendLimits.delete(account);
-    return undefined;
-  }
-
-  spendLimitReached(account: string, limit: SpendLimit): void {
-    this.#spendLimits.set(account, limit);
-  }
-
-  /** A new configuration may mean a new key or a raised limit: the next call will tell. */
-  liftSpendLimits(): void {
-    this.#spendLimits.clear();
-  }
-
-  reset(): void {
-    this.liftSpendLimits();
-    for (const breaker of this.#byModel.values()) breaker.reset();
-  }
-
-  snapshot() {
-    return {
-      breakers: [...this.#byModel].flatMap(([key, breaker]) => {
-        const [account = '', model = ''] = key.split('\n');
-        return breaker.state === 'closed' ? [] : [{ account, model, state: breaker.state }];
-      }),
-      spendLimits: [...this.#spendLimits].map(([account, { until, code }]) => ({
-        account,
-        code,
-        until: new Date(until).toISOString(),
-      })),
-    };
+  #say(to: (typeof BREAKER_MOVES)[number]): void {
+    if (!this.#isShared) return;
+    this.#move = { n: this.#options.next?.() ?? 0, to, at: this.#clock.now() };
+    this.#options.onChange?.('now');
   }
 }
 
-/**
- * When a limit of money ends: the date that the API names in words, where it does; else the first of the next month, as
- * documented for the limits of a tier. A contract's limit names no date: an hour, after which one call sees.
- */
-export function spendLimitEnd(code: string | undefined, message: string, wall: number): number {
-  const named = /regain access on (\d{4}-\d{2}-\d{2})(?: at (\d{2}:\d{2}) UTC)?/.exec(message);
-  if (named !== null) {
-    const at = Date.parse(`${named[1]}T${named[2] ?? '00:00'}:00Z`);
-    if (at > wall) return at;
-  }
-  if (code === 'contract_spend_limit_reached') return wall + 3_600_000;
-  const now = new Date(wall);
-  return Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1);
-}
+const isOutOfOrder = ({ sent, failed }: Counts) => sent >= ENOUGH && failed >= FAILED_SHARE * sent;

@@ -1,7 +1,7 @@
 import { readRetryAfter } from '../admission/rate-headers.ts';
 import { OWN_SPEND_LIMIT } from '../errors.ts';
 import { isRecord, text } from '../json.ts';
-import { spendLimitEnd } from './breaker.ts';
+import { spendLimitEnd } from './spend-limits.ts';
 
 /** What a failed attempt means. */
 export type FailureKind =

@@ -8,7 +8,7 @@ import type { Prefixes } from '../estimate/prefixes.ts';
 import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import type { Breakers } from './breaker.ts';
+import type { Breakers } from './breakers.ts';
 import type { Models } from './models.ts';
 import type { Pressure } from './pressure.ts';
 import type { RetryBudget } from './retry.ts';

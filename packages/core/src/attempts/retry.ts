@@ -13,15 +13,28 @@ const MAX_SAVED = 10;
 /**
  * Retries are paid for by first attempts, over all calls: when everything fails, the load on the API grows by the
  * budget's share and no more, however many calls there are and however often each may try.
+ *
+ * In a fleet each process pays for itself, and the sum is what a single process would have: the share of the first attempts is
+ * the share of their sum, however they fall to the processes; the floor, and what can be saved up, are divided by their number.
+ * (One retry can be saved up by each, or none could ever be made: with more than ten processes that is one each.) A budget kept
+ * in one place would gain no more than that a process with failures could spend what others saved without any, at most those
+ * ten; and each retry would have to ask for it just when things are failing.
  */
 export class RetryBudget {
+  readonly #processes: () => number;
   #share: number;
   #saved = MAX_SAVED;
   #at: number;
 
-  constructor(share: number, now: number) {
+  /** `processes`: how many share the floor. */
+  constructor(share: number, now: number, processes: () => number = () => 1) {
     this.#share = share;
     this.#at = now;
+    this.#processes = processes;
+  }
+
+  get #most(): number {
+    return Math.max(1, MAX_SAVED / this.#processes());
   }
 
   configure(share: number): void {
@@ -30,7 +43,8 @@ export class RetryBudget {
 
   /** Retries that could be made now. */
   remaining(now: number): number {
-    return Math.min(MAX_SAVED, this.#saved + FLOOR_PER_MS * Math.max(0, now - this.#at));
+    const floor = FLOOR_PER_MS / this.#processes();
+    return Math.min(this.#most, this.#saved + floor * Math.max(0, now - this.#at));
   }
 
   #refill(now: number): void {
@@ -40,7 +54,7 @@ export class RetryBudget {
 
   firstAttempt(now: number): void {
     this.#refill(now);
-    this.#saved = Math.min(MAX_SAVED, this.#saved + this.#share);
+    this.#saved = Math.min(this.#most, this.#saved + this.#share);
   }
 
   /** True when a retry may be made; then it is paid. */

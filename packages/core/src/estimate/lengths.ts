@@ -1,3 +1,7 @@
+import { BINS, binOf, EDGES, LONGEST, passed, widthOf } from './bins.ts';
+import { MAX_PROCESSES, remember } from './heard.ts';
+import { EvenCurve, LearnedCurve, type RestCurve } from './rest-curve.ts';
+
 /**
  * How long answers are: a histogram of output tokens on a logarithmic scale, old answers fading. Lengths have
  * heavy tails, and a call still running is longer than most, so what matters is the rest of an answer given what
@@ -12,10 +16,11 @@
  * S is estimated as survival is (Kaplan and Meier): for each bin, the share of those that left it which left it by ending
  * there. A running call counts each time that it leaves a bin for the next, as it happens. Without that the first minute of a
  * process, and every time that answers grow longer, would be judged by the short answers alone, which end first.
+ *
+ * What other processes have learned is added to our own: each tells what it has seen itself and nothing else, so nothing counts
+ * twice. Their new answers make older ones fade as our own do. So all know what one process would that had seen all answers, as
+ * fast, but for what is on its way.
  */
-const BINS = 48;
-/** Bin i holds lengths up to 2^((i+1)/3): 48 bins reach 65,536 tokens. */
-const PER_OCTAVE = 3;
 /** After this many answers the weight of the first has halved. */
 const HALF_LIFE = 500;
 const GROWTH = 2 ** (1 / HALF_LIFE);
@@ -26,29 +31,21 @@ const ENOUGH = 8;
 /** Answers that each bin is taken to have seen though it has not: nothing is ever thought impossible. */
 const GHOST = 0.01;
 
-const upper = (bin: number) => 2 ** ((bin + 1) / PER_OCTAVE);
-const lower = (bin: number) => (bin === 0 ? 0 : upper(bin - 1));
-const EDGES = Float64Array.from({ length: BINS + 1 }, (_, bin) => lower(bin));
-const widthOf = (bin: number) => (EDGES[bin + 1] ?? 0) - (EDGES[bin] ?? 0);
-const binOf = (tokens: number) =>
-  tokens <= 1 ? 0 : Math.min(BINS - 1, Math.max(0, Math.ceil(Math.log2(tokens) * PER_OCTAVE) - 1));
+/** The most answers of another process that are new at a time: after that nothing older is worth much. */
+const MOST_NEW = 4 * HALF_LIFE;
 
-/** Number of bins that lie wholly below a length. */
-const passed = (tokens: number) =>
-  tokens <= 1 ? 0 : Math.min(BINS, Math.floor(Math.log2(tokens) * PER_OCTAVE));
+/** What a process has seen of lengths: `ended` and `left` with the weight of an answer that would end now as 1. */
+export interface LengthsTold {
+  /** Answers that it has learned from, ever. */
+  readonly samples: number;
+  readonly ended: ArrayLike<number>;
+  readonly left: ArrayLike<number>;
+}
 
 /** What is left of an answer: its mean and variance, in tokens. */
 export interface Rest {
   readonly mean: number;
   readonly variance: number;
-}
-
-/** What is left of an answer, of which at most so many tokens can come in the time looked at. */
-export interface RestCurve {
-  /** Mean of min(rest, `tokens`). */
-  mean(tokens: number): number;
-  /** Mean of its square. */
-  square(tokens: number): number;
 }
 
 export class Lengths {
@@ -57,6 +54,11 @@ export class Lengths {
   readonly #left = new Float64Array(BINS);
   #weight = 1;
   #samples = 0;
+  /** The same of others, by process and in sum, with the weight that an answer of ours had when they told. */
+  readonly #others = new Map<string, { samples: number; ended: Float64Array; left: Float64Array }>();
+  #othersEnded: Float64Array | undefined;
+  #othersLeft: Float64Array | undefined;
+  #othersSamples = 0;
   /** At each edge: weight of longer answers, and the integrals of that and of that times the length. */
   readonly #longer = new Float64Array(BINS + 1);
   readonly #area = new Float64Array(BINS + 1);
@@ -69,7 +71,12 @@ export class Lengths {
     return this.#version;
   }
 
+  /** Of all processes. */
   get samples(): number {
+    return this.#samples + this.#othersSamples;
+  }
+
+  get ownSamples(): number {
     return this.#samples;
   }
 
@@ -81,15 +88,46 @@ export class Lengths {
     this.#left[bin] = (this.#left[bin] ?? 0) + this.#weight;
     this.#ended[bin] = (this.#ended[bin] ?? 0) + this.#weight;
     this.#samples++;
-    this.#weight *= GROWTH;
     this.#isStale = true;
-    if (this.#weight > RESCALE_AT) {
-      for (let i = 0; i < BINS; i++) {
-        this.#ended[i] = (this.#ended[i] ?? 0) / this.#weight;
-        this.#left[i] = (this.#left[i] ?? 0) / this.#weight;
-      }
-      this.#weight = 1;
+    this.#fade(1);
+  }
+
+  /** So many answers more: what was seen before counts for less. */
+  #fade(answers: number): void {
+    this.#weight *= GROWTH ** answers;
+    if (this.#weight <= RESCALE_AT) return;
+    const all = [this.#ended, this.#left, this.#othersEnded, this.#othersLeft];
+    for (const { ended, left } of this.#others.values()) all.push(ended, left);
+    for (const values of all) if (values !== undefined) scale(values, 1 / this.#weight);
+    this.#weight = 1;
+  }
+
+  /** What was seen here. */
+  get told(): LengthsTold {
+    return {
+      samples: this.#samples,
+      ended: scale(Float32Array.from(this.#ended), 1 / this.#weight),
+      left: scale(Float32Array.from(this.#left), 1 / this.#weight),
+    };
+  }
+
+  /** What another process has seen, in place of what it told before. */
+  heard(process: string, told: LengthsTold): void {
+    const before = this.#others.get(process);
+    if (before?.samples === told.samples) return;
+    if (before !== undefined) this.#fade(Math.min(MOST_NEW, Math.max(0, told.samples - before.samples)));
+    const ended = scale(Float64Array.from(told.ended), this.#weight);
+    const left = scale(Float64Array.from(told.left), this.#weight);
+    remember(this.#others, process, { samples: told.samples, ended, left }, MAX_PROCESSES);
+    this.#othersEnded = new Float64Array(BINS);
+    this.#othersLeft = new Float64Array(BINS);
+    this.#othersSamples = 0;
+    for (const other of this.#others.values()) {
+      this.#othersSamples += other.samples;
+      add(this.#othersEnded, other.ended);
+      add(this.#othersLeft, other.left);
     }
+    this.#isStale = true;
   }
 
   /** A running answer that was counted up to `from` has come to `to`. */
@@ -115,14 +153,14 @@ export class Lengths {
 
   curve(produced: number, ceiling: number): RestCurve {
     const left = Math.max(0, ceiling - produced);
-    if (this.#samples < ENOUGH || produced >= upper(BINS - 1)) return new EvenCurve(left);
+    if (this.samples < ENOUGH || produced >= LONGEST) return new EvenCurve(left);
     this.#integrate();
     return new LearnedCurve(this, Math.max(0, produced), left);
   }
 
   /** The least length that a share `quantile` of the answers longer than `produced` does not pass. */
   quantile(quantile: number, produced: number, ceiling: number): number {
-    if (this.#samples < ENOUGH) return Math.max(produced, produced + quantile * (ceiling - produced));
+    if (this.samples < ENOUGH) return Math.max(produced, produced + quantile * (ceiling - produced));
     this.#integrate();
     const aim = (1 - quantile) * this.longerThan(produced);
     let low = produced;
@@ -143,8 +181,8 @@ export class Lengths {
     this.#longer[0] = 1;
     for (let bin = 0; bin < BINS; bin++) {
       // The ghosts that are left are spread evenly over the bins that are left.
-      const ended = (this.#ended[bin] ?? 0) + ghost;
-      const left = (this.#left[bin] ?? 0) + ghost * (BINS - bin);
+      const ended = (this.#ended[bin] ?? 0) + (this.#othersEnded?.[bin] ?? 0) + ghost;
+      const left = (this.#left[bin] ?? 0) + (this.#othersLeft?.[bin] ?? 0) + ghost * (BINS - bin);
       this.#longer[bin + 1] = (this.#longer[bin] ?? 0) * Math.max(0, 1 - ended / left);
     }
     for (let bin = 0; bin < BINS; bin++) {
@@ -190,77 +228,11 @@ export class Lengths {
   }
 }
 
-const LONGEST = upper(BINS - 1);
-
-class LearnedCurve implements RestCurve {
-  readonly #lengths: Lengths;
-  readonly #from: number;
-  readonly #fromBin: number;
-  readonly #left: number;
-  /** Bin of the length looked at last: the mean and the square of one are asked for together, and a logarithm costs. */
-  #to = -1;
-  #toBin = 0;
-  /** What the integrals are where the answer is now, as of a version of them: dozens of looks begin there. */
-  #version = -1;
-  #longer = 1;
-  #area = 0;
-  #moment = 0;
-
-  constructor(lengths: Lengths, produced: number, left: number) {
-    this.#lengths = lengths;
-    this.#from = produced;
-    this.#fromBin = binOf(produced);
-    this.#left = Math.min(left, LONGEST - produced);
-  }
-
-  #look(to: number): void {
-    const lengths = this.#lengths;
-    if (lengths.version !== this.#version) {
-      this.#version = lengths.version;
-      this.#longer = lengths.longerThan(this.#from, this.#fromBin);
-      this.#area = lengths.areaTo(this.#from, this.#fromBin);
-      this.#moment = lengths.momentTo(this.#from, this.#fromBin);
-    }
-    if (to === this.#to) return;
-    this.#to = to;
-    this.#toBin = binOf(to);
-  }
-
-  mean(tokens: number): number {
-    const most = Math.min(tokens, this.#left);
-    if (most <= 0) return 0;
-    const to = this.#from + most;
-    this.#look(to);
-    const area = this.#lengths.areaTo(to, this.#toBin) - this.#area;
-    return Math.min(most, Math.max(0, area / this.#longer));
-  }
-
-  square(tokens: number): number {
-    const most = Math.min(tokens, this.#left);
-    if (most <= 0) return 0;
-    const to = this.#from + most;
-    this.#look(to);
-    const area = this.#lengths.areaTo(to, this.#toBin) - this.#area;
-    const moment = this.#lengths.momentTo(to, this.#toBin) - this.#moment;
-    return Math.max(0, (2 * (moment - this.#from * area)) / this.#longer);
-  }
+function scale<T extends Float32Array | Float64Array>(values: T, by: number): T {
+  for (let i = 0; i < values.length; i++) values[i] = (values[i] ?? 0) * by;
+  return values;
 }
 
-/** Any rest up to `left` is as likely as any other: nothing is known yet. */
-export class EvenCurve implements RestCurve {
-  readonly #left: number;
-
-  constructor(left: number) {
-    this.#left = left;
-  }
-
-  mean(tokens: number): number {
-    const most = Math.min(tokens, this.#left);
-    return most <= 0 ? 0 : most - (most * most) / (2 * this.#left);
-  }
-
-  square(tokens: number): number {
-    const most = Math.min(tokens, this.#left);
-    return most <= 0 ? 0 : most * most - (2 * most ** 3) / (3 * this.#left);
-  }
+function add(to: Float64Array, values: ArrayLike<number>): void {
+  for (let i = 0; i < to.length; i++) to[i] = (to[i] ?? 0) + (values[i] ?? 0);
 }

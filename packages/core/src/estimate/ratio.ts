@@ -13,7 +13,7 @@ export interface Ratio {
 export const UNKNOWN_RATIO: Ratio = { mean: 1, spread: 0.15, samples: 0 };
 
 /** Weight of the newest sample once the average has warmed up: about the last 50 calls count. */
-const FADE = 0.02;
+export const FADE = 0.02;
 const MIN = 0.25;
 const MAX = 4;
 

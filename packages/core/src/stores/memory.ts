@@ -3,6 +3,7 @@ import { systemClock } from '../clock.ts';
 import { applyExchange } from './ledger/exchange.ts';
 import { emptyQuota, keptMs, type QuotaState } from './ledger/quotas.ts';
 import { type Books, type BucketState, freshBucket } from './ledger/state.ts';
+import { memoryBoard } from './memory-board.ts';
 import { AGAIN_MS, type Answer, type Exchange, LEASE_MS, type Store, type Wake } from './store.ts';
 
 export interface MemoryStoreOptions {
@@ -118,6 +119,7 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
       set.add(onWake);
       return () => void set.delete(onWake);
     },
+    board: memoryBoard(clock),
     async close() {
       listeners.clear();
     },

@@ -1,3 +1,5 @@
+import type { Board } from './board.ts';
+
 /**
  * Where the limits of a fleet are kept: one ledger for all processes, reached by one kind of message.
  *
@@ -22,6 +24,8 @@ export interface Store {
   exchange(bucket: string, exchange: Exchange): Promise<Answer>;
   /** Calls `onWake` when the turn of a bucket may have come to somebody else. The returned function ends it. */
   listen(bucket: string, onWake: (wake: Wake) => void): () => void;
+  /** What processes tell each other beside the ledger. A store without one shares the ledger alone. */
+  readonly board?: Board;
   /** What is wrong with the store as it is set up, if anything: shown once, by name. */
   doubts?(): Promise<readonly StoreDoubt[]>;
   close(): Promise<void>;

@@ -109,7 +109,8 @@ export const INSTRUMENTS = {
     kind: 'counter',
     unit: '{transition}',
     labels: ['genAiRequestModel', 'breakerState'],
-    description: 'Moves of the breakers of models',
+    description:
+      'Moves of the breakers of models; in a fleet each process counts its own, also those in which it follows another',
     question: 'When was a model found to fail, and when to work again?',
   },
   breakersOpen: {

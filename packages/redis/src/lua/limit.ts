@@ -111,6 +111,11 @@ local function resize(l, perMinute, burst, now)
   l.loweredAt = now
   note(l, now)
 end
+local function resizeAsTold(l, perMinute, now)
+  local least = min(0, levelOf(l, now))
+  resize(l, perMinute, l.burst, now)
+  setLevel(l, max(least, levelOf(l, now)), now)
+end
 
 local function shiftBy(l, amount, now)
   local rate = l.perMinute / 60000

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { ANSWER } from '../answer.ts';
 import { MESSAGE } from '../message.ts';
 import { ASKS } from './asks.ts';
@@ -15,6 +16,17 @@ const CLOCK = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 `;
+
+/** As Redis knows it: sent in full once, and by its hash from then on. */
+export interface Script {
+  readonly source: string;
+  readonly sha: string;
+}
+
+export const scriptOf = (source: string): Script => ({
+  source,
+  sha: createHash('sha1').update(source).digest('hex'),
+});
 
 /**
  * One script does everything, since everything it does must be seen whole or not at all.

@@ -239,7 +239,7 @@ local function merge(state, event, now)
         if name == 'requests' then charge(l, totals.calls, now) end
         if name == 'inputTokens' then holdAll(state, l, now) end
       elseif l.perMinute ~= perMinute then
-        resize(l, perMinute, l.burst, now)
+        resizeAsTold(l, perMinute, now)
       end
       local unsure = name == 'outputTokens' and 2 * sqrt(totals.variance) or 0
       observe(l, shown.remaining, sentAt, unsure, shown.limit <= perMinute, now)

@@ -9,6 +9,8 @@ export interface TestStoreOptions {
   readonly create: () => Store | Promise<Store>;
 }
 
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
 const LIMITS = { requests: 600, inputTokens: 60_000, outputTokens: 60_000, burst: 0.1 };
 
 /**
@@ -144,6 +146,19 @@ export function testStore({ it, create }: TestStoreOptions): void {
     );
   });
 
+  check('goes on at once where the API has far smaller limits than configured', async ({ peer }) => {
+    const one = peer();
+    const limits = { ...LIMITS, requests: 100 * LIMITS.requests };
+    await one.tell({ limits });
+    const headroom = { requests: { limit: LIMITS.requests, remaining: LIMITS.requests / 10 } };
+    const { levels } = await one.tell({
+      events: [{ type: 'headers', sentAgo: 100, isAnswer: true, headroom }],
+    });
+    equal(levels.requests?.perMinute, LIMITS.requests);
+    // Half of the bucket that was thought to be there counted as used: a hundred times what there is.
+    ok((levels.requests?.level ?? -1) >= 0, `the level is ${levels.requests?.level}`);
+  });
+
   check('stops all processes for as long as one was told to wait', async ({ peer }) => {
     const one = peer();
     const other = peer();
@@ -211,6 +226,43 @@ export function testStore({ it, create }: TestStoreOptions): void {
       await new Promise((resolve) => setTimeout(resolve, 20));
     silence();
     ok(heard.some(({ process, waitMs }) => process === 'waiting' && waitMs === 0));
+  });
+
+  check('shows what each process has to say of a topic, where it has a board', async ({ store }) => {
+    const { board } = store;
+    if (board === undefined) return;
+    const topic = `topic ${next}`;
+    const heard: [string, string][] = [];
+    const ages = new Map<string, number>();
+    const hear = (process: string, notice: string, ageMs: number) => {
+      heard.push([process, notice]);
+      ages.set(notice, ageMs);
+    };
+    const isHeard = async (notice: string) => {
+      for (let tries = 0; !ages.has(notice) && tries < 100; tries++) await pause(20);
+      ok(ages.has(notice), `${notice} was not told of`);
+    };
+    await board.post(topic, 'one', 'first', 60_000);
+    await board.post(topic, 'one', 'first again', 60_000);
+    await board.post(topic, 'two', 'short-lived', 50);
+    await board.post(`other ${topic}`, 'three', 'of another topic', 60_000);
+    await pause(200);
+    const end = board.watch(topic, hear);
+    // Whoever comes later is told of what is up, and for how long it has been.
+    await isHeard('first again');
+    ok((ages.get('first again') ?? 0) >= 150, `it is ${ages.get('first again')} ms old`);
+    // And of what is put up from now on.
+    await board.post(topic, 'two', 'second', 60_000);
+    await isHeard('second');
+    equal(ages.get('second'), 0);
+    deepEqual(
+      new Set(heard.map(([process, notice]) => `${process}: ${notice}`)),
+      new Set(['one: first again', 'two: second']),
+    );
+    end();
+    await board.post(topic, 'two', 'third', 60_000);
+    await pause(100);
+    ok(!ages.has('third'));
   });
 
   check(

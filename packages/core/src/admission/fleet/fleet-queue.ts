@@ -231,7 +231,9 @@ export class FleetQueue {
     for (const { name, order, config, queue } of this.#lanes.all()) {
       const { weight, guarantee, reserve } = config;
       lanes[name] = { weight, guarantee, reserve, order, users: queue.users };
-      if (!isAway) for (const waiter of queue.peekFlows(PUT_FORWARD)) first.add(waiter);
+      if (isAway) continue;
+      for (const waiter of queue.peekFlows(PUT_FORWARD))
+        if (this.#parts.quotas.mayAsk(waiter.arrival.ticket)) first.add(waiter);
     }
     const starting = startingPaths(this.#parts.estimator);
     return {
@@ -266,6 +268,7 @@ export class FleetQueue {
     for (const waiter of this.#unreserved) {
       const standing = this.#standingOf(waiter);
       if (standing.isReserved || putForward.has(waiter)) continue;
+      if (!this.#parts.quotas.mayAsk(waiter.arrival.ticket)) continue;
       if (reservations.length >= MAX_RESERVED) {
         this.#parts.onChange();
         break;

@@ -18,6 +18,8 @@ export class FleetQuotas {
   readonly #spent: QuotaAsk[] = [];
   /** The ledger's wall clock, on our own. */
   #ahead: number;
+  #isHeard = false;
+  #hasWithheld = false;
 
   constructor(clock: Clock, onChange: () => void) {
     this.#clock = clock;
@@ -25,9 +27,25 @@ export class FleetQuotas {
     this.#ahead = clock.wall() - clock.now();
   }
 
-  /** The ledger's clock showed `wall` just now: days and months are its days and months. */
-  heard(wall: number): void {
+  /** The ledger's clock showed `wall` just now: days and months are its days and months. Whether somebody has waited for that. */
+  heard(wall: number): boolean {
     this.#ahead = wall - this.#clock.now();
+    this.#isHeard = true;
+    const hasWithheld = this.#hasWithheld;
+    this.#hasWithheld = false;
+    return hasWithheld;
+  }
+
+  /**
+   * Whether the ledger can be asked for the call's quotas. Before its time was heard nobody here knows which day it is there, and
+   * a day by a wrong clock would be over at once, with what was charged to it.
+   */
+  mayAsk(ticket: QuotaTicket): boolean {
+    if (this.#isHeard) return true;
+    const asks = ticket.asks(this.#wall);
+    if (!asks.some(({ meters }) => meters.some(({ kind }) => kind === 'window'))) return true;
+    this.#hasWithheld = true;
+    return false;
   }
 
   get #wall(): number {

@@ -89,6 +89,10 @@ export class FleetScheduler {
     return this.#queue.waiting + this.#queue.parked + this.#local.size;
   }
 
+  get processes(): number {
+    return this.upstream.processes;
+  }
+
   get mode(): Mode {
     return this.#line.mode;
   }
@@ -138,7 +142,7 @@ export class FleetScheduler {
   #answered(answer: Answer, said: Exchange): void {
     const { clock, store } = this.#parts;
     const now = clock.now();
-    this.#quotas.heard(answer.now);
+    const hasWithheld = this.#quotas.heard(answer.now);
     this.upstream.answered(answer, now);
     const mayRefuse = new Map([...said.candidates, ...said.reserve].map((each) => [each.id, each]));
     let hasGranted = false;
@@ -156,8 +160,8 @@ export class FleetScheduler {
         this.#woken(wake),
       );
     const stillFirst = answer.results.some(({ type }) => type === 'waits');
-    // More may go than was put forward.
-    if (this.#queue.waiting > 0 && hasGranted && !stillFirst) this.#line.ask();
+    // More may go than was put forward, or could be.
+    if (this.#queue.waiting > 0 && (hasWithheld || (hasGranted && !stillFirst))) this.#line.ask();
     else if (answer.wake !== undefined) this.#woken(answer.wake);
   }
 
@@ -308,7 +312,7 @@ export class FleetScheduler {
       ...this.upstream.snapshot(now),
       lanes: Object.fromEntries(lanes),
       parked: this.#queue.parked + own.parked,
-      fleet: { mode: this.mode, processes: this.upstream.processes },
+      fleet: { mode: this.mode, processes: this.processes },
     };
   }
 }

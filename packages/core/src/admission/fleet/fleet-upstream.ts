@@ -1,6 +1,13 @@
 import type { BucketConfig } from '../../config/schema.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
-import type { Amounts, Answer, ConfiguredLimits, Exchange, LedgerEvent } from '../../stores/store.ts';
+import type {
+  AmountName,
+  Amounts,
+  Answer,
+  ConfiguredLimits,
+  Exchange,
+  LedgerEvent,
+} from '../../stores/store.ts';
 import type { Demand, Flight, Shortage } from '../flight.ts';
 import { Projection } from '../output-rule.ts';
 import { DIMENSIONS, type RateHeaders } from '../rate-headers.ts';
@@ -324,10 +331,12 @@ export class FleetUpstream {
   #reshape(now: number): void {
     const share = this.#isDegraded ? this.degradedShare : 1;
     const levels = this.#answer?.levels ?? {};
-    const amount = (name: 'requests' | 'inputTokens' | 'outputTokens', configured: number | undefined) => {
+    const wholeOf = (name: AmountName, configured: number | undefined) => {
       const told = levels[name];
-      const learned = told === undefined || told.source === 'probe' ? undefined : told.perMinute;
-      const whole = learned ?? configured;
+      return told === undefined || told.source === 'probe' ? configured : told.perMinute;
+    };
+    const amount = (name: AmountName, configured: number | undefined) => {
+      const whole = wholeOf(name, configured);
       return whole === undefined ? undefined : Math.max(1, whole * share);
     };
     const { requestsPerMinute, inputTokensPerMinute, outputTokensPerMinute, concurrency, burst } =
@@ -343,6 +352,7 @@ export class FleetUpstream {
     };
     const given = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
     const { outputCharging } = this.#config;
+    this.mirror.isShareOf(wholeOf('inputTokens', inputTokensPerMinute) ?? 0);
     this.mirror.configure({ ...(outputCharging === undefined ? {} : { outputCharging }), ...given }, now);
   }
 

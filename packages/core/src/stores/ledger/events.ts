@@ -1,5 +1,15 @@
 import type { AmountName, LedgerEvent } from '../store.ts';
-import { capacityOf, charge, emptyUntil, NEVER, observe, openLimit, refused, resize, slow } from './limit.ts';
+import {
+  capacityOf,
+  charge,
+  emptyUntil,
+  NEVER,
+  observe,
+  openLimit,
+  refused,
+  resizeAsTold,
+  slow,
+} from './limit.ts';
 import type { Books, BucketState } from './state.ts';
 import { tagOf } from './turn.ts';
 import { callsOf, holdAll, NAMES, varianceOf } from './upstream.ts';
@@ -101,7 +111,7 @@ function merge(
       state.limits[name] = limit;
       if (name === 'requests') charge(limit, callsOf(state), books.side, now);
       if (name === 'inputTokens') holdAll(state, limit, books, now);
-    } else if (limit.perMinute !== perMinute) resize(limit, perMinute, limit.burst, books.side, now);
+    } else if (limit.perMinute !== perMinute) resizeAsTold(limit, perMinute, books.side, now);
     const unsure = name === 'outputTokens' ? 2 * Math.sqrt(varianceOf(state)) : 0;
     observe(limit, shown.remaining, sentAt, unsure, shown.limit <= perMinute, books.side, now);
   }

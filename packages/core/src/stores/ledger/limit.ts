@@ -175,6 +175,16 @@ export function resize(limit: LimitState, perMinute: number, burst: number, side
 }
 
 /**
+ * The API's bucket is another than was configured. One that had been thought larger had never more used of it than it holds:
+ * half of what nobody knew counted as used, and would be a debt many times of what there is.
+ */
+export function resizeAsTold(limit: LimitState, perMinute: number, side: Side, now: number): void {
+  const least = Math.min(0, levelOf(limit, now));
+  resize(limit, perMinute, limit.burst, side, now);
+  set(limit, Math.max(least, levelOf(limit, now)), now);
+}
+
+/**
  * What is shown of a limit that is larger than the configured one bounds our level, and does not raise it: `mayRaise`.
  * A response to a request sent at `sentAt` showed `remaining`; `unsure` tokens may be charged on one side alone.
  */

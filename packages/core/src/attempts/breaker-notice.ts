@@ -1,0 +1,75 @@
+import { isRecord } from '../json.ts';
+import { BREAKER_MOVES, type BreakerTold } from './breaker.ts';
+import type { BreakersTold } from './breakers.ts';
+import type { SpendLimitTold } from './spend-limits.ts';
+
+/** Of the way in which it is written: what has another is not read. */
+const VERSION = 1;
+/** Breakers, and limits of money, of one notice, at most. */
+const MAX_TOLD = 256;
+/** No number of a notice is larger; times are in milliseconds. */
+const LARGEST = 1e12;
+const CODE = /^[a-z_]{1,64}$/;
+const HASH = /^[\w-]{22}$/;
+
+/**
+ * What a process tells of its breakers, on its way over the board: `{ version, breakers: { [hash]: [sent, failed, n, move, ms, nextMs,
+ * successes] }, spend: [[account, agoMs, ms, code]], reset: [n, agoMs] }`.
+ */
+export function writeBreakers({ breakers, spendLimits, reset }: BreakersTold): string {
+  const told = [...breakers].slice(0, MAX_TOLD).map(([hash, { sent, failed, move }]) => {
+    const { n = 0, to, ms = 0, nextMs = 0, successes = 0 } = move ?? {};
+    const at = to === undefined ? -1 : BREAKER_MOVES.indexOf(to);
+    return [hash, [sent, failed, n, at, Math.round(ms), nextMs, successes]];
+  });
+  return JSON.stringify({
+    version: VERSION,
+    breakers: Object.fromEntries(told),
+    spend: spendLimits
+      .slice(0, MAX_TOLD)
+      .map(({ account, agoMs, ms, code }) => [account, Math.round(agoMs), Math.round(ms), code]),
+    ...(reset === undefined ? {} : { reset: [reset.n, Math.round(reset.agoMs)] }),
+  });
+}
+
+/** Nothing where it is not as it is written here. */
+export function readBreakers(notice: string): BreakersTold | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(notice);
+  } catch {
+    return undefined;
+  }
+  if (!isRecord(json) || json.version !== VERSION || !isRecord(json.breakers)) return undefined;
+  const breakers = new Map<string, BreakerTold>();
+  for (const [hash, told] of Object.entries(json.breakers).slice(0, MAX_TOLD)) {
+    const breaker = readBreaker(told);
+    if (HASH.test(hash) && breaker !== undefined) breakers.set(hash, breaker);
+  }
+  const spendLimits = (Array.isArray(json.spend) ? json.spend.slice(0, MAX_TOLD) : []).flatMap(
+    readSpendLimit,
+  );
+  const [n, agoMs] = Array.isArray(json.reset) ? json.reset : [];
+  const reset = isAmount(n) && isAmount(agoMs) ? { reset: { n, agoMs } } : {};
+  return { breakers, spendLimits, ...reset };
+}
+
+function readBreaker(told: unknown): BreakerTold | undefined {
+  if (!Array.isArray(told)) return undefined;
+  const [sent, failed, n, at, ms, nextMs, successes] = told as unknown[];
+  if (!isAmount(sent) || !isAmount(failed)) return undefined;
+  const to = typeof at === 'number' ? BREAKER_MOVES[at] : undefined;
+  if (to === undefined || !isAmount(n) || !isAmount(ms) || !isAmount(nextMs) || !isAmount(successes))
+    return { sent, failed };
+  return { sent, failed, move: { n, to, ms, nextMs, successes } };
+}
+
+function readSpendLimit(told: unknown): SpendLimitTold[] {
+  if (!Array.isArray(told)) return [];
+  const [account, agoMs, ms, code] = told as unknown[];
+  if (typeof account !== 'string' || typeof code !== 'string' || !CODE.test(code)) return [];
+  return isAmount(agoMs) && isAmount(ms) ? [{ account, agoMs, ms, code }] : [];
+}
+
+const isAmount = (value: unknown): value is number =>
+  typeof value === 'number' && value >= 0 && value <= LARGEST;
