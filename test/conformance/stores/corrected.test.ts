@@ -1,6 +1,6 @@
 import type { MeterAsk, Store } from '@headgate/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { grantedOf, Peer } from '../../../packages/testing/src/store/exchanges.ts';
+import { dayQuota, grantedOf, Peer } from '../../../packages/testing/src/store/exchanges.ts';
 import { noRedis, type RedisServer, startRedis } from '../../support/redis.ts';
 import { SetClock } from './clocked.ts';
 
@@ -32,6 +32,27 @@ function testCorrections(create: (clock: SetClock) => Store): void {
       waitMs: 100,
     });
     expect(grantedOf(await one.tell({ candidates: [call(200)] }))).toBe(1);
+    await store.close();
+  });
+
+  it('belong to the window of the call that they correct', async () => {
+    const clock = new SetClock();
+    const store = create(clock);
+    const one = new Peer(store, 'bucket', 'one');
+    const first = clock.at;
+    // A window about now; the next begins where it ends.
+    const calls = (count: number) =>
+      Array.from({ length: count }, () => one.call({ quotas: [dayQuota('d', 2, clock.at)] }));
+    const giveBack = (at: number) =>
+      one.tell({
+        quotas: [{ key: 'd', slots: -1, meters: [{ name: 'requests', released: 0, used: -1, at }] }],
+        candidates: calls(1),
+      });
+    expect(grantedOf(await one.tell({ limits: LIMITS, candidates: calls(2) }))).toBe(2);
+    clock.at += 86_400_000;
+    expect(grantedOf(await one.tell({ limits: LIMITS, candidates: calls(3) }))).toBe(2);
+    expect(grantedOf(await giveBack(first))).toBe(0);
+    expect(grantedOf(await giveBack(clock.at))).toBe(1);
     await store.close();
   });
 
