@@ -7,7 +7,7 @@ import {
   type Store,
   systemClock,
 } from '@headgate/core';
-import { type ClaudeApi, startClaudeApi } from '@headgate/testing';
+import { type ClaudeApi, manualClock, startClaudeApi } from '@headgate/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { pause, until } from '../support/governed.ts';
 import { startTelemetry } from '../support/telemetry.ts';
@@ -189,6 +189,14 @@ describe('a process of a fleet', () => {
         () => {},
       );
     expect(answered).toBe(10);
+  });
+
+  it('asks for the next call of a user as soon as one may go, whatever is reserved for those behind', async () => {
+    // Time stands still: no timer asks in its place.
+    const clock = manualClock();
+    const config = { quotas: [{ name: 'slots', concurrency: 20 }] };
+    const { ask } = start(memoryStore({ clock }), config, { clock });
+    await Promise.all(Array.from({ length: 6 }, () => ask()));
   });
 
   it('refuses a call behind others as it comes, when a quota of its user is used up', async () => {

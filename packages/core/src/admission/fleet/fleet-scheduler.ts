@@ -159,7 +159,9 @@ export class FleetScheduler {
       this.#unlisten ??= store.listen(`${this.upstream.account}\n${this.upstream.name}`, (wake) =>
         this.#woken(wake),
       );
-    const stillFirst = answer.results.some(({ type }) => type === 'waits');
+    // One of those that have only reserved their quotas says nothing of whether the next may go.
+    const putForward = new Set(said.candidates.map(({ id }) => id));
+    const stillFirst = answer.results.some(({ type, id }) => type === 'waits' && putForward.has(id));
     // More may go than was put forward, or could be.
     if (this.#queue.waiting > 0 && (hasWithheld || (hasGranted && !stillFirst))) this.#line.ask();
     else if (answer.wake !== undefined) this.#woken(answer.wake);
