@@ -5,12 +5,15 @@ local function exceededBy(id, index, onExceed, binding)
   if waitMs == UNTIL_ANOTHER_ENDS then waitMs = nil end
   return { id = id, type = 'exceeded', quota = index - 1, onExceed = onExceed, reason = binding.reason, waitMs = waitMs }
 end
+local function bindingIn(ask, process, now)
+  local state = quotaOf(ask.key)
+  forgetDead(state, process, now)
+  return bindingOf(state, ask, now)
+end
 local function arrive(id, asks, process, now)
   for index, ask in ipairs(asks) do
     if not ask.isHeld and ask.onExceed ~= 'shadow' then
-      local state = quotaOf(ask.key)
-      forgetDead(state, process, now)
-      local binding = bindingOf(state, ask, now)
+      local binding = bindingIn(ask, process, now)
       if binding and (ask.onExceed == 'refuse' or binding.waitMs == NEVER_FITS) then
         for _, each in ipairs(asks) do
           if each.isHeld then letGo(quotaOf(each.key), each, process) end
@@ -27,9 +30,7 @@ end
 local function parkedBy(asking, process, now)
   for index, ask in ipairs(asking.call.quotas) do
     if ask.onExceed == 'wait' then
-      local state = quotaOf(ask.key)
-      forgetDead(state, process, now)
-      local binding = bindingOf(state, ask, now)
+      local binding = bindingIn(ask, process, now)
       if binding then return exceededBy(asking.call.id, index, 'wait', binding) end
     end
   end
@@ -38,10 +39,8 @@ end
 local function lostBy(asking, process, now)
   local call = asking.call
   for index, ask in ipairs(call.quotas) do
-    local state = ask.isHeld and ask.onExceed ~= 'shadow' and quotaOf(ask.key)
-    if state and not isReserved(state, ask, process) then
-      forgetDead(state, process, now)
-      local binding = bindingOf(state, ask, now)
+    if ask.isHeld and ask.onExceed ~= 'shadow' and not isReserved(quotaOf(ask.key), ask, process) then
+      local binding = bindingIn(ask, process, now)
       if binding then
         for _, each in ipairs(call.quotas) do
           if each.onExceed ~= 'wait' then letGo(quotaOf(each.key), each, process) end

@@ -26,22 +26,14 @@ end
 
 -- Trails of the limits: bin, low, high of each of 32 bins. They stay packed, since most looks go back over some of them alone.
 local BIN, TRAIL_FIELDS = '<ddd', { 't:requests', 't:inputTokens', 't:outputTokens' }
-local trails = {}
 local function trailOf(name)
-  local trail = trails[name]
-  if not trail then
-    local field = 't:' .. name
-    if stored[field] == nil then fetch(TRAIL_FIELDS) end
-    trail = stored[field] or string.rep(struct.pack('<d', -1), 96)
-    trails[name] = trail
-  end
-  return trail
+  if stored[TRAIL_FIELDS[1]] == nil then fetch(TRAIL_FIELDS) end
+  return packedAt('t:' .. name) or string.rep(struct.pack('<d', -1), 96)
 end
 local function binIn(trail, bin) return struct.unpack(BIN, trail, 24 * (bin % 32) + 1) end
 local function setBin(name, bin, low, high)
   local trail, from = trailOf(name), 24 * (bin % 32)
-  trails[name] = trail:sub(1, from) .. struct.pack(BIN, bin, low, high) .. trail:sub(from + 25)
-  written['t:' .. name] = trails[name]
+  written['t:' .. name] = trail:sub(1, from) .. struct.pack(BIN, bin, low, high) .. trail:sub(from + 25)
 end
 
 local seen = {}

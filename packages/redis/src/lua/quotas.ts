@@ -2,6 +2,10 @@
 export const QUOTAS = `
 local NEVER_FITS, UNTIL_ANOTHER_ENDS = -1, -2
 
+local function refill(meter, now)
+  meter.level = min(meter.capacity, meter.level + meter.ratePerMs * max(0, now - meter.at))
+  meter.at = max(meter.at, now)
+end
 local function meterOf(state, ask, now)
   local meter = state.meters[ask.name]
   if not meter then
@@ -10,9 +14,8 @@ local function meterOf(state, ask, now)
     state.meters[ask.name] = meter
   end
   if ask.kind == 'continuous' then
-    meter.level = min(ask.capacity, meter.level + ask.ratePerMs * max(0, now - meter.at))
-    meter.at = max(meter.at, now)
     meter.capacity, meter.ratePerMs = ask.capacity, ask.ratePerMs
+    refill(meter, now)
   elseif meter['end'] <= ask.start and now >= ask.start then
     meter.used, meter.start, meter['end'] = 0, ask.start, ask['end']
   end
@@ -117,8 +120,8 @@ local function changeQuota(state, change, process, now)
     local meter = state.meters[each.name]
     if meter and each.used ~= 0 then
       if meter['end'] == 0 then
-        meter.level = min(meter.capacity, meter.level + meter.ratePerMs * max(0, now - meter.at)) - each.used
-        meter.at = max(meter.at, now)
+        refill(meter, now)
+        meter.level = meter.level - each.used
       elseif each.at >= meter.start then meter.used = meter.used + each.used end
     end
   end

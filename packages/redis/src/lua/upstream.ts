@@ -166,7 +166,7 @@ local function bury(state, name, now, endedBy)
   end
   if output and used > 0 then charge(output, used, now) end
   written['v:' .. name] = false
-  local last = redis.call('HGET', KEYS[2], 'r:' .. name)
+  local last = packedAt('r:' .. name)
   if last then redis.call('SET', lastOf(name), struct.pack('<d', process.seq) .. last, 'PX', AGAIN_MS) end
   written['r:' .. name] = false
   for lane in pairs(process.heads) do written['h:' .. name .. ':' .. lane] = false end

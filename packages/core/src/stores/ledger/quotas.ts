@@ -36,6 +36,11 @@ const DUST = 1e-9;
 
 export const emptyQuota = (): QuotaState => ({ meters: {}, claims: {} });
 
+function refill(meter: MeterState, now: number): void {
+  meter.level = Math.min(meter.capacity, meter.level + meter.ratePerMs * Math.max(0, now - meter.at));
+  meter.at = Math.max(meter.at, now);
+}
+
 /** Brings a meter to the present: refilled, or in the window of now. One that is new is full. */
 function meterOf(state: QuotaState, ask: MeterAsk, now: number): MeterState {
   let meter = state.meters[ask.name];
@@ -45,10 +50,9 @@ function meterOf(state: QuotaState, ask: MeterAsk, now: number): MeterState {
     state.meters[ask.name] = meter;
   }
   if (ask.kind === 'continuous') {
-    meter.level = Math.min(ask.capacity, meter.level + ask.ratePerMs * Math.max(0, now - meter.at));
-    meter.at = Math.max(meter.at, now);
     meter.capacity = ask.capacity;
     meter.ratePerMs = ask.ratePerMs;
+    refill(meter, now);
   } else if (meter.end <= ask.start && now >= ask.start) {
     // A window that reaches into this one was used by the same caller: also where the time zone has changed since.
     meter.used = 0;
@@ -163,9 +167,8 @@ export function change(
     if (meter === undefined || used === 0) continue;
     if (meter.end === 0) {
       // What has refilled until now pays nothing of what is only now known to have been used.
-      const refill = meter.ratePerMs * Math.max(0, now - meter.at);
-      meter.level = Math.min(meter.capacity, meter.level + refill) - used;
-      meter.at = Math.max(meter.at, now);
+      refill(meter, now);
+      meter.level -= used;
     } else if (at >= meter.start) meter.used += used;
   }
   tidy(state, process);
