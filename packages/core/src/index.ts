@@ -36,6 +36,7 @@ export {
 export { createGovernor } from './governor.ts';
 export { type LogFields, logFields } from './log-fields.ts';
 export type { Logger } from './logger.ts';
+export { MAX_NOTICES, NOTICE_LENGTH } from './notice.ts';
 export { MODEL_TABLE_DATE } from './policy/models.ts';
 export type {
   AheadCharge,
@@ -45,7 +46,7 @@ export type {
   Submission,
   Waiting,
 } from './stores/batch-journal.ts';
-export { type Board, MAX_NOTICES, NOTICE_LENGTH, type OnNotice } from './stores/board.ts';
+export type { Board, OnNotice } from './stores/board.ts';
 export type { CounterStore, SavedCounter } from './stores/counters.ts';
 export { type MemoryStoreOptions, memoryStore } from './stores/memory.ts';
 export { memoryJournal } from './stores/memory-journal.ts';

@@ -75,12 +75,12 @@ export class Scheduler {
     this.wake();
   }
 
-  /** Calls waiting, parked ones included. */
   /** Its bucket is this process's own. */
   get processes(): number {
     return 1;
   }
 
+  /** Calls waiting, parked ones included. */
   get size(): number {
     return this.#lanes.size + this.#parking.size;
   }

@@ -1,4 +1,6 @@
+import { isHashOfName } from '../hash.ts';
 import { isRecord } from '../json.ts';
+import { readNotice } from '../notice.ts';
 import { BREAKER_MOVES, type BreakerTold } from './breaker.ts';
 import type { BreakersTold } from './breakers.ts';
 import type { SpendLimitTold } from './spend-limits.ts';
@@ -10,7 +12,6 @@ const MAX_TOLD = 256;
 /** No number of a notice is larger; times are in milliseconds. */
 const LARGEST = 1e12;
 const CODE = /^[a-z_]{1,64}$/;
-const HASH = /^[\w-]{22}$/;
 
 /**
  * What a process tells of its breakers, on its way over the board: `{ version, breakers: { [hash]: [sent, failed, n, move, ms, nextMs,
@@ -34,17 +35,12 @@ export function writeBreakers({ breakers, spendLimits, reset }: BreakersTold): s
 
 /** Nothing where it is not as it is written here. */
 export function readBreakers(notice: string): BreakersTold | undefined {
-  let json: unknown;
-  try {
-    json = JSON.parse(notice);
-  } catch {
-    return undefined;
-  }
-  if (!isRecord(json) || json.version !== VERSION || !isRecord(json.breakers)) return undefined;
+  const json = readNotice(notice, VERSION);
+  if (json === undefined || !isRecord(json.breakers)) return undefined;
   const breakers = new Map<string, BreakerTold>();
   for (const [hash, told] of Object.entries(json.breakers).slice(0, MAX_TOLD)) {
     const breaker = readBreaker(told);
-    if (HASH.test(hash) && breaker !== undefined) breakers.set(hash, breaker);
+    if (isHashOfName(hash) && breaker !== undefined) breakers.set(hash, breaker);
   }
   const spendLimits = (Array.isArray(json.spend) ? json.spend.slice(0, MAX_TOLD) : []).flatMap(
     readSpendLimit,

@@ -7,8 +7,9 @@ import { type Counts, Tally } from './tally.ts';
  * Circuit breakers: one for each model of an account, and one for the money of the account as a whole.
  *
  * A breaker watches what attempts come to when their headers are there (not when a long answer ends), against all
- * that were sent, since failures come back sooner than answers. Overload, 5xx, time-outs and broken connections count, a 429 does not, since a bucket that is empty is not out of
- * order. It opens when half of the attempts of the last five seconds have failed, and there were enough of them to tell.
+ * that were sent, since failures come back sooner than answers. Overload, 5xx, time-outs and broken connections count, a
+ * 429 does not, since a bucket that is empty is not out of order. It opens when half of the attempts of the last five
+ * seconds have failed, and there were enough of them to tell.
  * Open, it answers at once, for a second at first and up to eight; then one call at a time is let through to see,
  * and three that succeed close it. What comes after that is paced by the bucket's own concurrency limit, which has
  * learned the overload too: so an outage that ends is back at full speed in well under forty seconds, and nobody

@@ -1,5 +1,7 @@
 import type { Clock, Random } from '../clock.ts';
 import { hashOfName } from '../hash.ts';
+import { MAX_NOTICES } from '../notice.ts';
+import { remember } from '../remember.ts';
 import type { Haste } from '../stores/topic.ts';
 import type { BreakerState } from '../telemetry/values.ts';
 import { Breaker, type BreakerTold } from './breaker.ts';
@@ -8,8 +10,6 @@ import { type SpendLimit, SpendLimits, type SpendLimitTold } from './spend-limit
 /** Models watched, at most; past it new ones share one breaker. */
 const MAX_BREAKERS = 256;
 const OTHERS = 'other models';
-/** Processes whose last word is remembered, at most. */
-const MAX_PROCESSES = 64;
 /** For so long an operator's hand is news, in milliseconds. */
 const RESET_NEWS_MS = 5_000;
 
@@ -144,10 +144,7 @@ export class Breakers {
       last = Math.max(last, n);
     }
     this.#spendLimits.heard(told.spendLimits, ageMs, accounts);
-    this.#heard.delete(process);
-    this.#heard.set(process, last);
-    const oldest = this.#heard.size > MAX_PROCESSES ? this.#heard.keys().next().value : undefined;
-    if (oldest !== undefined) this.#heard.delete(oldest);
+    remember(this.#heard, process, last, MAX_NOTICES);
   }
 
   snapshot() {

@@ -1,6 +1,7 @@
 import type { Admission } from '../admission/admission.ts';
 import type { Clock } from '../clock.ts';
 import type { Plan } from '../policy/plan.ts';
+import { remember } from '../remember.ts';
 import type { Call } from '../request/read.ts';
 import type { Rules } from './parts.ts';
 
@@ -45,19 +46,11 @@ export class Pressure {
     const share = waitMs / (rules.config.lanes[lane]?.maxWait ?? Number.POSITIVE_INFINITY);
     const place = `${account}\n${lane}\n${modelId}`;
     const state = nextPressure(this.#states.get(place), share, this.#clock.now());
-    if (state.isOn || this.#states.has(place)) this.#remember(place, state);
+    if (state.isOn) remember(this.#states, place, state, MAX_PLACES);
+    else this.#states.delete(place);
     if (!state.isOn) return plan;
     const other = rules.policy.plan(call, caller, underPressure);
     // Out of one queue into a longer one would help nobody.
     return this.#admission.foresee(other, call, account) <= waitMs ? other : plan;
-  }
-
-  #remember(place: string, state: PressureState): void {
-    this.#states.delete(place);
-    if (!state.isOn) return;
-    this.#states.set(place, state);
-    if (this.#states.size <= MAX_PLACES) return;
-    const oldest = this.#states.keys().next().value;
-    if (oldest !== undefined) this.#states.delete(oldest);
   }
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import { MAX_NOTICES } from '../notice.ts';
 
 /** Attempts, and those of them that failed. */
 export interface Counts {
@@ -15,8 +16,6 @@ interface Slice {
 /** How far back attempts count. */
 const WINDOW_MS = 5_000;
 const SLICES = 10;
-/** Processes whose counts are kept, at most. */
-const MAX_PROCESSES = 64;
 /** What was sent to a model in the last five seconds, and what of it failed: here, and in other processes as they tell. */
 export class Tally {
   readonly #clock: Clock;
@@ -42,7 +41,7 @@ export class Tally {
     this.#heard.delete(process);
     const now = this.#clock.now();
     const until = now + WINDOW_MS - ageMs;
-    if (sent === 0 || until <= now || this.#heard.size >= MAX_PROCESSES) return;
+    if (sent === 0 || until <= now || this.#heard.size >= MAX_NOTICES) return;
     this.#heard.set(process, { sent, failed, until });
     if (failed > 0) this.#isFailing = true;
   }

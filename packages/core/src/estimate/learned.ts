@@ -1,4 +1,6 @@
+import { isHashOfName } from '../hash.ts';
 import { isRecord } from '../json.ts';
+import { readNotice } from '../notice.ts';
 import { BINS } from './bins.ts';
 import type { LengthsTold } from './lengths.ts';
 import type { PaceTold } from './paces.ts';
@@ -15,7 +17,6 @@ export interface Learned {
 const VERSION = 1;
 /** Of each kind, at most. */
 const MAX_TOLD = 64;
-const HASH = /^[\w-]{22}$/;
 /** All answers that have not faded weigh some seven hundred; those that still run come on top. */
 const MOST_WEIGHT = 100_000;
 const MOST_SAMPLES = 1e12;
@@ -41,13 +42,8 @@ export function writeLearned({ lengths, ratios, paces }: Learned): string {
 
 /** Nothing where it is not as it is written here. */
 export function readLearned(notice: string): Learned | undefined {
-  let json: unknown;
-  try {
-    json = JSON.parse(notice);
-  } catch {
-    return undefined;
-  }
-  if (!isRecord(json) || json.version !== VERSION) return undefined;
+  const json = readNotice(notice, VERSION);
+  if (json === undefined) return undefined;
   return {
     lengths: readAll(json.lengths, readLengths),
     ratios: readAll(json.ratios, readRatio),
@@ -65,7 +61,7 @@ function readAll<T>(told: unknown, read: (each: readonly unknown[]) => T | undef
   const all = new Map<string, T>();
   if (!isRecord(told)) return all;
   for (const [hash, each] of Object.entries(told).slice(0, MAX_TOLD)) {
-    const value = HASH.test(hash) && Array.isArray(each) ? read(each) : undefined;
+    const value = isHashOfName(hash) && Array.isArray(each) ? read(each) : undefined;
     if (value !== undefined) all.set(hash, value);
   }
   return all;

@@ -1,5 +1,6 @@
+import { remember } from '../remember.ts';
 import type { EstimateKey } from './estimator.ts';
-import { Heard, remember } from './heard.ts';
+import { Heard, MAX_KEYS } from './heard.ts';
 import { Lengths, type LengthsTold } from './lengths.ts';
 
 /** With fewer answers than this a purpose is taken to answer like the others of its models. */
@@ -30,7 +31,7 @@ export class LengthsBook {
   learning(key: EstimateKey): Lengths[] {
     return [this.#nameOf(key), classKey(key)].map((name) => {
       const lengths = this.#find(name) ?? this.#open(name);
-      remember(this.#byName, name, lengths);
+      remember(this.#byName, name, lengths, MAX_KEYS);
       return lengths;
     });
   }
@@ -45,8 +46,8 @@ export class LengthsBook {
   #open(name: string): Lengths {
     const lengths = new Lengths();
     for (const [process, told] of this.#heard.of(name) ?? []) lengths.heard(process, told);
-    remember(this.#byName, name, lengths);
-    remember(this.#names, this.#heard.hashOf(name), name);
+    remember(this.#byName, name, lengths, MAX_KEYS);
+    remember(this.#names, this.#heard.hashOf(name), name, MAX_KEYS);
     return lengths;
   }
 

@@ -1,5 +1,6 @@
+import { MAX_NOTICES } from '../notice.ts';
+import { remember } from '../remember.ts';
 import { BINS, binOf, EDGES, LONGEST, passed, widthOf } from './bins.ts';
-import { MAX_PROCESSES, remember } from './heard.ts';
 import { EvenCurve, LearnedCurve, type RestCurve } from './rest-curve.ts';
 
 /**
@@ -118,7 +119,7 @@ export class Lengths {
     if (before !== undefined) this.#fade(Math.min(MOST_NEW, Math.max(0, told.samples - before.samples)));
     const ended = scale(Float64Array.from(told.ended), this.#weight);
     const left = scale(Float64Array.from(told.left), this.#weight);
-    remember(this.#others, process, { samples: told.samples, ended, left }, MAX_PROCESSES);
+    remember(this.#others, process, { samples: told.samples, ended, left }, MAX_NOTICES);
     this.#othersEnded = new Float64Array(BINS);
     this.#othersLeft = new Float64Array(BINS);
     this.#othersSamples = 0;

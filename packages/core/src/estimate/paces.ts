@@ -1,4 +1,4 @@
-import { Heard, remember } from './heard.ts';
+import { Shared, type Told } from './shared.ts';
 
 /** How fast answers come: learned per class of models. */
 export interface Pace {
@@ -22,38 +22,15 @@ const FADE = 0.1;
 
 const blend = (old: number, sample: number) => old + FADE * (sample - old);
 
-interface Told {
-  readonly pace: PaceTold;
-  /** Our own as it was then: as our samples go on, what was told then fades. */
-  readonly own: PaceTold;
-}
-
-/** The pace of each class of models: what this process has learned, with what the others tell. */
-export class Paces {
-  readonly #own = new Map<string, PaceTold>();
-  readonly #heard = new Heard<Told>();
-  /** With what the others tell, where they do. */
-  readonly #merged = new Map<string, Pace>();
-
-  of(modelClass: string): Pace {
-    const own = this.#ownOf(modelClass);
-    const others = this.#heard.of(modelClass);
-    if (others === undefined) return own;
-    let merged = this.#merged.get(modelClass);
-    if (merged === undefined) {
-      merged = merge(own, [...others.values()]);
-      remember(this.#merged, modelClass, merged);
-    }
-    return merged;
-  }
-
-  #ownOf(modelClass: string): PaceTold {
-    return this.#own.get(modelClass) ?? START;
+/** The pace of each class of models. */
+export class Paces extends Shared<PaceTold> {
+  constructor() {
+    super(START, merge);
   }
 
   learnFirstToken(modelClass: string, ms: number): void {
-    const own = this.#ownOf(modelClass);
-    this.#learned(modelClass, {
+    const own = this.own(modelClass);
+    this.learned(modelClass, {
       ...own,
       firstTokenMs: blend(own.firstTokenMs, ms),
       firstTokens: own.firstTokens + 1,
@@ -62,30 +39,13 @@ export class Paces {
 
   learnSpeed(modelClass: string, tokensPerSecond: number): void {
     if (!(tokensPerSecond > 0 && tokensPerSecond < 10_000)) return;
-    const own = this.#ownOf(modelClass);
-    this.#learned(modelClass, {
+    const own = this.own(modelClass);
+    this.learned(modelClass, {
       ...own,
       // Times add up and speeds do not: the mean of times is not carried off by a short answer that came in one piece.
       tokensPerSecond: 1 / blend(1 / own.tokensPerSecond, 1 / tokensPerSecond),
       speeds: own.speeds + 1,
     });
-  }
-
-  #learned(modelClass: string, own: PaceTold): void {
-    remember(this.#own, modelClass, own);
-    this.#merged.delete(modelClass);
-  }
-
-  /** What was learned here, by hash, the latest last. */
-  get told(): [string, PaceTold][] {
-    return [...this.#own].map(([modelClass, own]) => [this.#heard.hashOf(modelClass), own]);
-  }
-
-  heard(process: string, told: ReadonlyMap<string, PaceTold>): void {
-    if (told.size === 0) return;
-    const own = new Map(this.told);
-    for (const [hash, pace] of told) this.#heard.set(hash, process, { pace, own: own.get(hash) ?? START });
-    this.#merged.clear();
   }
 }
 
@@ -95,22 +55,26 @@ interface Part {
   readonly age: number;
 }
 
-function merge(own: PaceTold, others: readonly Told[]): Pace {
+function merge(own: PaceTold, others: readonly Told<PaceTold>[]): PaceTold {
   const firstTokens: Part[] = [{ value: own.firstTokenMs, samples: own.firstTokens, age: 0 }];
   const times: Part[] = [{ value: 1 / own.tokensPerSecond, samples: own.speeds, age: 0 }];
-  for (const { pace, own: then } of others) {
+  for (const { told, ownThen } of others) {
     firstTokens.push({
-      value: pace.firstTokenMs,
-      samples: pace.firstTokens,
-      age: own.firstTokens - then.firstTokens,
+      value: told.firstTokenMs,
+      samples: told.firstTokens,
+      age: own.firstTokens - ownThen.firstTokens,
     });
-    times.push({ value: 1 / pace.tokensPerSecond, samples: pace.speeds, age: own.speeds - then.speeds });
+    times.push({ value: 1 / told.tokensPerSecond, samples: told.speeds, age: own.speeds - ownThen.speeds });
   }
   return {
     firstTokenMs: mean(firstTokens, START.firstTokenMs, FIRST_TOKEN_MS),
     tokensPerSecond: 1 / mean(times, 1 / START.tokensPerSecond, SECONDS),
+    firstTokens: sumOf(firstTokens),
+    speeds: sumOf(times),
   };
 }
+
+const sumOf = (parts: readonly Part[]) => parts.reduce((sum, { samples }) => sum + samples, 0);
 
 /**
  * Each part is a fading mean that began with `start`, of which there is less in it the more samples it has: that is taken out of

@@ -1,53 +1,22 @@
-import { Heard, remember } from './heard.ts';
 import { FADE, learnRatio, type Ratio, UNKNOWN_RATIO } from './ratio.ts';
+import { Shared } from './shared.ts';
 
 /** Samples that count: older ones have faded. */
 const MOST_WEIGHT = 1 / FADE;
 
-interface Told {
-  readonly ratio: Ratio;
-  /** Our own samples at that time: as ours go on, what was told then fades. */
-  readonly at: number;
-}
-
-/** The ratio of each class of models: what this process has learned, with what the others tell. */
-export class Ratios {
-  readonly #own = new Map<string, Ratio>();
-  readonly #heard = new Heard<Told>();
-  /** With what the others tell, where they do. */
-  readonly #merged = new Map<string, Ratio>();
-
-  of(modelClass: string): Ratio {
-    const own = this.#own.get(modelClass) ?? UNKNOWN_RATIO;
-    const others = this.#heard.of(modelClass);
-    if (others === undefined) return own;
-    let merged = this.#merged.get(modelClass);
-    if (merged === undefined) {
-      merged = mergeRatios(
+/** The ratio of each class of models. */
+export class Ratios extends Shared<Ratio> {
+  constructor() {
+    super(UNKNOWN_RATIO, (own, others) =>
+      mergeRatios(
         own,
-        [...others.values()].map(({ ratio, at }) => ({ ratio, age: own.samples - at })),
-      );
-      remember(this.#merged, modelClass, merged);
-    }
-    return merged;
+        others.map(({ told, ownThen }) => ({ ratio: told, age: own.samples - ownThen.samples })),
+      ),
+    );
   }
 
   learn(modelClass: string, estimate: number, actual: number): void {
-    const own = this.#own.get(modelClass) ?? UNKNOWN_RATIO;
-    remember(this.#own, modelClass, learnRatio(own, estimate, actual));
-    this.#merged.delete(modelClass);
-  }
-
-  /** What was learned here, by hash, the latest last. */
-  get told(): [string, Ratio][] {
-    return [...this.#own].map(([modelClass, ratio]) => [this.#heard.hashOf(modelClass), ratio]);
-  }
-
-  heard(process: string, told: ReadonlyMap<string, Ratio>): void {
-    if (told.size === 0) return;
-    const counts = new Map(this.told.map(([hash, { samples }]) => [hash, samples]));
-    for (const [hash, ratio] of told) this.#heard.set(hash, process, { ratio, at: counts.get(hash) ?? 0 });
-    this.#merged.clear();
+    this.learned(modelClass, learnRatio(this.own(modelClass), estimate, actual));
   }
 }
 

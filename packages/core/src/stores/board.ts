@@ -20,8 +20,3 @@ export interface Board {
 }
 
 export type OnNotice = (process: string, notice: string, ageMs: number) => void;
-
-/** Characters of a notice, at most: longer ones are not put up, and not read. */
-export const NOTICE_LENGTH = 65_536;
-/** Notices of a topic that are kept, at most: past it the oldest go. */
-export const MAX_NOTICES = 64;

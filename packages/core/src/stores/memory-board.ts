@@ -1,5 +1,7 @@
 import type { Clock } from '../clock.ts';
-import { type Board, MAX_NOTICES, type OnNotice } from './board.ts';
+import { MAX_NOTICES } from '../notice.ts';
+import { remember } from '../remember.ts';
+import type { Board, OnNotice } from './board.ts';
 
 interface Posted {
   readonly notice: string;
@@ -19,10 +21,7 @@ export function memoryBoard(clock: Clock): Board {
       topics.set(topic, posted);
       for (const [other, { until }] of posted) if (until <= now) posted.delete(other);
       // Set anew, so that the oldest stands first.
-      posted.delete(process);
-      posted.set(process, { notice, at: now, until: now + ttlMs });
-      const oldest = posted.size > MAX_NOTICES ? posted.keys().next().value : undefined;
-      if (oldest !== undefined) posted.delete(oldest);
+      remember(posted, process, { notice, at: now, until: now + ttlMs }, MAX_NOTICES);
       // Not before whoever posts has done what it is doing.
       await undefined;
       for (const tell of [...(watchers.get(topic) ?? [])]) tell(process, notice, 0);

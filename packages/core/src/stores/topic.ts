@@ -1,6 +1,7 @@
 import type { Alarms } from '../alarms.ts';
 import type { Clock, Timer } from '../clock.ts';
-import { type Board, NOTICE_LENGTH } from './board.ts';
+import { NOTICE_LENGTH } from '../notice.ts';
+import type { Board } from './board.ts';
 
 /** How soon others are to know: at once, or with the next notice. */
 export type Haste = 'now' | 'soon';

@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import type { Alarms } from '../../alarms.ts';
 import type { Clock, Random } from '../../clock.ts';
 import type { LaneConfig } from '../../config/schema.ts';
 import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
+import { hashOfName } from '../../hash.ts';
 import type { Candidate, Exchange, Path, QuotaAsk, Result, Tag } from '../../stores/store.ts';
 import * as entry from '../entry.ts';
 import { type Demand, expectedCost, type Reserve } from '../flight.ts';
@@ -174,7 +174,7 @@ export class FleetQueue {
     });
     this.#waiters.set(id, waiter);
     this.#unreserved.add(waiter);
-    const user = hashOf(flowKey);
+    const user = hashOfName(flowKey);
     this.#standings.set(waiter, { id, user, isQueued, isReserved: false, cost: waiter.cost });
     return waiter;
   }
@@ -363,12 +363,14 @@ export class FleetQueue {
     }
     this.#debts.forget(lane.name, flowKey);
     if (debt !== 0)
-      this.#parts.upstream.corrected({ lane: lane.name, user: hashOf(flowKey), delta: debt, isOwed, epoch });
+      this.#parts.upstream.corrected({
+        lane: lane.name,
+        user: hashOfName(flowKey),
+        delta: debt,
+        isOwed,
+        epoch,
+      });
   }
 }
 
 const tagKey = ({ lane, flowKey }: Waiter): string => `${lane.name}\n${flowKey}`;
-
-/** The ledger knows nobody. */
-const hashOf = (flowKey: string): string =>
-  createHash('sha256').update(flowKey).digest('base64url').slice(0, 22);

@@ -146,6 +146,7 @@ export class FleetScheduler {
     this.upstream.answered(answer, now);
     const mayRefuse = new Map([...said.candidates, ...said.reserve].map((each) => [each.id, each]));
     let hasGranted = false;
+    let stillFirst = false;
     for (const result of answer.results) {
       const waiter = this.#queue.find(result.id);
       const asked = mayRefuse.get(result.id);
@@ -153,15 +154,14 @@ export class FleetScheduler {
       if (waiter === undefined || this.mode === 'degraded') this.#tooLate(result, asked, waiter);
       else this.#told(waiter, result, asked);
       hasGranted ||= result.type === 'granted';
+      // One that has only reserved its quotas says nothing of whether the next may go.
+      stillFirst ||= result.type === 'waits' && 'cost' in asked;
     }
     if (this.mode === 'degraded') return;
     if (this.#queue.waiting > 0)
       this.#unlisten ??= store.listen(`${this.upstream.account}\n${this.upstream.name}`, (wake) =>
         this.#woken(wake),
       );
-    // One of those that have only reserved their quotas says nothing of whether the next may go.
-    const putForward = new Set(said.candidates.map(({ id }) => id));
-    const stillFirst = answer.results.some(({ type, id }) => type === 'waits' && putForward.has(id));
     // More may go than was put forward, or could be.
     if (this.#queue.waiting > 0 && (hasWithheld || (hasGranted && !stillFirst))) this.#line.ask();
     else if (answer.wake !== undefined) this.#woken(answer.wake);
