@@ -17,6 +17,7 @@ import { boardKey } from '../../packages/redis/src/keys.ts';
 import { pause, rejection, until } from '../support/governed.ts';
 import { instantFetch, MODEL } from '../support/instant-fetch.ts';
 import { noRedis, type RedisServer, startRedis } from '../support/redis.ts';
+import { storesOf } from './stores-of.ts';
 
 const quiet = { info() {}, warn() {}, error() {} };
 const params = { model: MODEL, max_tokens: 50, messages: [{ role: 'user' as const, content: 'hello' }] };
@@ -50,21 +51,12 @@ function start(store: Store, config: object = {}) {
   return { governor, api, ask: () => claude.messages.create(params) };
 }
 
-async function storesOf(kind: string): Promise<() => Store> {
-  if (kind === 'memory') {
-    const store = memoryStore();
-    return () => store;
-  }
-  const server = await startRedis({ own: true });
-  cleanups.push(() => server.stop());
-  return () => redisStore({ client: server.connect(), timeoutMs: 1_000 });
-}
 const breakersOf = (governor: Governor) => governor.snapshot().breakers.map(({ state }) => state);
 
-for (const kind of ['memory', 'redis']) {
+for (const kind of ['memory', 'redis'] as const) {
   describe.skipIf(kind === 'redis' && noRedis())(`processes that share a ${kind} store`, () => {
     it('open their breakers by what all of them see, close them together, and know of a spend limit', async () => {
-      const makeStore = await storesOf(kind);
+      const makeStore = await storesOf(kind, cleanups);
       const processes = [start(makeStore()), start(makeStore()), start(makeStore())];
       const [one, two, idle] = processes as [
         (typeof processes)[0],

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { noRedis, startRedis } from '../support/redis.ts';
-import { configFor, pause, producedIn, startApi, startWorker, type Worker } from './harness.ts';
+import { configFor, LIMITS, pause, producedIn, startApi, startWorker, type Worker } from './harness.ts';
 import { checkOut, olderRelease, withOtherSchema } from './release.ts';
 import type { WorkerReport } from './worker-process.ts';
 
@@ -8,12 +8,6 @@ const SECONDS = Number(process.env.FLEET_SECONDS ?? 60);
 /** The store's time-out is for a machine of its own: here everything shares two cores with the test. */
 const TIMEOUT_MS = Number(process.env.FLEET_TIMEOUT_MS ?? 500);
 const PROCESSES = 4;
-const LIMITS = {
-  requestsPerMinute: 1_000,
-  inputTokensPerMinute: 400_000,
-  outputTokensPerMinute: 80_000,
-  burstSeconds: 6,
-};
 /** A fifth lower. */
 const LOWER = {
   requestsPerMinute: 800,

@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import Anthropic from '@anthropic-ai/sdk';
-import { createGovernor, type Governor, memoryStore, type Store } from '@headgate/core';
-import { redisStore } from '@headgate/redis';
+import { createGovernor, type Governor, type Store } from '@headgate/core';
 import { startClaudeApi } from '@headgate/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { addressOf, startExample } from '../support/example.ts';
 import { until } from '../support/governed.ts';
 import { freePort, noRedis, startRedis } from '../support/redis.ts';
+import { storesOf } from './stores-of.ts';
 
 const MODEL = 'claude-sonnet-4-6';
 const quiet = { info() {}, warn() {}, error() {} };
@@ -28,22 +28,12 @@ const client = (governor: Governor, baseURL: string) =>
   governor.govern(new Anthropic({ apiKey: 'k', baseURL }));
 const params = { model: MODEL, max_tokens: 50, messages: [{ role: 'user' as const, content: 'hello' }] };
 
-async function storesOf(kind: string): Promise<() => Store> {
-  if (kind === 'memory') {
-    const store = memoryStore();
-    return () => store;
-  }
-  const server = await startRedis({ own: true });
-  cleanups.push(() => server.stop());
-  return () => redisStore({ client: server.connect(), timeoutMs: 1_000 });
-}
-
-for (const kind of ['memory', 'redis']) {
+for (const kind of ['memory', 'redis'] as const) {
   describe.skipIf(kind === 'redis' && noRedis())(`four processes on one ${kind} store`, () => {
     it('give a user of ten a day exactly ten, however many ask at once', async () => {
       const api = await startClaudeApi({ latency: { timeToFirstTokenMs: 5, tokensPerSecond: 5_000 } });
       cleanups.push(() => api.close());
-      const fleet = startFleet(4, await storesOf(kind), {
+      const fleet = startFleet(4, await storesOf(kind, cleanups), {
         quotas: [{ name: 'daily', requests: '10/day' }],
         account: [{ name: 's', models: ['*'], requestsPerMinute: 6_000 }],
       });

@@ -12,6 +12,14 @@ export interface Limits {
   readonly burstSeconds: number;
 }
 
+/** Of a fleet at its peak: the API's, and those that it is configured with. */
+export const LIMITS: Limits = {
+  requestsPerMinute: 1_000,
+  inputTokensPerMinute: 400_000,
+  outputTokensPerMinute: 80_000,
+  burstSeconds: 6,
+};
+
 export interface Seen {
   /** On the API's clock. */
   readonly now: number;

@@ -1,15 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { noRedis, type RedisServer, startRedis } from '../support/redis.ts';
-import { configFor, pause, producedIn, startApi, startWorker, type Worker } from './harness.ts';
+import { configFor, LIMITS, pause, producedIn, startApi, startWorker, type Worker } from './harness.ts';
 
 const SECONDS = Number(process.env.FLEET_SECONDS ?? 60);
 const TIMEOUT_MS = Number(process.env.FLEET_TIMEOUT_MS ?? 500);
-const LIMITS = {
-  requestsPerMinute: 1_000,
-  inputTokensPerMinute: 400_000,
-  outputTokensPerMinute: 80_000,
-  burstSeconds: 6,
-};
 /** Tokens that the limits refill in a second. */
 const PER_SECOND = LIMITS.outputTokensPerMinute / 60;
 

@@ -1,16 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { noRedis, type RedisServer, startRedis } from '../support/redis.ts';
-import { commandsOf, configFor, jain, pause, startApi, startWorker, type Worker } from './harness.ts';
+import { commandsOf, configFor, jain, LIMITS, pause, startApi, startWorker, type Worker } from './harness.ts';
 
 const SECONDS = Number(process.env.FLEET_SECONDS ?? 90);
 /** The store's time-out is for a machine of its own: here everything shares two cores with the test. */
 const TIMEOUT_MS = Number(process.env.FLEET_TIMEOUT_MS ?? 500);
-const LIMITS = {
-  requestsPerMinute: 1_000,
-  inputTokensPerMinute: 400_000,
-  outputTokensPerMinute: 80_000,
-  burstSeconds: 6,
-};
 /** Users of each process: as uneven as a balancer that keeps users where they are. */
 const USERS = [8, 6, 4, 2];
 

@@ -1,13 +1,16 @@
 import { expect } from 'vitest';
-import { configFor, pause, producedIn, type Seen, startApi, startWorker, type Worker } from './harness.ts';
+import {
+  configFor,
+  LIMITS,
+  pause,
+  producedIn,
+  type Seen,
+  startApi,
+  startWorker,
+  type Worker,
+} from './harness.ts';
 import type { Sentinels, WorkerReport } from './worker-process.ts';
 
-export const LIMITS = {
-  requestsPerMinute: 1_000,
-  inputTokensPerMinute: 400_000,
-  outputTokensPerMinute: 80_000,
-  burstSeconds: 6,
-};
 /** Tokens that the limits refill in a millisecond. */
 const REFILL = LIMITS.outputTokensPerMinute / 60_000;
 const BEFORE_MS = 8_000;

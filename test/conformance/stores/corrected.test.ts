@@ -1,8 +1,7 @@
 import type { MeterAsk, Store } from '@headgate/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { dayQuota, grantedOf, Peer } from '../../../packages/testing/src/store/exchanges.ts';
-import { noRedis, type RedisServer, startRedis } from '../../support/redis.ts';
-import { SetClock } from './clocked.ts';
+import { describeStores, SetClock } from './clocked.ts';
 
 const LIMITS = { requests: 600, burst: 0.1 };
 
@@ -86,18 +85,4 @@ function testCorrections(create: (clock: SetClock) => Store): void {
   });
 }
 
-describe('corrections, with the store in memory', () => {
-  testCorrections((clock) => clock.memory());
-});
-
-describe.skipIf(noRedis())('corrections, with the store on Redis', () => {
-  let server: RedisServer;
-  let next = 0;
-  beforeAll(async () => {
-    server = await startRedis();
-  });
-  afterAll(() => server?.stop());
-  testCorrections((clock) =>
-    clock.redis(server.connect(), `corrected-${process.pid}-${Date.now()}-${next++}`),
-  );
-});
+describeStores('corrections', testCorrections);

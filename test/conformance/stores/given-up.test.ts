@@ -1,8 +1,7 @@
 import type { Store } from '@headgate/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { dayQuota, grantedOf, Peer } from '../../../packages/testing/src/store/exchanges.ts';
-import { noRedis, type RedisServer, startRedis } from '../../support/redis.ts';
-import { SetClock } from './clocked.ts';
+import { describeStores, SetClock } from './clocked.ts';
 
 /** Just too long: whoever is not heard of for that is given up. */
 const GONE_MS = 10_001;
@@ -76,16 +75,4 @@ function testGivenUp(create: (clock: SetClock) => Store): void {
   });
 }
 
-describe('a process that was given up, with the store in memory', () => {
-  testGivenUp((clock) => clock.memory());
-});
-
-describe.skipIf(noRedis())('a process that was given up, with the store on Redis', () => {
-  let server: RedisServer;
-  let next = 0;
-  beforeAll(async () => {
-    server = await startRedis();
-  });
-  afterAll(() => server?.stop());
-  testGivenUp((clock) => clock.redis(server.connect(), `given-up-${process.pid}-${Date.now()}-${next++}`));
-});
+describeStores('a process that was given up', testGivenUp);
