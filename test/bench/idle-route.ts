@@ -1,21 +1,30 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { type AddressInfo, connect, type Server } from 'node:net';
+import type { Server } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { createGovernor } from '@headgate/core';
 
 /**
- * CPU of a request that makes no Claude call, with the adapter and without, each app in a process of its own. Rounds of
- * both take turns, so that whatever else the machine does falls on both alike. How code and data come to lie in memory
- * lasts as long as a process does, so what counts as one sample is a pair of processes, with the median ratio of its
- * rounds; of the samples, the median with its 95 % interval by order statistics.
- * `node --conditions=source test/bench/idle-route.ts [process pairs] [requests in a round] [express,koa,fastify]`
+ * CPU of a request that makes no Claude call, with the adapter and without, each app in a process of its own. Short
+ * rounds of both take turns, so that whatever else the machine does falls on both alike, and only when both have run
+ * for so long that V8 compiles no more. How code and data come to lie in memory lasts as long as a process does, so
+ * what counts as one sample is a pair of processes, with the median ratio of its rounds; of the samples, the median
+ * with its 95 % interval by order statistics.
+ * `node --conditions=source test/bench/idle-route.ts [process pairs] [express,koa,fastify]`
  */
-const PAIRS = Number(process.argv[2] ?? 30);
-const REQUESTS = Number(process.argv[3] ?? 1_000);
-const FRAMEWORKS = (process.argv[4] ?? 'express,koa,fastify').split(',');
-const ROUNDS = 10;
-const WARM_UP = 10_000;
+const PAIRS = Number(process.argv[2] ?? 20);
+const FRAMEWORKS = (process.argv[3] ?? 'express,koa,fastify').split(',');
+const ROUNDS = 60;
+/** Requests. A round is of some 50 ms, and what asking for its CPU costs is below a hundredth of it. */
+const ROUND = 500;
+/** Requests. After 10,000 the governed app, which has the more code, is still seen to be compiled. */
+const WARM_UP = 20_000;
 const CONNECTIONS = 32;
+/** A server and its client must not take turns on one core; where there is no such command, the system decides. */
+const PINNED = process.platform === 'linux' && availableParallelism() > 1;
+/** Longer than the other app of the pair takes to start and to warm up. */
+const KEEP_ALIVE_MS = 600_000;
 const ANSWER = '"ok":true}';
 const BODY = JSON.stringify({
   title: 'a question',
@@ -78,6 +87,7 @@ async function start(framework: string, kind: Kind): Promise<Server> {
 async function serve(framework: string, kind: Kind): Promise<void> {
   const server = await start(framework, kind);
   if (!server.listening) await once(server, 'listening');
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
   process.on('message', () => {
     const { user, system } = process.cpuUsage();
     process.send?.({ cpu: user + system });
@@ -87,30 +97,39 @@ async function serve(framework: string, kind: Kind): Promise<void> {
 
 interface Peer {
   readonly child: ChildProcess;
-  readonly port: number;
+  readonly sockets: readonly Socket[];
 }
 
 async function open(framework: string, kind: Kind, route: Route): Promise<Peer> {
-  const child = fork(import.meta.filename, ['serve', framework, kind], {
-    execArgv: ['--conditions=source'],
-  });
+  const node = ['--conditions=source'];
+  const child = fork(
+    import.meta.filename,
+    ['serve', framework, kind],
+    PINNED ? { execPath: 'taskset', execArgv: ['-c', '0', process.execPath, ...node] } : { execArgv: node },
+  );
   // A server that cannot start would be waited for in vain.
   child.once('exit', (code) => process.exitCode ?? (code !== null && code !== 0 && process.exit(1)));
   const [{ port }] = (await once(child, 'message')) as [{ port: number }];
-  const peer = { child, port };
+  const sockets = Array.from({ length: CONNECTIONS }, () => connect(port, '127.0.0.1'));
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+  const peer = { child, sockets };
   await drive(peer, route, WARM_UP);
   return peer;
+}
+
+function close({ child, sockets }: Peer): void {
+  for (const socket of sockets) socket.destroy();
+  child.kill();
 }
 
 /**
  * One request at a time on each connection, of which there are enough to keep the server busy: one with time to spare
  * spends more on each request, for going to sleep and waking up. Raw sockets, since the client shares the machine.
  */
-async function drive({ port }: Peer, route: Route, count: number): Promise<void> {
+async function drive({ sockets }: Peer, route: Route, count: number): Promise<void> {
   const bytes = ROUTES[route];
   let left = count;
-  const connection = async () => {
-    const socket = connect(port, '127.0.0.1');
+  const connection = async (socket: Socket) => {
     while (left-- > 0) {
       socket.write(bytes);
       let text = '';
@@ -119,9 +138,8 @@ async function drive({ port }: Peer, route: Route, count: number): Promise<void>
         text += chunk.toString('latin1');
       }
     }
-    socket.destroy();
   };
-  await Promise.all(Array.from({ length: CONNECTIONS }, connection));
+  await Promise.all(sockets.map(connection));
 }
 
 async function cpuOf({ child }: Peer): Promise<number> {
@@ -133,8 +151,8 @@ async function cpuOf({ child }: Peer): Promise<number> {
 /** Microseconds of CPU of one request. */
 async function round(peer: Peer, route: Route): Promise<number> {
   const before = await cpuOf(peer);
-  await drive(peer, route, REQUESTS);
-  return ((await cpuOf(peer)) - before) / REQUESTS;
+  await drive(peer, route, ROUND);
+  return ((await cpuOf(peer)) - before) / ROUND;
 }
 
 /** The median, and the order statistics between which the true one lies with 95 % probability. */
@@ -165,7 +183,7 @@ async function measure(framework: string, route: Route): Promise<void> {
       ofPair.push((times.governed.at(-1) ?? 0) / (times.bare.at(-1) ?? 1));
     }
     ratios.push(medianOf(ofPair).median);
-    for (const { child } of Object.values(peers)) child.kill();
+    for (const peer of Object.values(peers)) close(peer);
   }
   const { median, low, high } = medianOf(ratios);
   const micros = (kind: Kind) => medianOf(times[kind]).median.toFixed(1).padStart(6);
@@ -178,7 +196,7 @@ const [mode, framework = '', kind = ''] = process.argv.slice(2);
 if (mode === 'serve') await serve(framework, kind as Kind);
 else {
   console.log(
-    `CPU in µs of a request that makes no Claude call, ${PAIRS} pairs of processes, ${ROUNDS} rounds of ${REQUESTS} requests each; Node ${process.version}`,
+    `CPU in µs of a request that makes no Claude call, ${PAIRS} pairs of processes, ${ROUNDS} rounds of ${ROUND} requests each after ${WARM_UP}; Node ${process.version}`,
   );
   for (const each of FRAMEWORKS) {
     for (const route of Object.keys(ROUTES) as Route[]) await measure(each, route);

@@ -11,10 +11,10 @@ const QUIET = { info() {}, warn() {}, error() {} };
 function setUp() {
   const governor = createGovernor({ logger: QUIET });
   onTestFinished(() => governor.close());
-  const door = createDoor<[path: string]>(
+  const door = createDoor<[request: IncomingMessage, response: ServerResponse, path: string]>(
     governor,
-    { caller: (path) => ({ user: path }) },
-    { route: (path) => path },
+    { caller: (_request, _response, path) => ({ user: path }) },
+    { raw: (request, response) => ({ request, response }), route: (_request, _response, path) => path },
   );
   const { scopes } = internalsOf(governor);
   const user = async () => (await scopes.current()?.resolve())?.user;
@@ -28,7 +28,7 @@ it('leaves nothing behind on a connection: not for the next request, nor for one
   const server = createServer((request, response) => {
     before.push(scopes.current());
     const path = request.url ?? '';
-    door(request, response, [path], () => {
+    door(request, [request, response, path], () => {
       setTimeout(async () => {
         users.push([path, await user()]);
         response.end('x');
@@ -54,7 +54,7 @@ it('puts back what was for a request made up inside the process, whoever makes i
   const madeUp = (path: string) => {
     const request = new IncomingMessage(new Socket());
     request.httpVersionMajor = 1;
-    return door(request, new ServerResponse(request), [path], () => user());
+    return door(request, [request, new ServerResponse(request), path], () => user());
   };
   expect(await Promise.all([madeUp('/1'), madeUp('/2')])).toEqual(['/1', '/2']);
   expect(scopes.current()).toBeUndefined();
@@ -71,7 +71,9 @@ it('is an inner scope where there is one: what a request is served in keeps its 
   Object.assign(request.socket, { parser: { incoming: request } });
   const outer = new AbortController();
   const found = await governor.run({ tenant: 'acme', signal: outer.signal }, async () => {
-    const inner = door(request, new ServerResponse(request), ['/1'], () => scopes.current()?.resolve());
+    const inner = door(request, [request, new ServerResponse(request), '/1'], () =>
+      scopes.current()?.resolve(),
+    );
     expect(await scopes.current()?.resolve()).not.toHaveProperty('user');
     return inner;
   });

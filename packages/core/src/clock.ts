@@ -1,3 +1,6 @@
+// From its module: the global of that name is a getter, which is asked anew each time.
+import { performance } from 'node:perf_hooks';
+
 /** A pending wake-up. Cancelling one that has fired, or twice, is harmless. */
 export interface Timer {
   cancel(): void;

@@ -17,8 +17,11 @@ export type HeadgateOptions = DoorOptions<[req: Request, res: Response]>;
 
 /** Puts every Claude call of a request under the governor, in the name of the request's caller. */
 function middleware(governor: Governor, options: HeadgateOptions = {}): RequestHandler {
-  const door = createDoor(governor, options, { route: routeOf });
-  return (req, res, next) => door(req, res, [req, res], next);
+  const door = createDoor(governor, options, {
+    raw: (request, response) => ({ request, response }),
+    route: routeOf,
+  });
+  return (req, res, next) => door(req, [req, res], next);
 }
 
 /** The pattern of the matched route, as `/users/:id`: of bounded number, and without anybody's data. */

@@ -35,11 +35,12 @@ declare module 'fastify' {
 /** Puts every Claude call of a request under the governor, in the name of the request's caller. */
 const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, errors = true, ...options }) => {
   const door = createDoor(governor, options, {
+    raw: (request, reply) => ({ request: request.raw, response: reply.raw }),
     route: (request) => request.routeOptions.url,
     options: (request) => request.routeOptions.config.headgate,
   });
   app.addHook('onRequest', (request, reply, next) => {
-    door(request.raw, reply.raw, [request, reply], next);
+    door(request.raw, [request, reply], next);
   });
   if (!app.hasReplyDecorator('claudeEvents')) {
     app.decorateReply('claudeEvents', async function (stream, options) {

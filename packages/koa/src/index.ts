@@ -19,8 +19,11 @@ export type HeadgateOptions = DoorOptions<[ctx: Context]>;
  * that were refused, with the status, `Retry-After` and an error body like the API's own. Every other error goes on.
  */
 function middleware(governor: Governor, options: HeadgateOptions = {}): Middleware {
-  const door = createDoor(governor, options, { route: routeOf });
-  return (ctx, next) => door(ctx.req, ctx.res, [ctx], next).catch((error: unknown) => refuse(ctx, error));
+  const door = createDoor(governor, options, {
+    raw: ({ req, res }) => ({ request: req, response: res }),
+    route: routeOf,
+  });
+  return (ctx, next) => door(ctx.req, [ctx], next).catch((error: unknown) => refuse(ctx, error));
 }
 
 function refuse(ctx: Context, error: unknown): void {

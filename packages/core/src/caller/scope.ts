@@ -35,8 +35,26 @@ export function lastScopeOf(key: object): Scope | undefined {
   return own ?? raw?.[SCOPE] ?? req?.[SCOPE];
 }
 
-/** One `run`, or one HTTP request. */
-export abstract class Scope {
+/** How the caller of a scope is found, and what its calls are tied to. `about` is what the scope was opened about. */
+export interface ScopeSource<T> {
+  /** Who it is. Asked once. */
+  find(about: T): Caller | Promise<Caller>;
+  /** Ends the scope's calls; asked for with the first of them. */
+  hangUp?(about: T): AbortSignal;
+  /** Is told how the caller's own quotas stand. */
+  listener?(about: T): ResolvedCaller['onStanding'];
+}
+
+/** A caller that is named, or found by a function. */
+const NAMED: ScopeSource<CallerSource> = {
+  find: (source) => (typeof source === 'function' ? source() : source),
+};
+
+/**
+ * One `run`, or one HTTP request. One class for both, with a source that many share: a request opens a scope before it
+ * is known whether a call will follow, and to construct one class upon another costs twice as much.
+ */
+export class Scope<T = unknown> {
   /** The trace in which the scope was opened: a lost context has lost that too. */
   readonly context: Context = context.active();
   readonly owner: Scopes;
@@ -46,30 +64,21 @@ export abstract class Scope {
   readonly key: object | undefined;
   /** The one that the key led to before, of whichever governor. */
   readonly before: Scope | undefined;
+  readonly #source: ScopeSource<T>;
+  readonly #about: T;
   readonly #enteredAt: number;
   #resolved: ResolvedCaller | Promise<ResolvedCaller> | undefined;
 
-  constructor(owner: Scopes, key: object | undefined) {
+  constructor(owner: Scopes, source: ScopeSource<T>, about: T, key: object | undefined) {
     this.owner = owner;
     this.outer = owner.current();
     this.key = key;
+    this.#source = source;
+    this.#about = about;
     this.#enteredAt = owner.now();
     if (key === undefined) return;
     this.before = (key as Keyed)[SCOPE];
     (key as Keyed)[SCOPE] = this;
-  }
-
-  /** Who it is. Asked once. */
-  protected abstract find(): Caller | Promise<Caller>;
-
-  /** Ends the scope's calls; asked for with the first of them. */
-  protected hangUp(): AbortSignal | undefined {
-    return undefined;
-  }
-
-  /** Is told how the caller's own quotas stand. */
-  protected listener(): ResolvedCaller['onStanding'] {
-    return undefined;
   }
 
   /**
@@ -88,7 +97,7 @@ export abstract class Scope {
   }
 
   #merge(): ResolvedCaller | Promise<ResolvedCaller> {
-    const own = this.find();
+    const own = this.#source.find(this.#about);
     const outer = this.outer?.resolve();
     if (own instanceof Promise || outer instanceof Promise) {
       return Promise.all([own, outer]).then(([mine, theirs]) => this.#combine(mine, theirs));
@@ -102,7 +111,7 @@ export abstract class Scope {
       outer?.deadlineAt,
       own.deadlineMs === undefined ? undefined : this.#enteredAt + own.deadlineMs,
     ].filter((at) => at !== undefined);
-    const signals = [...(outer?.signals ?? []), this.hangUp(), own.signal].filter(
+    const signals = [...(outer?.signals ?? []), this.#source.hangUp?.(this.#about), own.signal].filter(
       (signal) => signal !== undefined,
     );
     const ceilings = [outer?.maxTokens, own.maxTokens].filter((ceiling) => ceiling !== undefined);
@@ -111,25 +120,11 @@ export abstract class Scope {
       ...outer,
       ...named,
       maxTokens: ceilings.length === 0 ? undefined : Math.min(...ceilings),
-      onStanding: this.listener() ?? outer?.onStanding,
+      onStanding: this.#source.listener?.(this.#about) ?? outer?.onStanding,
       signals,
       // An inner scope may be in more of a hurry than the outer one, never in less.
       deadlineAt: deadlines.length === 0 ? undefined : Math.min(...deadlines),
     };
-  }
-}
-
-/** A scope whose caller is named, or found by a function. */
-class NamedScope extends Scope {
-  readonly #source: CallerSource;
-
-  constructor(owner: Scopes, source: CallerSource, key: object | undefined) {
-    super(owner, key);
-    this.#source = source;
-  }
-
-  protected override find(): Caller | Promise<Caller> {
-    return typeof this.#source === 'function' ? this.#source() : this.#source;
   }
 }
 
@@ -164,7 +159,7 @@ export class Scopes {
   }
 
   open(source: CallerSource, key?: object): Scope {
-    return new NamedScope(this, source, key);
+    return new Scope(this, NAMED, source, key);
   }
 
   run<T>(scope: Scope, fn: () => T): T {

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Caller, normalizeCaller, type Standing } from '../caller/caller.ts';
-import { lastScopeOf, Scope, type Scopes } from '../caller/scope.ts';
+import { type Caller, normalizeCaller } from '../caller/caller.ts';
+import { lastScopeOf, Scope, type ScopeSource, type Scopes } from '../caller/scope.ts';
 import { AbortedError } from '../errors.ts';
 import { internalsOf } from '../governor.ts';
 import type { Governor } from '../types.ts';
@@ -27,31 +27,20 @@ export interface DoorOptions<A extends unknown[]> {
 /** What a route may say about its calls; it goes before what the `caller` function says. */
 export type RouteOptions = Pick<Caller, 'lane' | 'maxTokens' | 'deadlineMs' | 'fallback' | 'hangUp'>;
 
-/** What a framework knows of a request. Asked when the caller is. */
+/** What a framework knows of a request. Asked with its first call, since most requests make none. */
 export interface Framework<A extends unknown[]> {
+  /** Node's own request and response. */
+  raw(...request: A): { readonly request: IncomingMessage; readonly response: ServerResponse };
   /** The pattern of the route, as `/chat/:id`: of bounded number. */
   route(...request: A): string | undefined;
   /** What the route says about its calls, where the framework knows it in advance. */
   options?(...request: A): RouteOptions | undefined;
 }
 
-/** Opens the scope of a request and runs the rest of the request in it. */
-export type Door<A extends unknown[]> = <T>(
-  request: IncomingMessage,
-  response: ServerResponse,
-  asked: A,
-  fn: () => T,
-) => T;
+/** Opens the scope of a request, which is Node's own, and runs the rest of the request in it. */
+export type Door<A extends unknown[]> = <T>(request: IncomingMessage, asked: A, fn: () => T) => T;
 
 const DEFAULT_TIMEOUT_HEADER = 'x-request-timeout';
-
-/** What all requests of a door have in common. */
-interface Threshold<A extends unknown[]> {
-  readonly caller: DoorOptions<A>['caller'];
-  readonly deadlineMs: number | undefined;
-  readonly header: string;
-  readonly framework: Framework<A>;
-}
 
 /**
  * What every adapter is made of: it opens the scope of one HTTP request. A client that hangs up aborts the request's
@@ -73,9 +62,9 @@ export function createDoor<A extends unknown[]>(
       'the adapter was given no `caller` function: everybody is `anonymous` and shares what quotas give to one user',
     );
   }
-  const threshold = { caller, deadlineMs, header, framework };
-  return (request, response, asked, fn) => {
-    const scope = new RequestScope(scopes, threshold, request, response, asked);
+  const source = sourceOf({ caller, deadlineMs, header }, framework);
+  return (request, asked, fn) => {
+    const scope = new Scope(scopes, source, asked, request);
     return isOnItsConnection(request) ? scopes.enter(scope, fn) : scopes.run(scope, fn);
   };
 }
@@ -92,67 +81,52 @@ function isOnItsConnection(request: IncomingMessage): boolean {
   return parser?.incoming === request;
 }
 
-/** The scope of one request. Most requests make no call: all that can be is done with the first one. */
-class RequestScope<A extends unknown[]> extends Scope {
-  readonly #threshold: Threshold<A>;
-  readonly #request: IncomingMessage;
-  readonly #response: ServerResponse;
-  readonly #asked: A;
-
-  constructor(
-    scopes: Scopes,
-    threshold: Threshold<A>,
-    request: IncomingMessage,
-    response: ServerResponse,
-    asked: A,
-  ) {
-    super(scopes, request);
-    this.#threshold = threshold;
-    this.#request = request;
-    this.#response = response;
-    this.#asked = asked;
-  }
-
-  protected override find(): Caller | Promise<Caller> {
-    const found = this.#threshold.caller?.(...this.#asked);
-    return found instanceof Promise ? found.then((late) => this.#complete(late)) : this.#complete(found);
-  }
-
-  #complete(found: Caller | undefined): Caller {
-    const { framework, deadlineMs, header } = this.#threshold;
-    const ofRoute = framework.options?.(...this.#asked);
-    const patienceMs = millisecondsOf(this.#request.headers[header]);
+/** What the scopes of all requests have in common. */
+function sourceOf<A extends unknown[]>(
+  { caller, deadlineMs, header }: Pick<DoorOptions<A>, 'caller' | 'deadlineMs'> & { readonly header: string },
+  framework: Framework<A>,
+): ScopeSource<A> {
+  const complete = (found: Caller | undefined, asked: A): Caller => {
+    const ofRoute = framework.options?.(...asked);
+    const patienceMs = millisecondsOf(framework.raw(...asked).request.headers[header]);
     return {
-      route: framework.route(...this.#asked),
+      route: framework.route(...asked),
       ...found,
       ...ofRoute,
       maxTokens: lowest([found?.maxTokens, ofRoute?.maxTokens]),
       deadlineMs: lowest([deadlineMs, patienceMs, found?.deadlineMs, ofRoute?.deadlineMs]),
     };
-  }
+  };
+  return {
+    find(asked) {
+      const found = caller?.(...asked);
+      return found instanceof Promise ? found.then((late) => complete(late, asked)) : complete(found, asked);
+    },
 
-  /** Aborts when the client is gone before the response was sent whole. */
-  protected override hangUp(): AbortSignal {
-    const response = this.#response;
-    const controller = new AbortController();
-    const look = () => {
-      if (!wasSentWhole(response)) {
-        controller.abort(new AbortedError('the client hung up', { reason: 'aborted' }));
-      }
-    };
-    // `close` of the response, not of the request: that one fires in healthy requests too.
-    if (isClosed(response)) look();
-    else response.once('close', look);
-    return controller.signal;
-  }
+    /** Aborts when the client is gone before the response was sent whole. */
+    hangUp(asked) {
+      const { response } = framework.raw(...asked);
+      const controller = new AbortController();
+      const look = () => {
+        if (!wasSentWhole(response)) {
+          controller.abort(new AbortedError('the client hung up', { reason: 'aborted' }));
+        }
+      };
+      // `close` of the response, not of the request: that one fires in healthy requests too.
+      if (isClosed(response)) look();
+      else response.once('close', look);
+      return controller.signal;
+    },
 
-  protected override listener() {
-    const response = this.#response;
-    return (standing: readonly Standing[]) => {
-      if (response.headersSent) return;
-      for (const [name, value] of Object.entries(rateLimitHeaders(standing))) response.setHeader(name, value);
-    };
-  }
+    listener(asked) {
+      const { response } = framework.raw(...asked);
+      return (standing) => {
+        if (response.headersSent) return;
+        for (const [name, value] of Object.entries(rateLimitHeaders(standing)))
+          response.setHeader(name, value);
+      };
+    },
+  };
 }
 
 /** Checks a route's options when the route is made. @throws TypeError naming the field. */
