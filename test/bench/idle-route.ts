@@ -13,7 +13,7 @@ import { createGovernor } from '@headgate/core';
  * with its 95 % interval by order statistics.
  * `node --conditions=source test/bench/idle-route.ts [process pairs] [express,koa,fastify]`
  */
-const PAIRS = Number(process.argv[2] ?? 20);
+const PAIRS = Number(process.argv[2] ?? 12);
 const FRAMEWORKS = (process.argv[3] ?? 'express,koa,fastify').split(',');
 const ROUNDS = 60;
 /** Requests. A round is of some 50 ms, and what asking for its CPU costs is below a hundredth of it. */
