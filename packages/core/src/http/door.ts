@@ -48,21 +48,20 @@ const DEFAULT_TIMEOUT_HEADER = 'x-request-timeout';
  */
 export function createDoor<A extends unknown[]>(
   governor: Governor,
-  { caller, deadlineMs, timeoutHeader = false }: DoorOptions<A>,
+  options: DoorOptions<A>,
   framework: Framework<A>,
 ): Door<A> {
   const { scopes, once } = internalsOf(governor);
   // A wrong number is told when the app starts, and not with the first call.
-  normalizeCaller({ deadlineMs });
-  const header = (timeoutHeader === true ? DEFAULT_TIMEOUT_HEADER : timeoutHeader || '').toLowerCase();
-  if (caller === undefined) {
+  normalizeCaller({ deadlineMs: options.deadlineMs });
+  if (options.caller === undefined) {
     once.warn(
       'HG_NO_CALLER',
       '',
       'the adapter was given no `caller` function: everybody is `anonymous` and shares what quotas give to one user',
     );
   }
-  const source = sourceOf({ caller, deadlineMs, header }, framework);
+  const source = sourceOf(options, framework);
   return (request, asked, fn) => {
     const scope = new Scope(scopes, source, asked, request);
     return isOnItsConnection(request) ? scopes.enter(scope, fn) : scopes.run(scope, fn);
@@ -83,9 +82,10 @@ function isOnItsConnection(request: IncomingMessage): boolean {
 
 /** What the scopes of all requests have in common. */
 function sourceOf<A extends unknown[]>(
-  { caller, deadlineMs, header }: Pick<DoorOptions<A>, 'caller' | 'deadlineMs'> & { readonly header: string },
+  { caller, deadlineMs, timeoutHeader = false }: DoorOptions<A>,
   framework: Framework<A>,
 ): ScopeSource<A> {
+  const header = (timeoutHeader === true ? DEFAULT_TIMEOUT_HEADER : timeoutHeader || '').toLowerCase();
   const complete = (found: Caller | undefined, asked: A): Caller => {
     const ofRoute = framework.options?.(...asked);
     const patienceMs = millisecondsOf(framework.raw(...asked).request.headers[header]);
@@ -122,8 +122,9 @@ function sourceOf<A extends unknown[]>(
       const { response } = framework.raw(...asked);
       return (standing) => {
         if (response.headersSent) return;
-        for (const [name, value] of Object.entries(rateLimitHeaders(standing)))
+        for (const [name, value] of Object.entries(rateLimitHeaders(standing))) {
           response.setHeader(name, value);
+        }
       };
     },
   };
