@@ -9,6 +9,7 @@ import {
 } from '@headgate/core';
 import { type ClaudeApi, manualClock, startClaudeApi } from '@headgate/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DegradedShare } from '../../packages/core/src/admission/fleet/degraded-share.ts';
 import { pause, until } from '../support/governed.ts';
 import { startTelemetry } from '../support/telemetry.ts';
 
@@ -70,15 +71,81 @@ describe('a process of a fleet', () => {
     const outcomes = await Promise.allSettled(
       fleet.flatMap(({ ask }) => Array.from({ length: 10 }, () => ask())),
     );
-    // Calls of the first moment are let in by the whole rule, before anybody knows that the store is not there.
-    const answered = outcomes.filter(({ status }) => status === 'fulfilled').length;
-    expect(answered).toBeGreaterThan(0);
+    // Also calls of the first moment, which came before anybody knew that the store is not there.
+    const answeredOf = (all: PromiseSettledResult<unknown>[]) =>
+      all.filter(({ status }) => status === 'fulfilled').length;
+    expect(answeredOf(outcomes)).toBe(16);
     expect(fleet.map(({ governor }) => modeOf(governor))).toEqual(new Array(4).fill('degraded'));
     const later = await Promise.allSettled(
       fleet.flatMap(({ ask }) => Array.from({ length: 10 }, () => ask('ben'))),
     );
     // A fifth of twenty for each of four: 0.8 of it in all.
-    expect(later.filter(({ status }) => status === 'fulfilled').length).toBe(16);
+    expect(answeredOf(later)).toBe(16);
+  });
+
+  it('lets calls that wait when its store is lost go by its share alone, in their order', async () => {
+    const memory = memoryStore();
+    const { store, faults } = faulty(memory, 1);
+    const config = {
+      account: [{ ...account[0], concurrency: 2 }],
+      lanes: { interactive: { maxWait: '1m' } },
+      quotas: [
+        { name: 'slots', when: { user: 's' }, concurrency: 2, onExceed: 'wait' },
+        { name: 'requests', when: { user: 'r' }, requests: '10/day' },
+      ],
+    };
+    const { governor, ask } = start(store, config);
+    await ask();
+    let running = 0;
+    let most = 0;
+    const ends: string[] = [];
+    const call = (user: string, n: number) =>
+      ask(user).then(
+        () => ends.push(`${user}${n}`),
+        (error: { reason?: string }) => ends.push(`${user}${n} ${error.reason}`),
+      );
+    const look = setInterval(() => {
+      running = governor.snapshot().inFlight;
+      most = Math.max(most, running);
+    }, 2);
+    faults.isDown = true;
+    const calls = Array.from({ length: 12 }, (_, n) => [call('r', n), call('s', n)]).flat();
+    await until(() => modeOf(governor) === 'degraded');
+    await Promise.all(calls);
+    clearInterval(look);
+    const of = (user: string) => ends.filter((end) => end.startsWith(user) && !end.includes(' '));
+    // Eight tenths of ten, the first that came.
+    expect(of('r')).toEqual(Array.from({ length: 8 }, (_, n) => `r${n}`));
+    expect(ends.filter((end) => end.endsWith('user_quota'))).toHaveLength(4);
+    expect(of('s')).toEqual(Array.from({ length: 12 }, (_, n) => `s${n}`));
+    // One at a time is 0.8 of two, of the account as of the quota.
+    expect(most).toBe(1);
+  });
+
+  it('gives the smallest share that any bucket without its ledger has', () => {
+    const shares: number[] = [];
+    const share = new DegradedShare((each) => shares.push(each));
+    share.degraded('a', 0.2);
+    share.degraded('b', 0.1);
+    share.ended('b');
+    share.ended('a');
+    share.ended('a');
+    expect(shares).toEqual([0.2, 0.1, 0.2, 1]);
+  });
+
+  it('gives the whole quota again when an account went that was without its ledger', async () => {
+    const { store, faults } = faulty(memoryStore(), 4);
+    const config = { account, quotas: [{ name: 'daily', requests: '20/day' }] };
+    const other = [{ name: 'o', models: ['*'], requestsPerMinute: 6_000, burst: 0.1 }];
+    const { governor, ask } = start(store, { ...config, accounts: { other } });
+    const client = governor.govern(new Anthropic({ apiKey: 'k', baseURL: api.url }), { account: 'other' });
+    faults.isDown = true;
+    await Promise.all([ask('warm'), governor.run({ user: 'b' }, () => client.messages.create(params))]);
+    governor.update(config);
+    faults.isDown = false;
+    await until(() => modeOf(governor) === 'shared', 10_000);
+    const outcomes = await Promise.allSettled(Array.from({ length: 30 }, () => ask('anna')));
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(20);
   });
 
   it('lets a call go without its store that is larger than its share of a minute', async () => {

@@ -1,7 +1,7 @@
 import cluster from 'node:cluster';
 import { randomUUID } from 'node:crypto';
 import type { Middleware } from '@anthropic-ai/sdk';
-import { Accounts, DEFAULT_ACCOUNT, type Fleet, type Move } from './admission/accounts.ts';
+import { Accounts, DEFAULT_ACCOUNT, type Fleet } from './admission/accounts.ts';
 import { Admission } from './admission/admission.ts';
 import { Quotas } from './admission/quotas.ts';
 import { Alarms } from './alarms.ts';
@@ -80,7 +80,8 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       : {
           store: shared,
           process: randomUUID(),
-          onMode: (bucket, move, error) => storeMoved(bucket, move, error),
+          onMode: (bucket, mode, error) => storeMoved(bucket, mode, error),
+          onShare: (share) => quotas.share(share),
         };
   const accounts = new Accounts(config, { estimator, alarms, clock, random, fleet });
   const storeFails = (error: unknown) => {
@@ -328,18 +329,17 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     }
   }
 
-  const degraded = new Set<string>();
-  function storeMoved(bucket: string, { mode, share }: Move, error: unknown): void {
-    if (mode === 'degraded') degraded.add(bucket);
-    else degraded.delete(bucket);
-    quotas.share(degraded.size > 0 ? share : 1);
-    telemetry.storeMoved(mode);
+  function storeMoved(bucket: string, mode: 'shared' | 'degraded', error: unknown): void {
     const because = error instanceof Error ? `: ${error.message}` : '';
-    if (mode === 'shared') logger.info(`Headgate: the store is back, "${bucket}" is shared again`);
-    else
-      logger.warn(
-        `Headgate: the store does not answer, "${bucket}" goes on with a share of the limits${because}`,
-      );
+    quietly(() => telemetry.storeMoved(mode));
+    // A logger that throws must not stop the line to the store.
+    quietly(() => {
+      if (mode === 'shared') logger.info(`Headgate: the store is back, "${bucket}" is shared again`);
+      else
+        logger.warn(
+          `Headgate: the store does not answer, "${bucket}" goes on with a share of the limits${because}`,
+        );
+    });
   }
 
   async function askDoubts(store: Store): Promise<void> {

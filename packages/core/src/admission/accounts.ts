@@ -6,6 +6,7 @@ import { compileGlobs } from '../policy/match.ts';
 import type { Model } from '../policy/models.ts';
 import type { CallKind } from '../request/read.ts';
 import type { Store } from '../stores/store.ts';
+import { DegradedShare } from './fleet/degraded-share.ts';
 import { FleetScheduler } from './fleet/fleet-scheduler.ts';
 import { FleetUpstream } from './fleet/fleet-upstream.ts';
 import type { Mode } from './fleet/line.ts';
@@ -41,13 +42,10 @@ export interface Fleet {
   readonly store: Store;
   /** Names this start of this process. */
   readonly process: string;
-  readonly onMode: (bucket: string, move: Move, error: unknown) => void;
-}
-
-export interface Move {
-  readonly mode: Mode;
-  /** Of the limits, what this process uses without its store. */
-  readonly share: number;
+  /** Called when a bucket's ledger is lost or back, after `onShare`. */
+  readonly onMode: (bucket: string, mode: Mode, error: unknown) => void;
+  /** Share of every quota that this process gives from now on: 1 with all ledgers there. */
+  readonly onShare: (share: number) => void;
 }
 
 /**
@@ -57,6 +55,7 @@ export interface Move {
 export class Accounts {
   readonly #schedulers = new Map<string, GateKeeper>();
   readonly #parts: AccountParts;
+  readonly #degraded: DegradedShare;
   #entries = new Map<string, Entry[]>();
   #lanes: Config['lanes'];
   /** What is configured of the limit of the batch endpoints. */
@@ -64,6 +63,7 @@ export class Accounts {
 
   constructor(config: Config, parts: AccountParts) {
     this.#parts = parts;
+    this.#degraded = new DegradedShare((share) => parts.fleet?.onShare(share));
     this.#lanes = config.lanes;
     this.#read(config);
   }
@@ -94,6 +94,7 @@ export class Accounts {
       // An account that is gone may come back while its last calls run: nothing of it is dropped before.
       if (entry === undefined && active === 0 && scheduler.size === 0 && !this.#entries.has(account)) {
         this.#schedulers.delete(key);
+        this.#degraded.ended(key);
         void scheduler.hangUp?.();
         continue;
       }
@@ -136,13 +137,13 @@ export class Accounts {
     const key = `${account}\n${name}`;
     let scheduler = this.#schedulers.get(key);
     if (scheduler === undefined) {
-      scheduler = this.#open(account, name, config);
+      scheduler = this.#open(key, account, name, config);
       this.#schedulers.set(key, scheduler);
     }
     return scheduler;
   }
 
-  #open(account: string, name: string, config: Partial<BucketConfig>): GateKeeper {
+  #open(key: string, account: string, name: string, config: Partial<BucketConfig>): GateKeeper {
     const { estimator, clock, alarms, random, fleet } = this.#parts;
     const now = clock.now();
     if (fleet === undefined) {
@@ -160,7 +161,11 @@ export class Accounts {
       alarms,
       clock,
       random,
-      onMode: (mode, error) => onMode(name, { mode, share: upstream.degradedShare }, error),
+      onShare: (share) => this.#degraded.degraded(key, share),
+      onMode: (mode, error) => {
+        if (mode === 'shared') this.#degraded.ended(key);
+        onMode(name, mode, error);
+      },
     });
   }
 

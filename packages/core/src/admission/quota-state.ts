@@ -33,6 +33,8 @@ const windowMs = (per: Rate['per']) => (per === 'second' ? 1_000 : per === 'minu
 /** One rule as it is now, counted up at every change, so that a state knows whether it has been told. */
 export interface CurrentRule {
   rule: QuotaRule;
+  /** The rule as configured, where `rule` is this process's share of it. */
+  whole: QuotaRule;
   timeZone: string;
   version: number;
 }
@@ -116,9 +118,18 @@ export class QuotaState implements Keyed {
     return true;
   }
 
+  /** Whether the amount is within the quota as configured, where this process gives a share of it. */
+  wholeFits(name: Metered, amount: number): boolean {
+    const { rule, whole } = this.#current;
+    const rate: Rate | undefined = whole[name];
+    if (rule === whole || rate === undefined) return false;
+    return amount <= Math.max(rate.amount, meterKind(rate) === 'continuous' ? rate.amount * whole.burst : 0);
+  }
+
   /** What a call with these amounts asks of this quota, for a ledger outside this process; `wall` is the ledger's time. */
   ask(amounts: Readonly<Record<Metered, number>>, wall: number): Omit<QuotaAsk, 'isHeld'> {
-    const { rule, timeZone } = this.#current;
+    // A ledger keeps the whole quota, whatever share of it this process gives meanwhile.
+    const { whole: rule, timeZone } = this.#current;
     const meters = METERED.flatMap((name): MeterAsk[] => {
       const rate: Rate | undefined = rule[name];
       if (rate === undefined) return [];

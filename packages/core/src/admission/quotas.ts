@@ -75,14 +75,16 @@ export class Quotas {
   #apply(rules: readonly QuotaRule[], timeZone: string): void {
     const version = this.#version++;
     const next = new Map<string, RuleStates>();
+    const wholes = new Map(this.#whole.map((rule) => [rule.name, rule]));
     for (const rule of rules) {
       const known = this.#rules.get(rule.name);
+      const whole = wholes.get(rule.name) ?? rule;
       if (known !== undefined && known.current.rule.per === rule.per) {
-        Object.assign(known.current, { rule, timeZone, version });
+        Object.assign(known.current, { rule, whole, timeZone, version });
         next.set(rule.name, known);
         continue;
       }
-      const current: CurrentRule = { rule, timeZone, version };
+      const current: CurrentRule = { rule, whole, timeZone, version };
       const create = (key: string) => new QuotaState(key, current, this.#clock, this.#counters);
       next.set(rule.name, { current, states: new KeyedStates(create, MAX_KEYS) });
     }
@@ -90,17 +92,18 @@ export class Quotas {
   }
 
   ticket(scopes: readonly QuotaScope[], amounts: Amounts): QuotaTicket {
-    const entries = scopes.flatMap(({ rule, key }): Entry[] => {
-      const found = this.#rules.get(rule.name);
-      // A rule that was dropped after the call was planned holds nobody back any more.
-      if (found === undefined) return [];
-      const state = found.states.get(key);
-      state.refresh();
-      return [
-        { rule: this.#share < 1 ? found.current.rule : rule, state, held: undefined, charges: undefined },
-      ];
-    });
-    return new QuotaTicket(entries, amounts);
+    const makeEntries = () =>
+      scopes.flatMap(({ rule, key }): Entry[] => {
+        const found = this.#rules.get(rule.name);
+        // A rule that was dropped after the call was planned holds nobody back any more.
+        if (found === undefined) return [];
+        const state = found.states.get(key);
+        state.refresh();
+        return [
+          { rule: this.#share < 1 ? found.current.rule : rule, state, held: undefined, charges: undefined },
+        ];
+      });
+    return new QuotaTicket(makeEntries, amounts);
   }
 
   /**

@@ -11,7 +11,14 @@ import { Predictor } from './predict.ts';
 import * as refusals from './refusals.ts';
 import type { QuotaTicket } from './ticket.ts';
 import type { UpstreamBucket } from './upstream.ts';
-import { type Arrival, openWaiter, type Passage, type Waiter, type WaiterHost } from './waiter.ts';
+import {
+  type Arrival,
+  joinsFront,
+  openWaiter,
+  type Passage,
+  type Waiter,
+  type WaiterHost,
+} from './waiter.ts';
 
 export type { Arrival, Passage } from './waiter.ts';
 
@@ -98,7 +105,7 @@ export class Scheduler {
       return Promise.resolve({ flight, waitedMs: 0, waitedFor: undefined });
     }
     const prediction = this.#predictor.predict(this.upstream, this.#lanes, lane, arrival, now);
-    if (!arrival.isRetry)
+    if (!arrival.isRetry && arrival.moved === undefined)
       refusal ??= entry.tooLong(arrival, lane, this.upstream, prediction, now, this.#random);
     if (refusal !== undefined) {
       arrival.ticket.cancel();
@@ -109,13 +116,13 @@ export class Scheduler {
         arrival,
         lane,
         cost: expectedCost(this.upstream, arrival.demand),
-        arrivedAt: now,
+        arrivedAt: arrival.moved?.arrivedAt ?? now,
         predictedMs: prediction.queueMs,
         resolve,
         reject,
       });
       this.#predictor.joined(lane, waiter.cost, now);
-      this.#enqueue(waiter, arrival.isRetry);
+      this.#enqueue(waiter, joinsFront(arrival));
       this.#pump();
     });
   }

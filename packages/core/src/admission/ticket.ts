@@ -5,6 +5,9 @@ import type { QuotaAsk } from '../stores/store.ts';
 import type { Charge, Meter } from './meter.ts';
 import { METERED, type Metered, type QuotaState } from './quota-state.ts';
 
+/** A call larger than this process's share of a quota is looked at again after this. */
+const SHARE_MS = 1_000;
+
 /** What a call takes of the quotas that apply to it. */
 export interface Amounts {
   /** 1, or 0 for a further attempt of a call that has been counted. */
@@ -44,14 +47,17 @@ export interface Entry {
  * `cancel` before `commit` leaves no trace.
  */
 export class QuotaTicket {
-  readonly #entries: Entry[];
+  readonly #makeEntries: () => Entry[];
   readonly #amounts: Amounts;
+  #entries: Entry[];
   #shadowed: Binding[] = [];
   #follower: ((changes: Correction[]) => void) | undefined;
 
-  constructor(entries: Entry[], amounts: Amounts) {
-    this.#entries = entries;
+  /** `makeEntries`: the quotas that the call draws on, by the rules that hold when it is called. */
+  constructor(makeEntries: () => Entry[], amounts: Amounts) {
+    this.#makeEntries = makeEntries;
     this.#amounts = amounts;
+    this.#entries = makeEntries();
   }
 
   /** Rules in shadow that would have refused or held back this call. */
@@ -92,6 +98,18 @@ export class QuotaTicket {
     for (const entry of this.#entries)
       if (entry.rule.onExceed === 'refuse' || entry.rule.shadow) this.#hold(entry);
     return undefined;
+  }
+
+  /** Releases all that the call holds; `renew` is to follow. */
+  withdraw(): void {
+    for (const entry of this.#entries) if (entry.held !== undefined) this.#release(entry);
+  }
+
+  /** Arrives again, by the rules that hold now. The call must hold nothing. */
+  renew(): Binding | undefined {
+    this.#entries = this.#makeEntries();
+    this.#shadowed = [];
+    return this.arrive();
   }
 
   /** The first quota that makes the call wait, with the state to wait at. */
@@ -171,7 +189,10 @@ export class QuotaTicket {
     let worst: Binding | undefined;
     for (const [name, meter] of state.meters) {
       if (name === 'requests' && this.#amounts.requests === 0) continue;
-      const waitMs = meter.waitMs(this.#amount(name));
+      const amount = this.#amount(name);
+      const ownMs = meter.waitMs(amount);
+      // Too much for this process's share, and not for the quota: it fits when the store is back.
+      const waitMs = ownMs === Number.POSITIVE_INFINITY && state.wholeFits(name, amount) ? SHARE_MS : ownMs;
       if (waitMs > 0 && waitMs > (worst?.waitMs ?? 0)) {
         worst = {
           rule,

@@ -15,6 +15,8 @@ export interface Arrival {
   readonly deadlineAt: number;
   /** A call that was admitted before: it keeps its turn, and only its deadline bounds its wait. */
   readonly isRetry: boolean;
+  /** A call that waited at another gate: it keeps its place, and the end of its wait. */
+  readonly moved?: { readonly arrivedAt: number; readonly expiresAt: number };
   readonly signals: readonly AbortSignal[];
   /** Bytes of the request's body, which is kept as long as the call waits. */
   readonly bytes?: number;
@@ -62,11 +64,15 @@ export interface WaiterHost {
 
 type Given = Pick<Waiter, 'arrival' | 'lane' | 'cost' | 'arrivedAt' | 'predictedMs' | 'resolve' | 'reject'>;
 
+/** Whether a call joins its user's queue at the front. Calls that come from another gate come in their order. */
+export const joinsFront = ({ isRetry, moved }: Arrival): boolean => isRetry && moved === undefined;
+
 /** A call that is about to join the queue of its lane: counted, and with its timer and listeners. */
 export function openWaiter(host: WaiterHost, given: Given): Waiter {
   const { arrival, lane, cost, arrivedAt, predictedMs, resolve, reject } = given;
-  const { deadlineAt, signals, bytes = 0, flowKey, isRetry } = arrival;
-  const expiresAt = isRetry ? deadlineAt : Math.min(deadlineAt, arrivedAt + lane.config.maxWait);
+  const { deadlineAt, signals, bytes = 0, flowKey, isRetry, moved } = arrival;
+  const expiresAt =
+    moved?.expiresAt ?? (isRetry ? deadlineAt : Math.min(deadlineAt, arrivedAt + lane.config.maxWait));
   const expiry = host.alarms.set(expiresAt, () => host.expire(waiter), true);
   const onAbort = () => host.abort(waiter);
   for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });

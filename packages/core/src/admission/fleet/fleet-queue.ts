@@ -12,7 +12,14 @@ import { Parking } from '../parking.ts';
 import { type Prediction, Predictor } from '../predict.ts';
 import * as refusals from '../refusals.ts';
 import type { Binding } from '../ticket.ts';
-import { type Arrival, openWaiter, type Passage, type Waiter, type WaiterHost } from '../waiter.ts';
+import {
+  type Arrival,
+  joinsFront,
+  openWaiter,
+  type Passage,
+  type Waiter,
+  type WaiterHost,
+} from '../waiter.ts';
 import { Debts } from './debts.ts';
 import type { FleetQuotas } from './fleet-quotas.ts';
 import type { FleetUpstream } from './fleet-upstream.ts';
@@ -155,15 +162,15 @@ export class FleetQueue {
   join(arrival: Arrival, lane: Lane<Waiter>, predictedMs: number, arrivedAt: number, ends: Ends): boolean {
     const isFirst = lane.queue.size === 0;
     const waiter = this.#waiter(arrival, lane, predictedMs, arrivedAt, ends);
-    if (!arrival.isRetry) this.#predictor.joined(lane, waiter.cost, arrivedAt);
-    lane.queue.push(waiter, { front: arrival.isRetry });
+    if (!arrival.isRetry && arrival.moved === undefined) this.#predictor.joined(lane, waiter.cost, arrivedAt);
+    lane.queue.push(waiter, { front: joinsFront(arrival) });
     return isFirst;
   }
 
   #waiter(arrival: Arrival, lane: Lane<Waiter>, predictedMs: number, now: number, ends: Ends): Waiter {
     const { flowKey, demand } = arrival;
     const id = this.#nextId++;
-    const isQueued = arrival.isRetry || this.#lanes.size > 0;
+    const isQueued = arrival.isRetry || arrival.moved !== undefined || this.#lanes.size > 0;
     const waiter = openWaiter(this.#host, {
       arrival,
       lane,
@@ -204,9 +211,11 @@ export class FleetQueue {
     for (const waiter of [...this.#standings.keys()]) this.refuse(waiter, error);
   }
 
-  /** Everybody who waits, taken out: somebody else is going to let them in, or to refuse them. */
+  /** Takes out all that wait, in their order, for another gate to admit or refuse. */
   takeAll(): Waiter[] {
-    const waiting = [...this.#standings.keys()];
+    const all = [...this.#standings.keys()];
+    const isRetry = ({ arrival }: Waiter) => arrival.isRetry;
+    const waiting = [...all.filter(isRetry), ...all.filter((waiter) => !isRetry(waiter))];
     for (const waiter of waiting) this.#takeOut(waiter);
     return waiting;
   }

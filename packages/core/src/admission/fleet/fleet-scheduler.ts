@@ -13,6 +13,7 @@ import {
   type Wake,
 } from '../../stores/store.ts';
 import type { Demand, Flight } from '../flight.ts';
+import { quotaRefusal } from '../refusals.ts';
 import { Scheduler } from '../scheduler.ts';
 import type { QuotaTicket } from '../ticket.ts';
 import type { Arrival, Passage, Waiter } from '../waiter.ts';
@@ -38,6 +39,8 @@ export interface FleetParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly onMode: (mode: Mode, error: unknown) => void;
+  /** Share of the limits and quotas that this process gives from now on, while the ledger is lost. */
+  readonly onShare: (share: number) => void;
 }
 
 /**
@@ -143,7 +146,9 @@ export class FleetScheduler {
     const { clock, store } = this.#parts;
     const now = clock.now();
     const hasWithheld = this.#quotas.heard(answer.now);
+    const { processes } = this.upstream;
     this.upstream.answered(answer, now);
+    if (this.mode === 'degraded' && this.upstream.processes !== processes) this.#reshare();
     const mayRefuse = new Map([...said.candidates, ...said.reserve].map((each) => [each.id, each]));
     let hasGranted = false;
     let stillFirst = false;
@@ -212,31 +217,45 @@ export class FleetScheduler {
     else this.#line.askAt(now + waitMs);
   }
 
-  /** The ledger is not there, or there again. */
+  /**
+   * The ledger is lost, or back. First nobody waits and no waiting call holds a quota, then the share of each quota
+   * holds, and only then the calls move: a claim made by the whole rule would be a claim on what others give.
+   */
   #turned(mode: Mode, error: unknown): void {
     const now = this.#parts.clock.now();
-    if (mode === 'shared') {
-      this.upstream.restore(now);
-      for (const waiter of this.#local.handOver()) this.#moveToFleet(waiter);
-      this.#line.ask();
-    } else {
-      this.upstream.degrade(now);
-      for (const waiter of this.#queue.takeAll()) this.#moveToLocal(waiter);
-    }
+    const waiting = mode === 'shared' ? this.#local.handOver() : this.#queue.takeAll();
+    for (const { arrival } of waiting) arrival.ticket.withdraw();
+    if (mode === 'degraded') this.#parts.onShare(this.upstream.degradedShare);
     this.#parts.onMode(mode, error);
+    if (mode === 'shared') this.upstream.restore(now);
+    else this.upstream.degrade(now);
+    for (const waiter of waiting) this.#move(waiter, mode);
+    if (mode === 'shared') this.#line.ask();
   }
 
-  #moveToLocal({ arrival, arrivedAt, expiresAt, resolve, reject }: Waiter): void {
-    // It has been let into the queue before: it keeps its place, and the end of its wait.
-    this.#enterLocal({ ...arrival, isRetry: true, deadlineAt: expiresAt }).then(
-      (passage) => resolve({ ...passage, waitedMs: this.#parts.clock.now() - arrivedAt }),
-      reject,
-    );
+  /** The ledger has told of other processes before it is trusted again: their shares are made from this one's. */
+  #reshare(): void {
+    const waiting = this.#local.handOver();
+    for (const { arrival } of waiting) arrival.ticket.withdraw();
+    this.#parts.onShare(this.upstream.degradedShare);
+    this.upstream.reshare(this.#parts.clock.now());
+    for (const waiter of waiting) this.#move(waiter, 'degraded');
   }
 
-  #moveToFleet({ arrival, expiresAt, arrivedAt, resolve, reject, lane }: Waiter): void {
-    const retry = { ...arrival, isRetry: true, deadlineAt: expiresAt };
-    this.#queue.join(retry, this.#queue.lane(lane.name), 0, arrivedAt, { resolve, reject });
+  #move({ arrival, arrivedAt, expiresAt, resolve, reject, lane }: Waiter, mode: Mode): void {
+    const binding = arrival.ticket.renew();
+    if (binding !== undefined) {
+      reject(quotaRefusal(binding, lane.name));
+      return;
+    }
+    const moved = { ...arrival, moved: { arrivedAt, expiresAt } };
+    if (mode === 'shared')
+      this.#queue.join(moved, this.#queue.lane(lane.name), 0, arrivedAt, { resolve, reject });
+    else
+      this.#enterLocal(moved).then(
+        (passage) => resolve({ ...passage, waitedMs: this.#parts.clock.now() - arrivedAt }),
+        reject,
+      );
   }
 
   async #enterLocal(arrival: Arrival): Promise<Passage> {

@@ -317,6 +317,11 @@ export class FleetUpstream {
     );
   }
 
+  /** The number of processes has changed while the ledger is lost. */
+  reshare(now: number): void {
+    this.#reshape(now);
+  }
+
   restore(now: number): void {
     this.#isDegraded = false;
     this.#reshape(now);
