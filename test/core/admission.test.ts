@@ -228,3 +228,60 @@ describe('admission', () => {
     );
   });
 });
+
+describe('slots of a bucket', () => {
+  const account = [{ name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 60_000, concurrency: 4 }];
+  const flush = async () => {
+    for (let i = 0; i < 20; i++) await Promise.resolve();
+  };
+
+  it.each([
+    // slots, reserve, slots that the lane with the reserve may hold
+    [4, 0.5, 2],
+    [4, 0.15, 3],
+    [2, 0.15, 1],
+    [1, 0.5, 1],
+    [100, 0.15, 85],
+    [4, 0, 4],
+    [3, 0.99, 1],
+  ])('of %i a lane with reserve %d leaves its share free', async (concurrency, reserve, most) => {
+    const { ask } = gate({
+      account: [{ ...account[0], concurrency } as (typeof account)[0]],
+      lanes: { interactive: {}, background: { reserve, maxWait: '10m', maxQueuedPerUser: 1_000 } },
+    });
+    const going: Granted[] = [];
+    const start = (lane: string) => ask('u', { lane }).then((granted) => going.push(granted));
+    for (let i = 0; i < concurrency; i++) void start('background');
+    await flush();
+    expect(going.length).toBe(most);
+    for (let i = most; i < concurrency; i++) void start('interactive');
+    await flush();
+    expect(going.length).toBe(concurrency);
+  });
+
+  it('go to a lane by its guarantee, counted in the time that calls keep them', async () => {
+    const { ask, done, clock } = gate({
+      account,
+      lanes: {
+        // Its calls keep their slots ten times as long.
+        slow: { weight: 1, guarantee: 0.25, maxWait: '1h' },
+        quick: { weight: 1, guarantee: 0.75, maxWait: '1h' },
+      },
+    });
+    const kept = { slow: 0, quick: 0 };
+    const keep = { slow: 10_000, quick: 1_000 };
+    const loop = async (lane: 'slow' | 'quick', user: string) => {
+      for (;;) {
+        const granted = await ask(user, { lane, deadlineMs: 3_600_000 });
+        await new Promise<void>((resolve) => clock.after(keep[lane], resolve));
+        kept[lane] += keep[lane];
+        done(granted);
+      }
+    };
+    for (let i = 0; i < 8; i++) for (const lane of ['slow', 'quick'] as const) void loop(lane, `u${i}`);
+    for (let i = 0; i < 1_200; i++) await clock.advance(1_000);
+    const share = kept.slow / (kept.slow + kept.quick);
+    expect(share).toBeGreaterThan(0.2);
+    expect(share).toBeLessThan(0.35);
+  });
+});

@@ -1,3 +1,5 @@
+import { keptSlots } from '../slots.ts';
+
 /**
  * How many calls may be in flight at once. What is configured holds always. Beyond it there is no cap while the API
  * keeps up: an API that charges by the minute is used best by as many calls as fit its minute, however long each takes. When
@@ -30,8 +32,10 @@ export class Concurrency {
     return Number.isFinite(limit) ? limit : undefined;
   }
 
-  hasRoom(active: number): boolean {
-    return active < (this.limit ?? Number.POSITIVE_INFINITY);
+  /** `reserve`: the share of the slots that the call's lane may not use. */
+  hasRoom(active: number, reserve = 0): boolean {
+    const limit = this.limit ?? Number.POSITIVE_INFINITY;
+    return active < limit - keptSlots(limit, reserve);
   }
 
   /** A call that started at `startedAt` met an overloaded API. */

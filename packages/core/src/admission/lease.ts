@@ -145,10 +145,11 @@ export class Lease {
   ): void {
     this.#isOpen = false;
     const { upstream } = this.#scheduler;
+    const { startedAt } = this.#flight;
     const now = this.#clock.now();
     upstream.settle(this.#flight, { requests, ...truth }, now);
     this.#ticket.settle(isCounted, truth);
-    const cost = requests === 0 ? 0 : upstream.cost(truth.inputTokens, truth.outputTokens);
+    const cost = requests === 0 ? 0 : upstream.cost(truth.inputTokens, truth.outputTokens, now - startedAt);
     this.#onClosed(this);
     this.#scheduler.settled(this.#lane, this.#flowKey, cost, this.#flight);
   }

@@ -24,7 +24,7 @@ const MOST_LEVEL = 0.8;
 const RECHECK_MS = 15;
 /** What is kept free for what JSON answers may have produced more than was guessed, in standard deviations. */
 const GUESS_MARGIN = 1.5;
-/** Share that one call has in the average of what calls cost. */
+/** Share that one call has in the averages of what calls cost and of how long they take. */
 const MEAN_STEP = 0.05;
 const REASON: Record<Dimension, Reason> = {
   requests: 'requests_per_minute',
@@ -48,6 +48,8 @@ export class UpstreamBucket {
   readonly #ramp = new Ramp();
   /** What a call costs, on average, while there is a pace. */
   #meanCost = 0;
+  /** Milliseconds that a call keeps its slot, on average; 0 until a first one has ended. */
+  #meanSlotMs = 0;
   #wholeInput = 0;
 
   constructor(
@@ -108,9 +110,14 @@ export class UpstreamBucket {
     this.#wholeInput = inputTokensPerMinute;
   }
 
-  /** Milliseconds of the scarcest dimension that one request with these tokens takes: the measure of fair sharing. */
-  cost(inputTokens: number, outputTokens: number): number {
-    return this.#limits.cost(inputTokens, outputTokens);
+  /**
+   * Milliseconds of the scarcest dimension that one request with these tokens takes: the measure of fair sharing. Where the
+   * number of calls at once is limited, `slotMs` in one of the slots counts as well; left out, the mean of the calls so far.
+   */
+  cost(inputTokens: number, outputTokens: number, slotMs = this.#meanSlotMs): number {
+    const cost = this.#limits.cost(inputTokens, outputTokens);
+    const { limit } = this.#concurrency;
+    return limit === undefined ? cost : Math.max(cost, slotMs / limit);
   }
 
   /** The same for a call, with its output as it would be estimated now. */
@@ -132,7 +139,8 @@ export class UpstreamBucket {
   shortage(demand: Demand, reserve: Reserve, saved: number, now: number): Shortage | undefined {
     const pausedMs = this.#pauses.waitMs(now);
     if (pausedMs > 0) return { reason: 'upstream_paused', waitMs: pausedMs };
-    if (!this.#concurrency.hasRoom(this.#flights.size)) return { reason: 'concurrency', waitMs: undefined };
+    if (!this.#concurrency.hasRoom(this.#flights.size, reserve.least))
+      return { reason: 'concurrency', waitMs: undefined };
     const rampMs = this.#ramp.waitMs(this.#limits.requestsPerMs, now);
     let worst: Shortage | undefined = rampMs > 0 ? { reason: 'upstream_paused', waitMs: rampMs } : undefined;
     for (const limit of this.#limits) {
@@ -218,10 +226,15 @@ export class UpstreamBucket {
     if (!this.#flights.end(flight)) return;
     this.#concurrency.ended(flight.startedAt, this.#flights.size, now);
     if (truth.requests === 0) this.#limits.requests?.take(-1, now);
+    else this.#learnSlot(now - flight.startedAt);
     if (!flight.demand.chargesTokens) return;
     this.inputKnown(flight, truth.inputTokens, now);
     this.#limits.output?.take(truth.outputTokens - flight.outputCharged, now);
     if (this.#isRealtime) this.#output.ended(flight, now);
+  }
+
+  #learnSlot(ms: number): void {
+    this.#meanSlotMs += (this.#meanSlotMs === 0 ? 1 : MEAN_STEP) * (ms - this.#meanSlotMs);
   }
 
   /**

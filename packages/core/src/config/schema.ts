@@ -48,12 +48,14 @@ const lane = z.strictObject({
     .positive({ error: 'a weight above 0' })
     .default(1)
     .describe('Share of what is left when every guarantee is met'),
-  guarantee: share.default(0).describe('Share of the bucket that this lane gets whenever it asks'),
+  guarantee: share
+    .default(0)
+    .describe('Share of the bucket, and of the calls at once, that this lane gets whenever it asks'),
   reserve: share
     .refine((value) => value < 1, { error: 'a share from 0 and below 1' })
     .default(0)
     .describe(
-      'Share of the bucket that this lane may not draw on: it is left for lanes of a smaller reserve',
+      'Share of the bucket, and of the calls at once, that this lane may not draw on: it is left for lanes of a smaller reserve',
     ),
   maxWait: duration.prefault('20s').describe('The longest wait in the queue, from arrival'),
   maxQueued: count.default(10_000).describe('Calls that may wait in this lane, per bucket and process'),

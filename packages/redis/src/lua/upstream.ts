@@ -58,6 +58,11 @@ local function mostCalls(state)
   return min(state.configured.concurrency or math.huge, learned)
 end
 
+local function keptSlots(limit, reserveShare)
+  if reserveShare <= 0 or limit == math.huge then return 0 end
+  return min(limit - 1, math.ceil(limit * reserveShare - 1e-9))
+end
+
 -- Paths that were granted by this exchange, and how often: they are added up where somebody wants to know, or at the end.
 local grants = {}
 local function addGrants(name, now)
@@ -110,7 +115,8 @@ local function outputWait(state, name, l, path, reserved, now)
 end
 local function shortageOf(state, name, asked, reserveShare, saved, now)
   if now < state.pausedUntil then return { reason = 'upstream_paused', waitMs = state.pausedUntil - now } end
-  if totals.calls >= mostCalls(state) then return { reason = 'concurrency', waitMs = UNKNOWN_WAIT } end
+  local slots = mostCalls(state)
+  if totals.calls >= slots - keptSlots(slots, reserveShare) then return { reason = 'concurrency', waitMs = UNKNOWN_WAIT } end
   local worst
   for _, each in ipairs(NAMES) do
     local l = state.limits[each]

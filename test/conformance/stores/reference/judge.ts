@@ -41,6 +41,11 @@ export function judge(history: History): void {
     if (answer.pausedMs > 0) throw new Error('granted in a pause');
     if (answer.calls > (concurrency ?? Number.POSITIVE_INFINITY))
       throw new Error(`${answer.calls} calls at once of ${concurrency}`);
+    for (const [n, call] of grantsOf(last).entries()) {
+      const calls = answer.calls - grantsOf(last).length + n;
+      if (calls >= slotsOf(concurrency, reserveOf(history, last, call)))
+        throw new Error(`a lane with a reserve is granted slot ${calls + 1} of ${concurrency}`);
+    }
   }
   for (const name of AMOUNTS) judgeLevel(history, last, name, answer.levels[name]);
   for (const { id, type } of answer.results) {
@@ -49,6 +54,12 @@ export function judge(history: History): void {
   }
   // Judges as it goes through them.
   new ReferenceQuotas(history);
+}
+
+/** Slots that a lane may use: all but its reserve, which is rounded up, and one at the least. */
+function slotsOf(concurrency: number | undefined, reserve: number): number {
+  if (concurrency === undefined) return Number.POSITIVE_INFINITY;
+  return Math.max(1, Math.floor(concurrency - concurrency * reserve + 1e-9));
 }
 
 /** Users with calls waiting are those that all processes told of last. */
@@ -124,7 +135,7 @@ function judgeWait(history: History, last: Said, call: Candidate): void {
     if (answer.pausedMs <= 0) throw new Error('waits for the end of no pause');
     same('wait for the end of a pause', waitMs, answer.pausedMs);
   } else if (reason === 'concurrency') {
-    if (answer.calls < (answer.concurrency ?? Number.POSITIVE_INFINITY))
+    if (answer.calls < slotsOf(answer.concurrency, exchange.lanes[call.lane]?.reserve ?? 0))
       throw new Error('waits for a slot that is free');
   } else {
     const name = REASONS[reason];

@@ -1,5 +1,6 @@
 import type { BucketConfig } from '../../config/schema.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
+import { keptSlots } from '../../slots.ts';
 import type {
   AmountName,
   Amounts,
@@ -104,8 +105,8 @@ export class FleetUpstream {
     this.onChange('soon');
   }
 
-  cost(inputTokens: number, outputTokens: number): number {
-    return this.mirror.cost(inputTokens, outputTokens);
+  cost(inputTokens: number, outputTokens: number, slotMs?: number): number {
+    return this.mirror.cost(inputTokens, outputTokens, slotMs);
   }
 
   costOf(demand: Demand): number {
@@ -122,7 +123,8 @@ export class FleetUpstream {
     if (answer === undefined) return undefined;
     const since = now - this.#answeredAt;
     if (answer.pausedMs > since) return { reason: 'upstream_paused', waitMs: answer.pausedMs - since };
-    if (answer.concurrency !== undefined && answer.calls >= answer.concurrency)
+    const slots = answer.concurrency ?? Number.POSITIVE_INFINITY;
+    if (answer.calls >= slots - keptSlots(slots, reserve))
       return { reason: 'concurrency', waitMs: undefined };
     const { inputTokens } = demand.estimate;
     const amounts = demand.chargesTokens

@@ -1,3 +1,4 @@
+import { keptSlots } from '../../slots.ts';
 import type { AmountName, Path } from '../store.ts';
 import {
   availableOf,
@@ -141,7 +142,8 @@ export function shortageOf(
 ): Short | undefined {
   if (now < state.pausedUntil) return { reason: 'upstream_paused', waitMs: state.pausedUntil - now };
   const calls = callsOf(state);
-  if (calls >= mostCalls(state)) return { reason: 'concurrency', waitMs: UNKNOWN_WAIT };
+  const slots = mostCalls(state);
+  if (calls >= slots - keptSlots(slots, reserve)) return { reason: 'concurrency', waitMs: UNKNOWN_WAIT };
   let worst: Short | undefined;
   for (const name of NAMES) {
     const limit = state.limits[name];
