@@ -75,6 +75,7 @@ it('every file is in a table, and every check of a configuration has a file', ()
     'HG_STORE_EVICTS',
     'HG_STORE_OLD',
     'HG_STORE_READ_ONLY',
+    'HG_STORE_BACKLOG',
     'HG_CLUSTER_MEMORY',
     'HG_SDK_RETRIES',
     'HG_GOVERNOR_PER_REQUEST',

@@ -82,6 +82,12 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
           process: randomUUID(),
           onMode: (bucket, mode, error) => storeMoved(bucket, mode, error),
           onShare: (share) => quotas.share(share),
+          onForgotten: () =>
+            once.warn(
+              'HG_STORE_BACKLOG',
+              'store',
+              'the store is away, and more users came than are kept for it: what the first have used is forgotten, in their favour, until their windows end',
+            ),
         };
   const accounts = new Accounts(config, { estimator, alarms, clock, random, fleet });
   const storeFails = (error: unknown) => {

@@ -46,6 +46,8 @@ export interface Fleet {
   readonly onMode: (bucket: string, mode: Mode, error: unknown) => void;
   /** Share of every quota that this process gives from now on: 1 with all ledgers there. */
   readonly onShare: (share: number) => void;
+  /** In an outage more users came than are kept for the store: the use of the first is forgotten. */
+  readonly onForgotten: () => void;
 }
 
 /**
@@ -161,6 +163,7 @@ export class Accounts {
       alarms,
       clock,
       random,
+      onForgotten: fleet.onForgotten,
       onShare: (share) => this.#degraded.degraded(key, share),
       onMode: (mode, error) => {
         if (mode === 'shared') this.#degraded.ended(key);

@@ -25,6 +25,8 @@ export const CHECKS = {
   HG_STORE_EVICTS: 'a store that may forget limits and quotas when its memory is full',
   HG_STORE_OLD: 'a store older than what is tested',
   HG_STORE_READ_ONLY: 'a store that cannot be written to',
+  HG_STORE_BACKLOG:
+    'an outage of the store in which more users came than are kept: use of the first is forgotten',
   HG_PRICES_OLD: 'built-in prices that are more than 90 days old',
   HG_MEMORY_ONLY: 'quotas of days or months that begin anew with the process',
   HG_BUDGET_SOFT: 'a budget that is past its soft share',

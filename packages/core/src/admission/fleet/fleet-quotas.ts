@@ -1,11 +1,14 @@
 import type { Clock } from '../../clock.ts';
-import type { Exchange, QuotaAsk, QuotaChange } from '../../stores/store.ts';
+import type { Exchange, QuotaAsk } from '../../stores/store.ts';
+import type { Metered, QuotaState } from '../quota-state.ts';
 import type { Correction, QuotaTicket } from '../ticket.ts';
+import { type Missing, QuotaBacklog } from './quota-backlog.ts';
 
-/** Charges kept for a ledger that is not there: past it the oldest are forgotten. */
-const MAX_KEPT = 10_000;
-/** So many with each message: the ledger answers nobody else meanwhile. */
+/** So many quotas with each message: the ledger answers nobody else meanwhile. */
 const AT_ONCE = 500;
+/** Messages in a row that the ledger has refused for good, of which what they told of quotas is told again. */
+const MOST_REFUSED = 5;
+const NOTHING = { requests: 0, inputTokens: 0, outputTokens: 0, usd: 0 } as const;
 
 /**
  * What the ledger is to be told of quotas: what calls ask for, what those that left give back, what the ends of calls put right,
@@ -14,16 +17,17 @@ const AT_ONCE = 500;
 export class FleetQuotas {
   readonly #clock: Clock;
   readonly #onChange: () => void;
-  readonly #changes: QuotaChange[] = [];
-  readonly #spent: QuotaAsk[] = [];
+  readonly #backlog: QuotaBacklog;
   /** The ledger's wall clock, on our own. */
   #ahead: number;
   #isHeard = false;
   #hasWithheld = false;
+  #refused = 0;
 
-  constructor(clock: Clock, onChange: () => void) {
+  constructor(clock: Clock, onChange: () => void, onForgotten: () => void) {
     this.#clock = clock;
     this.#onChange = onChange;
+    this.#backlog = new QuotaBacklog(onForgotten);
     this.#ahead = clock.wall() - clock.now();
   }
 
@@ -31,6 +35,7 @@ export class FleetQuotas {
   heard(wall: number): boolean {
     this.#ahead = wall - this.#clock.now();
     this.#isHeard = true;
+    this.#refused = 0;
     const hasWithheld = this.#hasWithheld;
     this.#hasWithheld = false;
     return hasWithheld;
@@ -58,24 +63,19 @@ export class FleetQuotas {
 
   /** What was reserved for a call that leaves is free. */
   release(asks: readonly QuotaAsk[]): void {
-    for (const { key, onExceed, meters } of asks) {
-      if (onExceed === 'wait') continue;
-      const freed = meters.map(({ name, amount }) => ({ name, released: amount, used: 0, at: 0 }));
-      this.#changes.push({ key, slots: -1, meters: freed });
-    }
+    for (const ask of asks) if (ask.onExceed !== 'wait') this.#backlog.release(ask);
     this.#onChange();
   }
 
   /** What was charged for a call that had left meanwhile goes back. */
   giveBack(asks: readonly QuotaAsk[]): void {
     for (const { key, meters } of asks) {
-      const back = meters.map(({ name, amount }) => ({
-        name,
-        released: 0,
-        used: -amount,
-        at: Number.MAX_SAFE_INTEGER,
+      const back = meters.map((each) => ({
+        name: each.name,
+        delta: -each.amount,
+        start: each.kind === 'window' ? each.start : 0,
       }));
-      this.#changes.push({ key, slots: -1, meters: back });
+      this.#backlog.correct(key, -1, back, 0);
     }
     this.#onChange();
   }
@@ -88,8 +88,10 @@ export class FleetQuotas {
 
   /** The call's quotas were charged here alone: the ledger is told when it is there. */
   spend(ticket: QuotaTicket): void {
-    this.#spent.push(...this.asks(ticket, false));
-    if (this.#spent.length > MAX_KEPT) this.#spent.splice(0, this.#spent.length - MAX_KEPT);
+    for (const [index, ask] of ticket.asks(this.#wall).entries()) {
+      const state = ticket.stateAt(index)?.state;
+      this.#backlog.spend(ask, state === undefined ? undefined : missingOf(state));
+    }
     this.#follow(ticket);
   }
 
@@ -100,19 +102,35 @@ export class FleetQuotas {
 
   #correct(corrections: readonly Correction[], at: number): void {
     for (const { state, slots, used } of corrections) {
-      const meters = used.map(({ name, delta }) => ({ name, released: 0, used: delta, at }));
-      this.#changes.push({ key: state.hash, slots, meters });
+      const { meters } = state.ask(NOTHING, at);
+      const starts = new Map(meters.map((each) => [each.name, each.kind === 'window' ? each.start : 0]));
+      const deltas = used.map(({ name, delta }) => ({ name, delta, start: starts.get(name) ?? 0 }));
+      this.#backlog.correct(state.hash, slots, deltas, at);
     }
-    if (this.#changes.length > MAX_KEPT) this.#changes.splice(0, this.#changes.length - MAX_KEPT);
     this.#onChange();
   }
 
   /** What there is to tell, or a part of it where it is much. It is not told again. */
   take(): Pick<Exchange, 'quotas' | 'spent'> {
-    const spent = this.#spent.splice(0, AT_ONCE);
-    // What puts a charge right comes after it.
-    const quotas = this.#spent.length > 0 ? [] : this.#changes.splice(0, AT_ONCE);
-    if (this.#spent.length > 0 || this.#changes.length > 0) this.#onChange();
-    return { quotas, spent };
+    const told = this.#backlog.take(AT_ONCE, this.#wall);
+    if (this.#backlog.size > 0) this.#onChange();
+    return told;
+  }
+
+  /** The ledger has refused a message for good: what it told of quotas is told with the next. */
+  refused({ quotas, spent }: Pick<Exchange, 'quotas' | 'spent'>): void {
+    // One that is refused again and again has something in it that no ledger takes.
+    if (++this.#refused > MOST_REFUSED) return;
+    this.#backlog.putBack(quotas, spent);
+    this.#onChange();
   }
 }
+
+/** What was spent of a quota that refills and has not come back, by this process's own share of it. */
+const missingOf =
+  (state: QuotaState): Missing =>
+  (ask) => {
+    const meter = state.meters.get(ask.name as Metered);
+    if (meter === undefined || ask.kind !== 'continuous') return Number.POSITIVE_INFINITY;
+    return (meter.resetMs * ask.ratePerMs * meter.quota) / ask.quota;
+  };

@@ -41,6 +41,8 @@ export interface FleetParts {
   readonly onMode: (mode: Mode, error: unknown) => void;
   /** Share of the limits and quotas that this process gives from now on, while the ledger is lost. */
   readonly onShare: (share: number) => void;
+  /** What a user has spent while the ledger is lost is forgotten, since more users came than are kept. */
+  readonly onForgotten: () => void;
 }
 
 /**
@@ -64,7 +66,7 @@ export class FleetScheduler {
     this.#parts = parts;
     this.upstream = upstream;
     this.#local = new Scheduler(upstream.mirror, lanes, alarms, clock, random);
-    this.#quotas = new FleetQuotas(clock, () => this.#soon());
+    this.#quotas = new FleetQuotas(clock, () => this.#soon(), parts.onForgotten);
     this.#queue = new FleetQueue({
       ...parts,
       quotas: this.#quotas,
@@ -79,6 +81,10 @@ export class FleetScheduler {
       alarms,
       build: (now, isKnown) => this.#build(now, isKnown),
       onAnswer: (answer, said) => this.#answered(answer, said),
+      onRefused: (said) => {
+        this.#quotas.refused(said);
+        this.upstream.refused(said);
+      },
       onMode: (mode, error) => this.#turned(mode, error),
       isBusy: () => this.upstream.active > 0 || this.#queue.waiting > 0,
     });

@@ -17,8 +17,10 @@ import { guessOf } from './statement.ts';
 
 /** Of a bucket's limits, what all processes together use while the ledger is not there: they know nothing of each other. */
 const DEGRADED = 0.8;
-/** Messages that wait to be told, at most: headers of old answers are the first to go. */
+/** Events that wait to be told, at most. */
 const MAX_EVENTS = 256;
+/** The kinds that go first, in this order: a pause of all processes is kept. */
+const DROPPED = ['headers', 'ended', 'corrected'] as const;
 
 /** What the ledger was last told of a call. */
 interface Told {
@@ -241,8 +243,13 @@ export class FleetUpstream {
   #push(event: Dated): void {
     this.#events.push(event);
     if (this.#events.length <= MAX_EVENTS) return;
-    const oldest = this.#events.findIndex(({ type }) => type === 'headers');
-    this.#events.splice(Math.max(0, oldest), 1);
+    for (const dropped of DROPPED) {
+      const oldest = this.#events.findIndex(({ type }) => type === dropped);
+      if (oldest < 0) continue;
+      this.#events.splice(oldest, 1);
+      return;
+    }
+    this.#events.shift();
   }
 
   /** What the ledger is to be told now. What is in it is not told again. */
@@ -272,6 +279,11 @@ export class FleetUpstream {
       events,
       hints: this.#hints(now),
     };
+  }
+
+  /** The ledger has refused a message: what it told of charges is told with the next. */
+  refused({ charges }: Pick<Exchange, 'charges'>): void {
+    for (const name of DIMENSIONS) this.#owed[name] += charges[name];
   }
 
   /** What was spent long ago has come back since, there as here: no more is owed than is missing here. */

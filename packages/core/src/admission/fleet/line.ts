@@ -24,6 +24,8 @@ export interface LineParts {
   readonly build: (now: number, isKnown: boolean) => Omit<Exchange, 'process' | 'seq' | 'acked'>;
   /** `exchange`: what was said. */
   readonly onAnswer: (answer: Answer, exchange: Exchange) => void;
+  /** The store will never take that message; what it told has still to be told. */
+  readonly onRefused: (exchange: Exchange) => void;
   readonly onMode: (mode: Mode, error: unknown) => void;
   /** Whether anything runs or waits. */
   readonly isBusy: () => boolean;
@@ -117,7 +119,11 @@ export class Line {
     } catch (error) {
       this.#isUnderWay = false;
       // Said again it would be refused again, and nothing else ever be heard.
-      if (isFinal(error)) this.#said = undefined;
+      if (isFinal(error) && this.#said !== undefined) {
+        const said = this.#said;
+        this.#said = undefined;
+        this.#parts.onRefused(said);
+      }
       this.#failed(error);
     }
     if (this.#isClosed) return;
