@@ -15,13 +15,18 @@ describe('a governed client', () => {
   });
 
   it('gives headers and request id by withResponse(), the raw response by asResponse()', async () => {
-    const { claude, governor } = await startGoverned();
+    const { claude, bare, api, governor } = await startGoverned();
     const { data, response, request_id } = await claude.messages.create(ask()).withResponse();
     expect(data.type).toBe('message');
     expect(request_id).toMatch(/^req_/);
     expect(response.headers.get('anthropic-ratelimit-requests-limit')).toBe('6000');
     const raw = await claude.messages.create(ask()).asResponse();
     expect(raw).toBeInstanceOf(Response);
+    // Governed: '' and 'default' until 0.2.
+    const plain = await bare.messages.create(ask()).asResponse();
+    for (const each of [response, raw])
+      expect([each.url, each.type, each.redirected]).toEqual([plain.url, plain.type, plain.redirected]);
+    expect(raw.url).toBe(`${api.url}/v1/messages`);
     expect(raw.bodyUsed).toBe(false);
     const message = (await raw.json()) as Anthropic.Message;
     expect(message.type).toBe('message');

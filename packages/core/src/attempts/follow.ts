@@ -1,5 +1,4 @@
 import type { Granted } from '../admission/admission.ts';
-import { isHeadgateError } from '../errors.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
@@ -10,6 +9,7 @@ import { totalInput, type Usage } from '../settlement/usage.ts';
 import { ATTRIBUTES as A } from '../telemetry/names.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import { catalogueReader } from './models.ts';
+import { withOrigin } from './origin.ts';
 import type { Parts, Rules } from './parts.ts';
 import type { LinkedSignal } from './signals.ts';
 import type { Watch } from './watch.ts';
@@ -82,9 +82,9 @@ export function followBody(parts: Parts, response: Response, following: Followin
       reader.end();
       settle(parts, following, reader, how, firstTokenMs);
     },
-    errorOf: (error) =>
-      link.signal.aborted && isHeadgateError(link.signal.reason) ? link.signal.reason : error,
+    errorOf: (error) => link.error ?? error,
   });
+  link.signal.addEventListener('abort', () => tapped.cut(link.signal.reason), { once: true });
   if (drains) {
     link.onHangUp = () => {
       watch.drain();
@@ -92,7 +92,7 @@ export function followBody(parts: Parts, response: Response, following: Followin
       return true;
     };
   }
-  return new Response(tapped.body, { status, statusText, headers });
+  return withOrigin(new Response(tapped.body, { status, statusText, headers }), response);
 }
 
 /** Of what generates nothing only the list of models is looked at. */
@@ -122,8 +122,6 @@ function settle(
     if (estimated > 0) story.estimateSeen(totalInput(usage) / estimated);
   }
 
-  const { reason: why } = link.signal;
-  const ours = link.signal.aborted && isHeadgateError(why) ? why.reason : undefined;
   // An error inside the stream makes its reader leave: it is the API's, and no hang-up.
   const isAborted =
     reading.errorType === undefined && (how === 'aborted' || how === 'drained' || link.signal.aborted);
@@ -134,7 +132,7 @@ function settle(
   const end = {
     outcome,
     errorType,
-    reason: isAborted ? (ours ?? 'aborted') : undefined,
+    reason: isAborted ? (link.error?.reason ?? 'aborted') : undefined,
     usage,
     usd: usage === undefined ? undefined : cost(plan.price, usage),
     responseModel: reading.model,

@@ -1,7 +1,7 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { Granted } from '../admission/admission.ts';
 import { readRateHeaders } from '../admission/rate-headers.ts';
-import { AbortedError, isHeadgateError, type Reason } from '../errors.ts';
+import { AbortedError, type Reason } from '../errors.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
@@ -9,6 +9,7 @@ import type { AttemptEnd, CallStory } from '../telemetry/types.ts';
 import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
 import { followBody } from './follow.ts';
 import { isCatalogue } from './models.ts';
+import { withOrigin } from './origin.ts';
 import type { Parts, Rules } from './parts.ts';
 import { type LinkedSignal, linkSignals } from './signals.ts';
 import { Watch } from './watch.ts';
@@ -86,7 +87,7 @@ export async function send(
       decided: (decided: Decided) => telemetry.end({ outcome, errorType, errorCode, reason, ...decided }),
     };
   };
-  const link = linkSignals(signals);
+  const link = linkSignals(signals, sending.plan.caller.signals);
   const watch = new Watch(parts, link, deadlineAt, rules.config.timeouts.streamIdle);
   const timeout = ownTimeout(parts, sending, link);
   parts.running.add(link);
@@ -157,23 +158,23 @@ function ownTimeout({ alarms, clock }: Parts, { request, options, signals }: Sen
 }
 
 /** Why an attempt was ended from this side, if it was. */
-function endedBy({ options, plan }: Sending, { signal }: LinkedSignal): Reason | undefined {
-  if (signal.aborted && isHeadgateError(signal.reason)) return signal.reason.reason;
+function endedBy({ options, plan }: Sending, { error }: LinkedSignal): Reason | undefined {
+  if (error !== undefined) return error.reason;
   const isCallers = options.signal?.aborted === true || plan.caller.signals.some(({ aborted }) => aborted);
   return isCallers ? 'aborted' : undefined;
 }
 
 function failThrown(sending: Sending, link: LinkedSignal, error: unknown): Failure {
   const { granted, options, plan } = sending;
-  const { reason } = link.signal;
-  const isOurs = link.signal.aborted && isHeadgateError(reason);
   const isCallers =
-    isOurs || options.signal?.aborted === true || plan.caller.signals.some((signal) => signal.aborted);
+    link.error !== undefined ||
+    options.signal?.aborted === true ||
+    plan.caller.signals.some((signal) => signal.aborted);
   const verdict = classifyThrown(isCallers ? 'caller' : link.signal.aborted ? 'timeout' : undefined);
   if (isCongestion(verdict)) granted?.lease.overloaded();
   const isCounted = !isUnsent(error);
   granted?.lease.drop(isCounted ? 'lost' : 'unsent');
-  if (isOurs) return { verdict, isCounted, error: reason };
+  if (link.error !== undefined) return { verdict, isCounted, error: link.error };
   const isHangUp = isCallers && options.signal?.aborted !== true;
   return {
     verdict,
@@ -226,12 +227,13 @@ async function failResponse(
 }
 
 /** The same response with another body, headers included, also with a status that no response can be made with. */
-function remake({ status, statusText }: Response, body: string, headers: Headers): Response {
+function remake(response: Response, body: string, headers: Headers): Response {
+  const { status, statusText } = response;
   const isMakeable = status >= 200 && status <= 599;
   const made = new Response(body === '' ? null : body, {
     status: isMakeable ? status : 500,
     statusText,
     headers,
   });
-  return isMakeable ? made : Object.defineProperty(made, 'status', { value: status });
+  return withOrigin(isMakeable ? made : Object.defineProperty(made, 'status', { value: status }), response);
 }

@@ -1,8 +1,14 @@
 import type { Timer } from '../clock.ts';
+import { AbortedError, type HeadgateError, isHeadgateError } from '../errors.ts';
 
 /** One attempt's own abort signal, following those it was given until it is released. */
 export interface LinkedSignal {
   readonly signal: AbortSignal;
+  /**
+   * The error that the call rejects with, where Headgate or the caller ended the attempt. It is never the reason of
+   * `signal`: `fetch` rejects with that very object, and the SDK reports whatever `fetch` threw as a failed connection.
+   */
+  readonly error: HeadgateError | undefined;
   abort(reason: unknown): void;
   /** Asked when one of the sources is aborted: true keeps the attempt going all the same. */
   onHangUp: (() => boolean) | undefined;
@@ -10,19 +16,35 @@ export interface LinkedSignal {
   release(): void;
 }
 
-export function linkSignals(sources: readonly AbortSignal[]): LinkedSignal {
+/** @param callers Those of `sources` that belong to the caller's scope: an abort of one means that the caller hung up. */
+export function linkSignals(
+  sources: readonly AbortSignal[],
+  callers: readonly AbortSignal[] = [],
+): LinkedSignal {
   const controller = new AbortController();
+  let error: HeadgateError | undefined;
   const linked: LinkedSignal = {
     signal: controller.signal,
+    get error() {
+      return error;
+    },
     onHangUp: undefined,
-    abort: (reason) => controller.abort(reason),
+    abort: (reason) => {
+      if (controller.signal.aborted) return;
+      if (!isHeadgateError(reason)) return controller.abort(reason);
+      error = reason;
+      controller.abort();
+    },
     release: () => {
       for (const { source, listener } of listeners) source.removeEventListener('abort', listener);
     },
   };
   const listeners = sources.map((source) => {
     const listener = () => {
-      if (linked.onHangUp?.() !== true) controller.abort(source.reason);
+      if (linked.onHangUp?.() === true) return;
+      const { reason } = source;
+      const isCallers = callers.includes(source) && !isHeadgateError(reason);
+      linked.abort(isCallers ? new AbortedError('the caller hung up', { reason: 'aborted' }) : reason);
     };
     if (source.aborted) listener();
     else source.addEventListener('abort', listener, { once: true });
