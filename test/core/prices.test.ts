@@ -1,8 +1,8 @@
 import { type ConfigInput, understandConfig } from '@headgate/core';
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
-import { MODEL_TABLE_DATE, MODELS } from '../../packages/core/src/policy/models.ts';
 import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
+import { MODEL_TABLE_DATE, PRICES } from '../../packages/core/src/policy/prices.ts';
 import type { Call } from '../../packages/core/src/request/read.ts';
 import { cost } from '../../packages/core/src/settlement/cost.ts';
 import { foldUsage, NO_USAGE, type Usage } from '../../packages/core/src/settlement/usage.ts';
@@ -34,31 +34,44 @@ const LONG: Usage = { ...USAGE, inputTokens: 80_000 };
 
 /** Worked out by hand from the price list: USD for USAGE, for LONG, in a batch, and in fast mode where that is known. */
 const TABLE: [model: string, usage: number, long: number, batch: number, fast?: number][] = [
-  // 0.04·4 + 0.03·0.2 + 0.02·5 + 0.01·8 + 0.008·20
-  ['claude-opus-5-5', 0.506, 0.666, 0.253],
-  // 0.04·5 + 0.03·0.5 + 0.02·6.25 + 0.01·10 + 0.008·25
-  ['claude-opus-5', 0.64, 0.84, 0.32],
-  // fast: 0.04·10 + 0.03·1 + 0.02·12.5 + 0.01·20 + 0.008·50
+  // 0.04·8 + 0.03·0.2 + 0.02·10 + 0.01·16 + 0.008·40; fast: 0.04·16 + 0.03·0.4 + 0.02·20 + 0.01·32 + 0.008·80
+  ['claude-fable-5-2', 1.006, 1.326, 0.503, 2.012],
+  ['claude-mythos-5-2', 1.006, 1.326, 0.503, 2.012],
+  // 0.04·10 + 0.03·0.25 + 0.02·12.5 + 0.01·20 + 0.008·50
+  ['claude-fable-5-1', 1.2575, 1.6575, 0.628_75],
+  ['claude-mythos-5-1', 1.2575, 1.6575, 0.628_75],
+  // 0.04·10 + 0.03·1 + 0.02·12.5 + 0.01·20 + 0.008·50
+  ['claude-fable-5', 1.28, 1.68, 0.64],
+  ['claude-mythos-5', 1.28, 1.68, 0.64],
+  // 0.04·4 + 0.03·0.2 + 0.02·5 + 0.01·8 + 0.008·20; fast: 0.04·8 + 0.03·0.4 + 0.02·10 + 0.01·16 + 0.008·40
+  ['claude-opus-5-5', 0.506, 0.666, 0.253, 1.012],
+  // 0.04·5 + 0.03·0.5 + 0.02·6.25 + 0.01·10 + 0.008·25; fast: 0.04·10 + 0.03·1 + 0.02·12.5 + 0.01·20 + 0.008·50
+  ['claude-opus-5', 0.64, 0.84, 0.32, 1.28],
   ['claude-opus-4-8', 0.64, 0.84, 0.32, 1.28],
   ['claude-opus-4-7', 0.64, 0.84, 0.32],
   ['claude-opus-4-6', 0.64, 0.84, 0.32],
-  ['claude-opus-4-5-20251101', 0.64, 0.84, 0.32],
+  ['claude-opus-4-5', 0.64, 0.84, 0.32],
+  // 0.04·15 + 0.03·1.5 + 0.02·18.75 + 0.01·30 + 0.008·75
+  ['claude-opus-4-1', 1.92, 2.52, 0.96],
+  ['claude-opus-4-0', 1.92, 2.52, 0.96],
+  ['claude-opus-4', 1.92, 2.52, 0.96],
+  // 0.04·2 + 0.03·0.1 + 0.02·2.5 + 0.01·4 + 0.008·10
+  ['claude-sonnet-5-5', 0.253, 0.333, 0.1265],
   // 0.04·2 + 0.03·0.2 + 0.02·2.5 + 0.01·4 + 0.008·10
-  ['claude-sonnet-5-5', 0.256, 0.336, 0.128],
   ['claude-sonnet-5', 0.256, 0.336, 0.128],
   // 0.04·3 + 0.03·0.3 + 0.02·3.75 + 0.01·6 + 0.008·15
   ['claude-sonnet-4-6', 0.384, 0.504, 0.192],
   ['claude-sonnet-4-5', 0.384, 0.504, 0.192],
+  ['claude-sonnet-4-0', 0.384, 0.504, 0.192],
+  ['claude-sonnet-4', 0.384, 0.504, 0.192],
   // 0.04·0.1 + 0.03·0.01 + 0.02·0.125 + 0.01·0.2 + 0.008·0.5; above 100,000: 0.08·0.5 + 0.03·0.05 + 0.02·0.625 + 0.01·1 + 0.008·2.5
   ['claude-haiku-5-5', 0.0128, 0.084, 0.0064],
   // 0.04·1 + 0.03·0.1 + 0.02·1.25 + 0.01·2 + 0.008·5
   ['claude-haiku-4-5', 0.128, 0.168, 0.064],
-  // 0.04·10 + 0.03·1 + 0.02·12.5 + 0.01·20 + 0.008·50
-  ['claude-fable-5-1', 1.28, 1.68, 0.64],
 ];
 
 describe('the price list', () => {
-  it.each(TABLE)('%s', (model, usage, long, batch, fast) => {
+  it.each(TABLE)('prices %s as its sources do', (model, usage, long, batch, fast) => {
     const tag = priceOf(model);
     expect(cost(tag, USAGE)).toBeCloseTo(usage, 12);
     expect(cost(tag, LONG)).toBeCloseTo(long, 12);
@@ -70,15 +83,12 @@ describe('the price list', () => {
     }
   });
 
-  it('is all in the table above, but for what nobody has published', () => {
-    const open = new Set(TABLE.map(([model]) => MODELS.find(({ match }) => glob(match)(model))?.match));
-    const rest = MODELS.filter(({ match }) => !open.has(match));
-    expect(rest.map(({ match, price }) => [match, price])).toEqual([
-      ['claude-fable-5*', undefined],
-      ['claude-mythos-5*', undefined],
-    ]);
-    for (const model of ['claude-fable-5-2', 'claude-mythos-5-1', 'claude-unheard-of']) {
-      expect(cost(priceOf(model), USAGE)).toBeUndefined();
+  it('is all in the table above, each row with its first day and its sources', () => {
+    expect(TABLE.map(([model]) => model).sort()).toEqual(PRICES.map(({ model }) => model).sort());
+    for (const { model, since, sources } of PRICES) {
+      expect(since, model).toMatch(/^20\d\d-\d\d-\d\d$/);
+      expect(Date.parse(since), model).toBeLessThanOrEqual(Date.parse(MODEL_TABLE_DATE));
+      expect(sources, model).not.toEqual([]);
     }
   });
 
@@ -157,8 +167,3 @@ describe('the age of the price list', () => {
     expect(codesAt(new Date(day + 91 * 86_400_000).toISOString())).toEqual(['HG_PRICES_OLD']);
   });
 });
-
-function glob(pattern: string): (text: string) => boolean {
-  const expression = new RegExp(`^${pattern.replaceAll('*', '.*')}$`);
-  return (text) => expression.test(text);
-}

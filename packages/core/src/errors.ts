@@ -13,6 +13,7 @@ export const REASONS = [
   'concurrency',
   'budget',
   'cap',
+  'unpriced',
   'queue_full',
   'queue_timeout',
   'deadline',
@@ -35,6 +36,7 @@ export type Reason = (typeof REASONS)[number];
 export type ErrorCode =
   | 'quota_exceeded'
   | 'cap_refused'
+  | 'unpriced'
   | 'queue_full'
   | 'queue_timeout'
   | 'upstream_unavailable'
@@ -46,6 +48,8 @@ export type ErrorCode =
 const STATUS: Record<ErrorCode, number> = {
   quota_exceeded: 429,
   cap_refused: 400,
+  // Asking again changes nothing: another model must be asked for, or this one priced.
+  unpriced: 400,
   queue_full: 503,
   queue_timeout: 503,
   upstream_unavailable: 503,
@@ -128,6 +132,10 @@ export class QuotaExceededError extends HeadgateError {
 /** The request asks for more output than a cap allows, and the cap refuses rather than clamps. */
 export class CapRefusedError extends HeadgateError {
   readonly code = 'cap_refused';
+}
+/** A money rule applies to the call, its model has no price, and `unpriced: refuse`. */
+export class UnpricedError extends HeadgateError {
+  readonly code = 'unpriced';
 }
 /** The queue is full, or the wait that can be foreseen is longer than the call may wait. */
 export class QueueFullError extends HeadgateError {

@@ -31,13 +31,14 @@ export {
   REASONS,
   type Reason,
   UnknownCallerError,
+  UnpricedError,
   UpstreamUnavailableError,
 } from './errors.ts';
 export { createGovernor } from './governor.ts';
 export { type LogFields, logFields } from './log-fields.ts';
 export type { Logger } from './logger.ts';
 export { MAX_NOTICES, NOTICE_LENGTH } from './notice.ts';
-export { MODEL_TABLE_DATE } from './policy/models.ts';
+export { MODEL_TABLE_DATE } from './policy/prices.ts';
 export type {
   AheadCharge,
   BatchItem,

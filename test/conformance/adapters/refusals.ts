@@ -8,6 +8,7 @@ import {
   QueueTimeoutError,
   QuotaExceededError,
   UnknownCallerError,
+  UnpricedError,
   UpstreamUnavailableError,
 } from '@headgate/core';
 
@@ -44,6 +45,15 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
     body: body('invalid_request_error', 'max_tokens is above 512 – größer', {
       error_code: 'headgate_cap_refused',
       reason: 'cap',
+      lane,
+    }),
+  },
+  unpriced: {
+    error: new UnpricedError('model "claude-next-1" has no price', { reason: 'unpriced', rule: 'day', lane }),
+    status: 400,
+    body: body('invalid_request_error', 'model "claude-next-1" has no price', {
+      error_code: 'headgate_unpriced',
+      reason: 'unpriced',
       lane,
     }),
   },

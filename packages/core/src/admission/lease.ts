@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { Estimator } from '../estimate/estimator.ts';
-import type { PriceTag } from '../policy/models.ts';
+import type { PriceTag } from '../policy/price-book.ts';
 import { cost } from '../settlement/cost.ts';
 import { chargedInput, NO_USAGE, totalInput, type Usage } from '../settlement/usage.ts';
 import type { GateKeeper } from './gate.ts';

@@ -32,7 +32,7 @@ export function economize(
       );
     }
     const mayChange = plan.caller.fallback !== false && downgradeTo !== undefined;
-    if (mayChange && downgradeTo !== result.modelId && policy.suits(call, downgradeTo))
+    if (mayChange && downgradeTo !== result.modelId && policy.suits(call, downgradeTo, plan.caller))
       result = policy.plan(call, plan.caller, downgradeTo);
   }
   return { plan: result, soft };

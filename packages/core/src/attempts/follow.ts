@@ -157,7 +157,7 @@ function learnCache(parts: Parts, rules: Rules, plan: Plan, prefix: PrefixLook, 
   }
   if (plan.reroutedFrom === undefined) return;
   const usd = cost(plan.price, usage);
-  const asked = cost(rules.policy.priceOf(plan.reroutedFrom), usage);
+  const asked = cost(rules.policy.priceOf(plan.reroutedFrom, false), usage);
   if (usd !== undefined && asked !== undefined && asked > usd)
     metrics.add('saved', asked - usd, { [A.mechanism]: 'downgrade' });
 }

@@ -22,7 +22,9 @@ export function settleItem(
   outcome: BatchOutcome,
   batchId: string | undefined,
 ): void {
-  const price = rules().policy.priceOf(item.owner.model);
+  // What was charged ahead in money tells that a rule counts it: the process that planned the request may be gone.
+  const isMoneyCounted = item.charges.some(({ name }) => name === 'usd');
+  const price = rules().policy.priceOf(item.owner.model, isMoneyCounted);
   const message = outcome.type === 'succeeded' ? outcome.message : undefined;
   const usage = message === undefined ? undefined : { ...foldUsage(NO_USAGE, message.usage), isBatch: true };
   const usd = usage === undefined ? undefined : cost(price, usage);

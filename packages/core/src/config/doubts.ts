@@ -1,6 +1,7 @@
 import type { ConfigProblem } from '../errors.ts';
 import { compileGlob } from '../policy/match.ts';
-import { MODEL_TABLE_DATE, MODELS } from '../policy/models.ts';
+import { MODELS } from '../policy/models.ts';
+import { MODEL_TABLE_DATE } from '../policy/prices.ts';
 import { patternsOf } from './checks.ts';
 import type { Config } from './schema.ts';
 

@@ -142,8 +142,11 @@ const caching = z.strictObject({
   mode: z.enum(['off', 'auto']).default('auto').describe('Whether prefixes of these calls are marked'),
 });
 
+const day = z
+  .string()
+  .refine((text) => /^\d{4}-\d{2}-\d{2}$/.test(text) && isDay(text), { error: 'a day such as 2026-11-09' });
 const usd = z.number().min(0, { error: 'a price of at least 0' });
-const prices = {
+const priceFields = {
   input: usd.describe('USD per million input tokens'),
   output: usd.describe('USD per million output tokens'),
   cacheWrite5m: usd.optional().describe('Left out: 1.25 times the input price'),
@@ -156,20 +159,54 @@ const steps = z
       above: count.describe(
         'The step holds for prompts of more input tokens than this, cached ones included',
       ),
-      ...prices,
+      ...priceFields,
     }),
   )
   .default([])
   .describe('Other prices for long prompts, the smallest first');
 const price = z.strictObject({
-  ...prices,
+  ...priceFields,
+  since: day
+    .optional()
+    .describe(
+      'First day of the price, as `2026-11-09`, UTC; left out: always. Until then the next known price holds',
+    ),
+  source: z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .describe('Where the price was read, for `headgate prices`'),
   steps,
   batch: share.default(0.5).describe('Share of the price that a batch pays'),
   fast: z
-    .strictObject({ ...prices, steps })
+    .strictObject({ ...priceFields, steps })
     .optional()
     .describe('Prices in fast mode; left out: not known'),
 });
+
+type PriceInput = z.input<typeof price>;
+/** The file's name stands beside the models, so the type of a model's price cannot be told from its key. */
+export interface PricesInput {
+  file?: string | undefined;
+  [model: string]: PriceInput | string | undefined;
+}
+interface Prices {
+  readonly file?: string | undefined;
+  readonly [model: string]: PriceConfig | string | undefined;
+}
+const prices = z
+  .object({
+    file: z
+      .string()
+      .min(1, { error: 'a path' })
+      .optional()
+      .describe(
+        'A JSON or YAML file of prices by model, of the same shape; read again when it changes, and the old prices stay where it is broken. In a configuration file the path is relative to that file',
+      ),
+  })
+  .catchall(price) as unknown as z.ZodType<Prices, PricesInput>;
+
+/** A price file: prices by model. */
+export const priceFileSchema = z.record(z.string().min(1), price);
 
 export const configSchema = z.strictObject({
   account: z
@@ -235,10 +272,17 @@ export const configSchema = z.strictObject({
     .enum(['allow', 'refuse'])
     .default('allow')
     .describe('A call outside every caller scope: governed as `anonymous`, or refused'),
-  prices: z
-    .record(z.string().min(1), price)
+  prices: prices
     .default({})
-    .describe('Overrides of the built-in prices, by model id or pattern'),
+    .describe(
+      'Prices that hold in place of the built-in ones, by model id (alone or with a date such as `-20261101` behind it) or by pattern with `*`',
+    ),
+  unpriced: z
+    .enum(['dearest', 'refuse', 'free'])
+    .default('dearest')
+    .describe(
+      'What counts for a model without a price where a quota or budget in USD applies: the highest price known for its provider; or the call is refused; or it counts as free. Said once by name in the log',
+    ),
   shadow: z.boolean().default(false).describe('The whole policy decides and records, and never refuses'),
   timeZone: z
     .string()
@@ -316,6 +360,12 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 });
+
+/** Whether a text such as 2026-02-30 names a day that exists. */
+function isDay(text: string): boolean {
+  const time = Date.parse(`${text}T00:00:00Z`);
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
+}
 
 function isTimeZone(zone: string): boolean {
   try {

@@ -30,6 +30,7 @@ export interface Refusal {
 const TYPE: Record<ErrorCode, Refusal['body']['error']['type']> = {
   quota_exceeded: 'rate_limit_error',
   cap_refused: 'invalid_request_error',
+  unpriced: 'invalid_request_error',
   queue_full: 'overloaded_error',
   queue_timeout: 'overloaded_error',
   upstream_unavailable: 'overloaded_error',

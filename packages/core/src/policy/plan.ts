@@ -1,6 +1,7 @@
 import type { ResolvedCaller } from '../caller/scope.ts';
 import type { QuotaRule } from './budgets.ts';
-import type { Model, PriceTag } from './models.ts';
+import type { Model } from './models.ts';
+import type { PriceTag } from './price-book.ts';
 
 /** One quota that applies to a call, and whose share of it the call draws on. */
 export interface QuotaScope {
@@ -28,7 +29,10 @@ export interface Plan {
   readonly fallbacks: readonly string[];
   /** What is known of the model. */
   readonly model: Model | undefined;
+  /** What the model costs that is asked. */
   readonly price: PriceTag | undefined;
+  /** What any model costs that the call is billed for: an advisor's, or a fallback's of the API's own. */
+  readonly priceOf: (model: string) => PriceTag | undefined;
   /** `max_tokens` as it is sent. */
   readonly maxTokens: number | undefined;
   /** What the caller asked for, where a cap or the ceiling of another model lowered it. */

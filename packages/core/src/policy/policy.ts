@@ -1,25 +1,42 @@
 import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
-import type { CachingConfig, CapConfig, Config, PriceConfig, QuotaConfig } from '../config/schema.ts';
-import { CapRefusedError } from '../errors.ts';
+import type { CachingConfig, CapConfig, Config, QuotaConfig } from '../config/schema.ts';
+import { CapRefusedError, UnpricedError } from '../errors.ts';
 import { isRecord } from '../json.ts';
-import { type Call, thinkingBudget } from '../request/read.ts';
-import { quotaRules } from './budgets.ts';
+import { billedModels, type Call, thinkingBudget } from '../request/read.ts';
+import { type QuotaRule, quotaRules } from './budgets.ts';
 import { compileGlob, compileRules, type Subject } from './match.ts';
-import { BATCH_SHARE, MODELS, type Model, type Price, type PriceTag, type Tariff } from './models.ts';
+import { shortModel } from './model-name.ts';
+import { MODELS, type Model } from './models.ts';
 import type { Plan } from './plan.ts';
+import { compilePrices, type PriceBook, type PriceList, type PriceTag } from './price-book.ts';
 
 /** The rules of a configuration, compiled. */
 export interface Policy {
   /**
    * What is to become of a call. `instead` names the model to ask in place of the one that was asked for.
-   * Pure. @throws CapRefusedError when a cap refuses the call.
+   * Pure. @throws CapRefusedError when a cap refuses the call; UnpricedError with `unpriced: refuse` when a money rule
+   * applies to it and it can be billed at a model without a price.
    */
   plan(call: Call, caller: ResolvedCaller | undefined, instead?: string): Plan;
-  /** Whether another model can take the call. */
-  suits(call: Call, model: string): boolean;
-  /** What a model's tokens cost. */
-  priceOf(model: string): PriceTag | undefined;
+  /** Whether another model can take the call, and may be paid for. */
+  suits(call: Call, model: string, caller?: ResolvedCaller): boolean;
+  /**
+   * What a model's tokens cost: the one place where `unpriced` is applied. `isMoneyCounted` says that a money rule applies
+   * to the call; then a price that nobody knows is the highest of its provider, or nothing with `unpriced: free`.
+   * Without such a rule it is undefined: tokens are told, and money is not.
+   */
+  priceOf(model: string, isMoneyCounted: boolean): PriceTag | undefined;
+  /** Every price that is known, and where it comes from. */
+  readonly prices: PriceBook;
+}
+
+/** What a policy asks beyond the configuration. */
+export interface PolicyContext {
+  /** Prices that the price file holds. Default: none. */
+  readonly filePrices?: PriceList | undefined;
+  /** Milliseconds of the epoch: prices may begin on a day. Default: every price that is announced holds already. */
+  readonly wall?: () => number;
 }
 
 /** Model ids remembered with what the tables say of them. */
@@ -27,7 +44,10 @@ const MAX_KNOWN_MODELS = 512;
 
 const NOBODY: ResolvedCaller = { signals: [] };
 
-export function compilePolicy(config: Config): Policy {
+export function compilePolicy(
+  config: Config,
+  { filePrices = {}, wall = () => Number.POSITIVE_INFINITY }: PolicyContext = {},
+): Policy {
   const rules = quotaRules(config);
   const quotasOf = compileRules(config.shadow ? rules.map((rule) => ({ ...rule, shadow: true })) : rules);
   const capsOf = compileRules(config.caps);
@@ -37,27 +57,54 @@ export function compilePolicy(config: Config): Policy {
     matches: compileGlob(pattern),
     models,
   }));
-  const models = compileModels(config.prices);
+  const models = compileModels();
   const defaultLane = config.defaultLane ?? Object.keys(config.lanes)[0] ?? '';
+  const { unpriced } = config;
+  const prices = compilePrices({ config: inlinePrices(config), file: filePrices, unpriced, wall });
+  const priceOf = (model: string, isMoneyCounted: boolean) =>
+    isMoneyCounted ? prices.counted(model) : prices.known(model);
+  /** The first model that a call can be billed at and has no price, where a rule refuses for that. */
+  const unpayable = (call: Call, quotas: readonly QuotaRule[], model: string): string | undefined => {
+    const enforced = unpriced === 'refuse' && quotas.some((rule) => rule.usd !== undefined && !rule.shadow);
+    if (!enforced || call.kind !== 'messages') return undefined;
+    return billedModels(call, model)
+      .filter(({ id, isFast }) => {
+        const tag = prices.known(id);
+        return tag === undefined || (isFast && tag.fast === undefined);
+      })
+      .map(({ id, isFast }) => (isFast ? `${id} (fast mode)` : id))[0];
+  };
+  const subjectOf = (call: Call, caller: ResolvedCaller): Subject => {
+    const lane =
+      caller.lane !== undefined && Object.hasOwn(config.lanes, caller.lane) ? caller.lane : defaultLane;
+    const { tenant, tier, route } = caller;
+    return { user: caller.user ?? ANONYMOUS, tenant, tier, lane, route, model: call.model };
+  };
+  const suitsCall = (call: Call, model: string, subject: Subject): boolean =>
+    suits(call, models(model)) &&
+    (unpriced !== 'refuse' || unpayable(call, quotasOf({ ...subject, model }), model) === undefined);
 
   return {
-    suits: (call, model) => suits(call, models(model).model),
-    priceOf: (model) => models(model).price,
+    prices,
+    priceOf,
+    suits: (call, model, caller = NOBODY) => suitsCall(call, model, subjectOf(call, caller)),
     plan(call, scoped, instead) {
       const caller = scoped ?? NOBODY;
-      const lane =
-        caller.lane !== undefined && Object.hasOwn(config.lanes, caller.lane) ? caller.lane : defaultLane;
-      const { tenant, tier, route } = caller;
-      const asked: Subject = { user: caller.user ?? ANONYMOUS, tenant, tier, lane, route, model: call.model };
+      const asked = subjectOf(call, caller);
+      const { lane, tenant, route } = asked;
 
       // Who forbids other models gets none; in shadow nothing that is sent may differ.
       const mayReroute = call.kind === 'messages' && caller.fallback !== false && !config.shadow;
       const rule = mayReroute ? routesOf(asked)[0] : undefined;
       // Another model that could not take the request would turn an answer into an error.
-      const chosen = rule !== undefined && suits(call, models(rule.model).model) ? rule : undefined;
+      const chosen = rule !== undefined && suitsCall(call, rule.model, asked) ? rule : undefined;
       const modelId = instead ?? (chosen?.if === 'always' ? chosen.model : call.model);
       const subject = modelId === call.model ? asked : { ...asked, model: modelId };
-      const { model, price } = models(modelId);
+      const quotas = quotasOf(subject);
+      const unpaid = unpayable(call, quotas, modelId);
+      if (unpaid !== undefined) throw unpricedError(unpaid, quotas, lane);
+      const isMoneyCounted = quotas.some(({ usd }) => usd !== undefined);
+      const model = models(modelId);
       const ceiling = modelId === call.model ? undefined : model?.maxOutputTokens;
       const maxTokens = limitOutput(call, subject, capsOf, least(ceiling, caller.maxTokens), config.shadow);
       return {
@@ -71,14 +118,15 @@ export function compilePolicy(config: Config): Policy {
         underPressure: instead === undefined && chosen?.if === 'pressure' ? chosen.model : undefined,
         fallbacks: mayReroute
           ? (fallbacks.find(({ matches }) => matches(call.model))?.models ?? []).filter((id) =>
-              suits(call, models(id).model),
+              suitsCall(call, id, asked),
             )
           : [],
         model,
-        price,
+        price: priceOf(modelId, isMoneyCounted),
+        priceOf: (id) => priceOf(id, isMoneyCounted),
         maxTokens,
         clampedFrom: maxTokens === call.maxTokens ? undefined : call.maxTokens,
-        quotas: quotasOf(subject).map((rule) => ({ rule, key: keyOf(rule.per, subject) })),
+        quotas: quotas.map((rule) => ({ rule, key: keyOf(rule.per, subject) })),
         // In shadow nothing that is sent may differ.
         marksPrefix: !config.shadow && cachingOf(subject)[0]?.mode === 'auto',
         isShadow: config.shadow,
@@ -167,52 +215,28 @@ function limitOutput(
   return granted;
 }
 
-interface KnownModel {
-  readonly model: Model | undefined;
-  readonly price: PriceTag | undefined;
-}
-
-function compileModels(prices: Readonly<Record<string, PriceConfig>>): (id: string) => KnownModel {
+/** The model of the table that an id falls under; in bounded memory. */
+function compileModels(): (id: string) => Model | undefined {
   const table = MODELS.map((model) => ({ model, matches: compileGlob(model.match) }));
-  const overrides = Object.entries(prices).map(([pattern, price]) => ({
-    price,
-    matches: compileGlob(pattern),
-  }));
-  const known = new Map<string, KnownModel>();
+  const known = new Map<string, Model | undefined>();
   return (id) => {
-    const before = known.get(id);
-    if (before !== undefined) return before;
+    if (known.has(id)) return known.get(id);
     const model = table.find(({ matches }) => matches(id))?.model;
-    const override = overrides.find(({ matches }) => matches(id))?.price;
-    const found = { model, price: priceTag(model, override) };
-    if (known.size < MAX_KNOWN_MODELS) known.set(id, found);
-    return found;
+    if (known.size < MAX_KNOWN_MODELS) known.set(id, model);
+    return model;
   };
 }
 
-function priceTag(model: Model | undefined, override: PriceConfig | undefined): PriceTag | undefined {
-  if (override !== undefined) {
-    const { batch, fast } = override;
-    return { ...tariff(override), batch, fast: fast === undefined ? undefined : tariff(fast) };
-  }
-  if (model?.price === undefined) return undefined;
-  return { price: model.price, steps: model.steps ?? [], fast: model.fast, batch: BATCH_SHARE };
+/** The prices that stand in the configuration itself, beside the name of the price file. */
+export function inlinePrices({ prices }: Pick<Config, 'prices'>): PriceList {
+  const { file: _, ...inline } = prices;
+  return inline as PriceList;
 }
 
-function tariff(config: Omit<PriceConfig, 'batch' | 'fast'>): Tariff {
-  const steps = config.steps.map((step) => ({ above: step.above, price: completePrice(step) }));
-  // The last step that a prompt is above is the one that counts.
-  return { price: completePrice(config), steps: steps.sort((a, b) => a.above - b.above) };
-}
-
-/** Cache prices that are left out are taken at the usual multiples of the input price. */
-function completePrice(config: Omit<PriceConfig, 'steps' | 'batch' | 'fast'>): Price {
-  const { input, output, cacheWrite5m, cacheWrite1h, cacheRead } = config;
-  return {
-    input,
-    output,
-    cacheWrite5m: cacheWrite5m ?? input * 1.25,
-    cacheWrite1h: cacheWrite1h ?? input * 2,
-    cacheRead: cacheRead ?? input * 0.1,
-  };
+function unpricedError(model: string, quotas: readonly QuotaRule[], lane: string): UnpricedError {
+  const rule = quotas.find(({ usd, shadow }) => usd !== undefined && !shadow)?.name;
+  return new UnpricedError(
+    `model ${JSON.stringify(shortModel(model))} has no price, and rule "${rule}" counts money: set its price under \`prices\` or in the price file, or set \`unpriced\` to dearest or free`,
+    { reason: 'unpriced', rule, lane },
+  );
 }

@@ -1,4 +1,5 @@
 import type { Middleware } from '@anthropic-ai/sdk';
+import { isRecord } from '../json.ts';
 
 export type ApiRequest = Parameters<Middleware>[0];
 
@@ -17,6 +18,7 @@ export interface MessageBody {
   readonly top_k?: unknown;
   readonly speed?: unknown;
   readonly cache_control?: unknown;
+  readonly fallbacks?: unknown;
 }
 
 /**
@@ -103,4 +105,27 @@ export function thinkingBudget(body: MessageBody | undefined): number | undefine
   const thinking = body?.thinking;
   if (typeof thinking !== 'object' || thinking === null) return undefined;
   return readCount((thinking as { budget_tokens?: unknown }).budget_tokens);
+}
+
+/** A model that a call can be billed at. */
+export interface BilledModel {
+  readonly id: string;
+  readonly isFast: boolean;
+}
+
+/**
+ * The models that a call can be billed at: the one that is sent, those of server tools such as the advisor, and the
+ * fallbacks that it leaves to the API. Pure; never throws.
+ */
+export function billedModels({ body }: Call, modelId: string): BilledModel[] {
+  const isFast = body?.speed === 'fast';
+  const others = [body?.tools, body?.fallbacks].flatMap((list) => (Array.isArray(list) ? list : []));
+  return [
+    { id: modelId, isFast },
+    ...others
+      .filter(isRecord)
+      .flatMap(({ model, speed }) =>
+        typeof model === 'string' ? [{ id: model, isFast: speed === 'fast' }] : [],
+      ),
+  ];
 }

@@ -1,4 +1,5 @@
-import { type Price, type PriceTag, type Tariff, WEB_SEARCH_USD } from '../policy/models.ts';
+import type { PriceTag } from '../policy/price-book.ts';
+import { type Price, type Tariff, WEB_SEARCH_USD } from '../policy/prices.ts';
 import { type Tokens, totalInput, type Usage } from './usage.ts';
 
 /**
