@@ -1,7 +1,21 @@
 import { userFromAddress, userFromHeader, userFromSession, userFromToken } from '@headgate/core/http';
+import { manualClock } from '@headgate/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { normalizeCaller } from '../../packages/core/src/caller/caller.ts';
+import { boundedName } from '../../packages/core/src/bounded-name.ts';
+import { type Caller, normalizeCaller } from '../../packages/core/src/caller/caller.ts';
+import { type ResolvedCaller, Scopes } from '../../packages/core/src/caller/scope.ts';
+import { compositeKey, partsOf } from '../../packages/core/src/composite-key.ts';
+import { parseConfig } from '../../packages/core/src/config/parse.ts';
+import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
+import { readCall } from '../../packages/core/src/request/read.ts';
+
+const CALL = {
+  method: 'POST',
+  url: 'https://api.anthropic.com/v1/messages',
+  body: JSON.stringify({ model: 'claude-sonnet-4-6', max_tokens: 10, messages: [] }),
+  headers: new Headers(),
+};
 
 describe('a user', () => {
   it('by address: IPv4 whole, IPv6 by its prefix, what is none not at all', () => {
@@ -64,5 +78,88 @@ describe('a user', () => {
     expect(one?.length).toBeLessThan(256);
     expect(one).not.toBe(two);
     expect(normalizeCaller({ user: `${long}1` }).user).toBe(one);
+  });
+
+  it('of more than 256 characters is matched as what it is', () => {
+    const policy = compilePolicy(
+      parseConfig({
+        quotas: [
+          { name: 'staff', when: { user: '*@corp.example' }, per: 'user', requests: '1/day' },
+          { name: 'one', when: { tenant: `${'t'.repeat(300)}` }, per: 'tenant', requests: '1/day' },
+          { name: 'route', when: { route: '/a/*/z' }, requests: '1/day' },
+        ],
+      }),
+    );
+    const plan = (caller: Caller) =>
+      policy.plan(readCall(CALL as never), { ...normalizeCaller(caller), signals: [] });
+    const names = (caller: Caller) => plan(caller).quotas.map(({ rule }) => rule.name);
+    expect(names({ user: `${'x'.repeat(300)}@corp.example` })).toEqual(['staff']);
+    expect(names({ user: `${'x'.repeat(300)}@other.example` })).toEqual([]);
+    expect(names({ tenant: 't'.repeat(300) })).toEqual(['one']);
+    expect(names({ tenant: 't'.repeat(301) })).toEqual([]);
+    expect(names({ route: `/a/${'b'.repeat(300)}/z` })).toEqual(['route']);
+    const { quotas, flowKey, purpose } = plan({ user: `${'x'.repeat(9_000)}@corp.example` });
+    for (const text of [quotas[0]?.key, flowKey, purpose]) expect(text?.length).toBeLessThan(300);
+    // An inner scope that names the user anew is not called what the outer one was.
+    const scopes = new Scopes(manualClock());
+    const outer = scopes.open({ user: `${'x'.repeat(300)}@corp.example`, tenant: 't'.repeat(300) });
+    const inner = scopes.run(outer, () => scopes.open({ user: 'ada' })).resolve() as ResolvedCaller;
+    expect(policy.plan(readCall(CALL as never), inner).quotas.map(({ rule }) => rule.name)).toEqual(['one']);
+  });
+
+  it('that looks like another one cut short is not that one', () => {
+    const long = 'x'.repeat(300);
+    const cut = boundedName(long);
+    expect(boundedName(cut)).not.toBe(cut);
+    expect(boundedName('~'.repeat(233))).toBe('~'.repeat(233));
+  });
+});
+
+describe('a key of several parts', () => {
+  const part = fc.option(
+    fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 6 }),
+      fc
+        .array(fc.constantFrom('\n', '\0', '0', 'n', 'u', 'a', ''), { maxLength: 6 })
+        .map((all) => all.join('')),
+    ),
+    { nil: undefined },
+  );
+
+  it('is that of no other parts', () => {
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 4 }), (parts) => {
+        if (parts.length > 0) expect(partsOf(compositeKey(...parts))).toEqual(parts);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('is none that another caller has, in any cache, quota, queue or book', () => {
+    const policy = compilePolicy(
+      parseConfig({
+        quotas: [
+          { name: 'free', when: { tier: 'undefined' }, per: 'user', requests: '1/day' },
+          { name: 'all', per: 'user', requests: '1/day' },
+        ],
+      }),
+    );
+    const caller = fc.record({ user: part, tenant: part, tier: part, route: part });
+    fc.assert(
+      fc.property(caller, caller, (one, two) => {
+        const [a, b] = [one, two].map((each) => {
+          const normal = normalizeCaller(each);
+          return { normal, plan: policy.plan(readCall(CALL as never), { ...normal, signals: [] }) };
+        });
+        if (a === undefined || b === undefined) return;
+        const isOne =
+          (a.normal.user ?? 'anonymous') === (b.normal.user ?? 'anonymous') &&
+          a.normal.tenant === b.normal.tenant;
+        expect(a.plan.flowKey === b.plan.flowKey).toBe(isOne);
+        expect(a.plan.quotas.at(-1)?.key === b.plan.quotas.at(-1)?.key).toBe(isOne);
+        expect(a.plan.quotas.length).toBe(a.normal.tier === 'undefined' ? 2 : 1);
+      }),
+      { numRuns: 2_000 },
+    );
   });
 });

@@ -1,11 +1,15 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { readRateHeaders, readRetryAfter } from '../../packages/core/src/admission/rate-headers.ts';
 import { classifyResponse, type Verdict } from '../../packages/core/src/attempts/classify.ts';
 import { nextAttempt, RetryBudget } from '../../packages/core/src/attempts/retry.ts';
 import { parseAmount, parseDuration, parseRate } from '../../packages/core/src/config/units.ts';
-import { compileGlob, compileWhen } from '../../packages/core/src/policy/match.ts';
+import { compileGlob } from '../../packages/core/src/policy/glob.ts';
+import { compileWhen } from '../../packages/core/src/policy/match.ts';
 import { readCall } from '../../packages/core/src/request/read.ts';
 import { KeyedStates } from '../../packages/core/src/stores/keyed.ts';
+import { matchesGlob } from '../../packages/testing/src/api/glob.ts';
 
 describe('units', () => {
   it.each([
@@ -54,6 +58,83 @@ describe('matchers', () => {
     ['exact', 'exactly', false],
   ])('%s on %s', (pattern, text, matches) => {
     expect(compileGlob(pattern)(text)).toBe(matches);
+    expect(matchesGlob(pattern, text)).toBe(matches);
+  });
+
+  it('a pattern matches what a table of all its ways says', () => {
+    // By dynamic programming: `at[i]` says whether the pattern so far matches the first i characters.
+    const matches = (pattern: string, text: string) => {
+      let at = [true, ...Array<boolean>(text.length).fill(false)];
+      for (const sign of pattern) {
+        const next = [sign === '*' && at[0] === true];
+        for (let i = 1; i <= text.length; i++)
+          next.push(
+            sign === '*'
+              ? next[i - 1] === true || at[i] === true
+              : at[i - 1] === true && text[i - 1] === sign,
+          );
+        at = next;
+      }
+      return at[text.length] === true;
+    };
+    const word = (letters: string[], maxLength: number) =>
+      fc.array(fc.constantFrom(...letters), { maxLength }).map((all) => all.join(''));
+    fc.assert(
+      fc.property(word(['a', 'b', '*'], 8), word(['a', 'b'], 10), (pattern, text) => {
+        expect(compileGlob(pattern)(text)).toBe(matches(pattern, text));
+        expect(matchesGlob(pattern, text)).toBe(matches(pattern, text));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('a pattern looks at no character of a text twice, whatever it was made for', () => {
+    /** A text that counts what of it is looked at. */
+    const counted = (text: string) => {
+      let steps = 0;
+      const self = {
+        length: text.length,
+        startsWith(part: string) {
+          steps += part.length;
+          return text.startsWith(part);
+        },
+        endsWith(part: string) {
+          steps += part.length;
+          return text.endsWith(part);
+        },
+        indexOf(part: string, from: number) {
+          const at = text.indexOf(part, from);
+          steps += (at === -1 ? text.length : at + part.length) - from;
+          return at;
+        },
+      };
+      return { text: self as unknown as string, steps: () => steps };
+    };
+    const part = fc.constantFrom('a', 'aa', 'ab', 'b', '@', '');
+    const hostile = fc.record({
+      unit: fc.constantFrom('a', 'ab', 'aab', '@a'),
+      times: fc.integer({ min: 1, max: 20_000 }),
+    });
+    fc.assert(
+      fc.property(fc.array(part, { minLength: 2, maxLength: 12 }), hostile, (parts, { unit, times }) => {
+        const pattern = parts.join('*');
+        const { text, steps } = counted(`${unit.repeat(times)}c`);
+        compileGlob(pattern)(text);
+        expect(steps()).toBeLessThanOrEqual(text.length + pattern.length);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('every pattern of a configuration is of that kind', () => {
+    const sources = new URL('../../packages/core/src/', import.meta.url);
+    const files = readdirSync(sources, { recursive: true, encoding: 'utf8' }).filter((file) =>
+      file.endsWith('.ts'),
+    );
+    expect(files.length).toBeGreaterThan(100);
+    expect(
+      files.filter((file) => readFileSync(new URL(file, sources), 'utf8').includes('new RegExp(')),
+    ).toEqual([]);
   });
 
   it('all that are given must match; a list matches when one does; what is missing never matches', () => {

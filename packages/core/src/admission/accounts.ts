@@ -1,8 +1,9 @@
 import type { Alarms } from '../alarms.ts';
 import type { Clock, Random } from '../clock.ts';
+import { compositeKey } from '../composite-key.ts';
 import type { BucketConfig, Config } from '../config/schema.ts';
 import type { Estimator } from '../estimate/estimator.ts';
-import { compileGlobs } from '../policy/match.ts';
+import { compileGlobs } from '../policy/glob.ts';
 import type { Model } from '../policy/models.ts';
 import type { CallKind } from '../request/read.ts';
 import type { Store } from '../stores/store.ts';
@@ -136,7 +137,7 @@ export class Accounts {
   }
 
   #scheduler(account: string, name: string, config: Partial<BucketConfig>): GateKeeper {
-    const key = `${account}\n${name}`;
+    const key = compositeKey(account, name);
     let scheduler = this.#schedulers.get(key);
     if (scheduler === undefined) {
       scheduler = this.#open(key, account, name, config);

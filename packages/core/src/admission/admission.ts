@@ -4,6 +4,7 @@ import type { BudgetConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
 import { type Plan, scopesFor } from '../policy/plan.ts';
+import { userKey } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
 import { chargedInput, NO_USAGE, type Usage } from '../settlement/usage.ts';
@@ -205,7 +206,7 @@ export class Admission {
       if (budget === undefined || !isNamed) return [];
       const key =
         per === 'user'
-          ? `${tenant ?? ''}\n${user}`
+          ? userKey(tenant, user ?? '')
           : per === 'tenant'
             ? tenant
             : per === 'account'

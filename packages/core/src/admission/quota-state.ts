@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
+import { compositeKey } from '../composite-key.ts';
 import type { Rate } from '../config/units.ts';
 import type { QuotaRule } from '../policy/budgets.ts';
 import type { Keyed } from '../stores/keyed.ts';
@@ -149,7 +150,7 @@ export class QuotaState implements Keyed {
   /** A name for it outside this process that tells nobody whose it is. */
   get hash(): string {
     this.#hash ??= createHash('sha256')
-      .update(`${this.#current.rule.name}\n${this.#current.rule.per}\n${this.#key}`)
+      .update(`${compositeKey(this.#current.rule.name, this.#current.rule.per)}\n${this.#key}`)
       .digest('base64url');
     return this.#hash;
   }
@@ -162,5 +163,7 @@ export class QuotaState implements Keyed {
 
 /** A hash, so that a file of counters names nobody. */
 function counterKey(rule: string, name: Metered, key: string): string {
-  return createHash('sha256').update(`${rule}\n${name}\n${key}`).digest('base64url');
+  return createHash('sha256')
+    .update(`${compositeKey(rule, name)}\n${key}`)
+    .digest('base64url');
 }

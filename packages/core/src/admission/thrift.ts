@@ -1,5 +1,5 @@
 import { QuotaExceededError } from '../errors.ts';
-import { compileGlobs } from '../policy/match.ts';
+import { compileGlobs } from '../policy/glob.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';

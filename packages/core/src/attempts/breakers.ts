@@ -1,4 +1,5 @@
 import type { Clock, Random } from '../clock.ts';
+import { compositeKey } from '../composite-key.ts';
 import { hashOfName } from '../hash.ts';
 import { MAX_NOTICES } from '../notice.ts';
 import { remember } from '../remember.ts';
@@ -51,7 +52,7 @@ export class Breakers {
   }
 
   of(account: string, model: string): Breaker {
-    const key = `${account}\n${model}`;
+    const key = compositeKey(account, model);
     const known = this.#byModel.get(key);
     if (known !== undefined) return known;
     const isOneTooMany = this.#byModel.size >= MAX_BREAKERS && model !== OTHERS;

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import { compositeKey, partsOf } from '../composite-key.ts';
 import { isRecord, text } from '../json.ts';
 import type { OnceLog } from '../logger.ts';
 import { blindReader, type Reader } from '../settlement/reading.ts';
@@ -106,14 +107,28 @@ export class Models {
 
   #set(account: string, model: string, known: Partial<Known> & Pick<Known, 'availability'>): void {
     const key = keyOf(account, model);
-    if (this.#known.size >= MAX_KNOWN && !this.#known.has(key)) return;
+    if (this.#known.size >= MAX_KNOWN && !this.#known.has(key)) this.#forgetOne();
+    // The newest last: names that clients make up go before it does.
+    this.#known.delete(key);
     this.#known.set(key, { retiresAt: undefined, until: Number.POSITIVE_INFINITY, ...known });
+  }
+
+  /** The oldest name that the API did not know goes first, and what its catalogue tells goes last. */
+  #forgetOne(): void {
+    let oldest: string | undefined;
+    for (const [key, { availability }] of this.#known) {
+      oldest ??= key;
+      if (availability !== 'not_found') continue;
+      this.#known.delete(key);
+      return;
+    }
+    if (oldest !== undefined) this.#known.delete(oldest);
   }
 
   snapshot() {
     return {
       models: [...this.#known.keys()].flatMap((key) => {
-        const [account = '', model = ''] = key.split('\n');
+        const [account = '', model = ''] = partsOf(key);
         const known = this.#of(account, model);
         return known === undefined ? [] : [{ account, model, availability: known.availability }];
       }),
@@ -121,7 +136,7 @@ export class Models {
   }
 }
 
-const keyOf = (account: string, model: string) => `${account}\n${model}`;
+const keyOf = (account: string, model: string) => compositeKey(account, model);
 
 /** `GET /v1/models` and `GET /v1/models/{id}`, whatever a gateway puts before it. */
 export function isCatalogue(method: string | undefined, url: string): boolean {

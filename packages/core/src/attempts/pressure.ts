@@ -1,5 +1,6 @@
 import type { Admission } from '../admission/admission.ts';
 import type { Clock } from '../clock.ts';
+import { compositeKey } from '../composite-key.ts';
 import type { Plan } from '../policy/plan.ts';
 import { remember } from '../remember.ts';
 import type { Call } from '../request/read.ts';
@@ -44,7 +45,7 @@ export class Pressure {
     if (underPressure === undefined) return plan;
     const waitMs = this.#admission.foresee(plan, call, account);
     const share = waitMs / (rules.config.lanes[lane]?.maxWait ?? Number.POSITIVE_INFINITY);
-    const place = `${account}\n${lane}\n${modelId}`;
+    const place = compositeKey(account, lane, modelId);
     const state = nextPressure(this.#states.get(place), share, this.#clock.now());
     if (state.isOn) remember(this.#states, place, state, MAX_PLACES);
     else this.#states.delete(place);

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { boundedName } from '../bounded-name.ts';
 import type { WindowUnit } from '../config/units.ts';
 
 /** Who is asking, and how the answer is wanted. Every field is optional: what is left out has a default. */
@@ -41,38 +41,43 @@ export interface Standing {
 /** The name under which calls without a user are counted. */
 export const ANONYMOUS = 'anonymous';
 
-/**
- * The longest identity kept whole. A longer one keeps its beginning and a hash of all of it: a key in memory has a
- * bound whatever a client sends, and two users still are two.
- */
-const MAX_ID_LENGTH = 256;
-
-function shorten(id: string): string {
-  return `${id.slice(0, 200)}~${createHash('sha256').update(id).digest('hex').slice(0, 32)}`;
-}
-
 const TEXT_FIELDS = ['user', 'tenant', 'tier', 'lane', 'route'] as const;
+type TextField = (typeof TEXT_FIELDS)[number];
+
+/** A caller whose names are of bounded length. */
+export interface NormalCaller extends Caller {
+  /** Names that were too long, whole: patterns of rules are matched against them, and nothing else sees them. */
+  readonly whole?: Readonly<Partial<Record<TextField, string>>>;
+}
 
 /**
  * The caller as the governor keeps it: text fields are text of bounded length.
  * @throws TypeError naming the field and its type, since a wrong identity must not pass as `anonymous`.
  */
-export function normalizeCaller(caller: Caller): Caller {
+export function normalizeCaller(caller: Caller): NormalCaller {
   if (typeof caller !== 'object' || caller === null) {
     throw new TypeError(
       `Headgate caller: expected an object such as { user: 'ada' }, received ${typeof caller}`,
     );
   }
   const clean: Record<string, unknown> = { ...caller };
+  const whole: Partial<Record<TextField, string>> = {};
   for (const field of TEXT_FIELDS) {
     const value: unknown = clean[field];
     if (value === undefined || value === null) delete clean[field];
     else if (typeof value === 'number' || typeof value === 'bigint') clean[field] = String(value);
     else if (typeof value !== 'string') {
       throw new TypeError(`Headgate caller.${field}: expected text or a number, received ${typeof value}`);
-    } else if (value.length > MAX_ID_LENGTH) clean[field] = shorten(value);
-    else if (value === '') delete clean[field];
+    } else if (value === '') delete clean[field];
+    else {
+      const name = boundedName(value);
+      if (name === value) continue;
+      clean[field] = name;
+      whole[field] = value;
+    }
   }
+  if (Object.keys(whole).length > 0) clean.whole = whole;
+  else delete clean.whole;
   const { deadlineMs, maxTokens } = caller;
   if (deadlineMs !== undefined && !(typeof deadlineMs === 'number' && deadlineMs > 0)) {
     throw new TypeError(
@@ -84,5 +89,5 @@ export function normalizeCaller(caller: Caller): Caller {
       `Headgate caller.maxTokens: expected a whole number above 0, received ${String(maxTokens)}`,
     );
   }
-  return clean as Caller;
+  return clean as NormalCaller;
 }

@@ -1,13 +1,13 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { type Context, context, trace } from '@opentelemetry/api';
 import type { Clock } from '../clock.ts';
-import { type Caller, normalizeCaller, type Standing } from './caller.ts';
+import { type Caller, type NormalCaller, normalizeCaller, type Standing } from './caller.ts';
 
 /** A caller, or how to find it. The function is asked once, at the first governed call of its scope. */
 export type CallerSource = Caller | (() => Caller | Promise<Caller>);
 
 /** The caller of one call, with the point in time by which it must be done. */
-export interface ResolvedCaller extends Caller {
+export interface ResolvedCaller extends NormalCaller {
   /** Told how the caller's own quotas stand, with every governed call. */
   readonly onStanding?: ((standing: readonly Standing[]) => void) | undefined;
   /** On the governor's clock. */
@@ -116,9 +116,11 @@ export class Scope<T = unknown> {
     );
     const ceilings = [outer?.maxTokens, own.maxTokens].filter((ceiling) => ceiling !== undefined);
     const named = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+    const whole = wholeOf(own, outer);
     return {
       ...outer,
       ...named,
+      ...(whole === undefined ? {} : { whole }),
       maxTokens: ceilings.length === 0 ? undefined : Math.min(...ceilings),
       onStanding: this.#source.listener?.(this.#about) ?? outer?.onStanding,
       signals,
@@ -126,6 +128,13 @@ export class Scope<T = unknown> {
       deadlineAt: deadlines.length === 0 ? undefined : Math.min(...deadlines),
     };
   }
+}
+
+/** The long names of a scope: those that an inner scope names anew are not the outer's any more. */
+function wholeOf(own: NormalCaller, outer: ResolvedCaller | undefined): NormalCaller['whole'] {
+  if (outer?.whole === undefined) return own.whole;
+  const kept = Object.entries(outer.whole).filter(([field]) => own[field as 'user'] === undefined);
+  return { ...Object.fromEntries(kept), ...own.whole };
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { ConfigProblem } from '../errors.ts';
-import { compileGlob } from '../policy/match.ts';
+import { compileGlob } from '../policy/glob.ts';
 import type { BucketConfig, Config, When } from './schema.ts';
 
 type Problems = ConfigProblem[];

@@ -1,5 +1,5 @@
 import type { ConfigProblem } from '../errors.ts';
-import { compileGlob } from '../policy/match.ts';
+import { compileGlob } from '../policy/glob.ts';
 import { MODELS } from '../policy/models.ts';
 import { MODEL_TABLE_DATE } from '../policy/prices.ts';
 import { patternsOf } from './checks.ts';

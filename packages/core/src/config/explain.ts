@@ -1,6 +1,6 @@
 import { type Caller, normalizeCaller } from '../caller/caller.ts';
 import { type ConfigProblem, isHeadgateError } from '../errors.ts';
-import { compileGlobs } from '../policy/match.ts';
+import { compileGlobs } from '../policy/glob.ts';
 import { compilePolicy } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
 import { findWarnings, oldPrices } from './doubts.ts';

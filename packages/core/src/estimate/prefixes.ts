@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { compositeKey } from '../composite-key.ts';
 import type { Model } from '../policy/models.ts';
 import type { Call, MessageBody } from '../request/read.ts';
 import { countTokens, readFeatures } from './input.ts';
@@ -162,5 +163,7 @@ function keyOf(
     const tokens = countTokens(readFeatures({ system, tools }), model?.tokenizer ?? 'newer');
     if (tokens < least) return undefined;
   }
-  return createHash('sha256').update(`${modelId}\n${text}`).digest('base64');
+  return createHash('sha256')
+    .update(`${compositeKey(modelId)}\n${text}`)
+    .digest('base64');
 }

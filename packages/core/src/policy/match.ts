@@ -1,4 +1,6 @@
+import { compositeKey } from '../composite-key.ts';
 import type { When } from '../config/schema.ts';
+import { compileGlobs } from './glob.ts';
 
 /** What a rule is matched against. */
 export interface Subject {
@@ -11,26 +13,6 @@ export interface Subject {
 }
 
 export type Matcher = (subject: Subject) => boolean;
-
-/** One pattern, compiled: `*` matches any run of characters; without one the text must be equal. */
-export function compileGlob(pattern: string): (text: string) => boolean {
-  if (!pattern.includes('*')) return (text) => text === pattern;
-  if (pattern === '*') return () => true;
-  const expression = new RegExp(
-    `^${pattern
-      .split(/\*+/)
-      .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-      .join('.*?')}$`,
-    's',
-  );
-  return (text) => expression.test(text);
-}
-
-/** A list of patterns, compiled: matches when one of them does. */
-export function compileGlobs(patterns: string | readonly string[]): (text: string) => boolean {
-  const globs = (typeof patterns === 'string' ? [patterns] : patterns).map(compileGlob);
-  return (text) => globs.some((glob) => glob(text));
-}
 
 const FIELDS = ['user', 'tenant', 'tier', 'lane', 'route', 'model'] as const;
 
@@ -49,6 +31,8 @@ export function compileWhen(when: When): Matcher {
 
 /** Answers kept: callers differ without number, but tiers, routes and models are few. */
 const MAX_ANSWERS = 1_024;
+/** The longest combination of names that an answer is kept for, in characters. */
+const MAX_KEY = 1_024;
 
 /**
  * The rules that match a subject, in their order. What depends on tier, lane, route and model alone is worked out once
@@ -66,11 +50,12 @@ export function compileRules<R extends { readonly when: When }>(
   const hasPersonal = compiled.some(({ isPersonal }) => isPersonal);
   const answers = new Map<string, readonly (typeof compiled)[number][]>();
   return (subject) => {
-    const key = `${subject.tier}\n${subject.lane}\n${subject.route}\n${subject.model}`;
+    // Long names are a client's: they are matched each time.
+    const key = compositeKey(subject.tier, subject.lane, subject.route, subject.model);
     let candidates = answers.get(key);
     if (candidates === undefined) {
       candidates = compiled.filter(({ matches, isPersonal }) => isPersonal || matches(subject));
-      if (answers.size < MAX_ANSWERS) answers.set(key, candidates);
+      if (answers.size < MAX_ANSWERS && key.length <= MAX_KEY) answers.set(key, candidates);
     }
     const chosen = hasPersonal
       ? candidates.filter(({ matches, isPersonal }) => !isPersonal || matches(subject))

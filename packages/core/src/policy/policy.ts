@@ -1,11 +1,13 @@
 import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
+import { compositeKey } from '../composite-key.ts';
 import type { CachingConfig, CapConfig, Config, QuotaConfig } from '../config/schema.ts';
 import { CapRefusedError, UnpricedError } from '../errors.ts';
 import { isRecord } from '../json.ts';
 import { billedModels, type Call, thinkingBudget } from '../request/read.ts';
 import { type QuotaRule, quotaRules } from './budgets.ts';
-import { compileGlob, compileRules, type Subject } from './match.ts';
+import { compileGlob } from './glob.ts';
+import { compileRules, type Subject } from './match.ts';
 import { shortModel } from './model-name.ts';
 import { MODELS, type Model } from './models.ts';
 import type { Plan } from './plan.ts';
@@ -77,8 +79,16 @@ export function compilePolicy(
   const subjectOf = (call: Call, caller: ResolvedCaller): Subject => {
     const lane =
       caller.lane !== undefined && Object.hasOwn(config.lanes, caller.lane) ? caller.lane : defaultLane;
-    const { tenant, tier, route } = caller;
-    return { user: caller.user ?? ANONYMOUS, tenant, tier, lane, route, model: call.model };
+    const { user = ANONYMOUS, tenant, tier, route, whole = {} } = caller;
+    // Patterns are matched against what a caller is called, however long; keys have a bound.
+    return {
+      user: whole.user ?? user,
+      tenant: whole.tenant ?? tenant,
+      tier: whole.tier ?? tier,
+      lane,
+      route: whole.route ?? route,
+      model: call.model,
+    };
   };
   const suitsCall = (call: Call, model: string, subject: Subject): boolean =>
     suits(call, models(model)) &&
@@ -91,7 +101,9 @@ export function compilePolicy(
     plan(call, scoped, instead) {
       const caller = scoped ?? NOBODY;
       const asked = subjectOf(call, caller);
-      const { lane, tenant, route } = asked;
+      const { lane } = asked;
+      const { tenant, route } = caller;
+      const user = caller.user ?? ANONYMOUS;
 
       // Who forbids other models gets none; in shadow nothing that is sent may differ.
       const mayReroute = call.kind === 'messages' && caller.fallback !== false && !config.shadow;
@@ -111,7 +123,7 @@ export function compilePolicy(
         caller,
         isAnonymous: scoped === undefined,
         lane,
-        flowKey: tenant === undefined ? subject.user : `${tenant}\n${subject.user}`,
+        flowKey: tenant === undefined ? compositeKey(user) : compositeKey(tenant, user),
         purpose: route ?? lane,
         modelId,
         reroutedFrom: modelId === call.model ? undefined : call.model,
@@ -126,7 +138,10 @@ export function compilePolicy(
         priceOf: (id) => priceOf(id, isMoneyCounted),
         maxTokens,
         clampedFrom: maxTokens === call.maxTokens ? undefined : call.maxTokens,
-        quotas: quotas.map((rule) => ({ rule, key: keyOf(rule.per, subject) })),
+        quotas: quotas.map((rule) => ({
+          rule,
+          key: keyOf(rule.per, { user, tenant, route, model: modelId }),
+        })),
         // In shadow nothing that is sent may differ.
         marksPrefix: !config.shadow && cachingOf(subject)[0]?.mode === 'auto',
         isShadow: config.shadow,
@@ -162,11 +177,17 @@ function cachingRules(caching: Config['caching']): readonly CachingConfig[] {
 
 const least = (a: number | undefined, b: number | undefined) => (a === undefined ? b : Math.min(a, b ?? a));
 
+/** A user's key: of one without a tenant, as of one whose tenant is empty. */
+export const userKey = (tenant: string | undefined, user: string): string => compositeKey(tenant ?? '', user);
+
 /** Whose share of a quota a call draws on. Users of two tenants are two users, though they have one name. */
-function keyOf(per: QuotaConfig['per'], { user, tenant, route, model }: Subject): string {
+function keyOf(
+  per: QuotaConfig['per'],
+  { user, tenant, route, model }: Pick<Subject, 'user' | 'tenant' | 'route' | 'model'>,
+): string {
   switch (per) {
     case 'user':
-      return `${tenant ?? ''}\n${user}`;
+      return userKey(tenant, user);
     case 'tenant':
       return tenant ?? '';
     case 'route':

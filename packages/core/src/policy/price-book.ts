@@ -1,5 +1,5 @@
 import type { PriceConfig } from '../config/schema.ts';
-import { compileGlob } from './match.ts';
+import { compileGlob } from './glob.ts';
 import { BATCH_SHARE, PRICES, type Price, type PriceRow, type PriceStep, type Tariff } from './prices.ts';
 
 /** What counts for a model that nobody has priced, in a call that a money rule applies to. */

@@ -1,4 +1,5 @@
 import type { Middleware } from '@anthropic-ai/sdk';
+import { boundedName } from '../bounded-name.ts';
 import { isRecord } from '../json.ts';
 
 export type ApiRequest = Parameters<Middleware>[0];
@@ -30,7 +31,7 @@ export type CallKind = 'messages' | 'count_tokens' | 'batches' | 'other';
 /** One API call as the stages know it. */
 export interface Call {
   readonly kind: CallKind;
-  /** `unknown` where the body names none. */
+  /** Of bounded length; `unknown` where the body names none. */
   readonly model: string;
   readonly maxTokens: number | undefined;
   readonly isStreaming: boolean;
@@ -64,7 +65,7 @@ export function readCall(request: ApiRequest): Call {
   const body = kind === 'messages' || kind === 'count_tokens' ? parseObject(text) : undefined;
   return {
     kind,
-    model: typeof body?.model === 'string' && body.model !== '' ? body.model : 'unknown',
+    model: typeof body?.model === 'string' && body.model !== '' ? boundedName(body.model) : 'unknown',
     maxTokens: readCount(body?.max_tokens),
     isStreaming: body?.stream === true,
     body,

@@ -1,5 +1,6 @@
 import type { Alarms } from '../alarms.ts';
 import type { Clock, Timer } from '../clock.ts';
+import { compositeKey, partsOf } from '../composite-key.ts';
 import { totalInput, type Usage } from '../settlement/usage.ts';
 import {
   addSums,
@@ -183,13 +184,15 @@ export class UsageBook {
 const hourOf = (wall: number) => Math.floor(wall / HOUR_MS) * HOUR_MS;
 
 function keyOf(by: UsageBy, owner: UsageOwner): string {
-  if (by === 'user') return owner.tenant === undefined ? owner.user : `${owner.tenant}\n${owner.user}`;
+  if (by === 'user')
+    return owner.tenant === undefined ? compositeKey(owner.user) : compositeKey(owner.tenant, owner.user);
   return owner[by] ?? '';
 }
 
 function splitKey(by: UsageBy, key: string): { key: string; tenant?: string } {
-  const end = by === 'user' ? key.indexOf('\n') : -1;
-  return end === -1 ? { key } : { tenant: key.slice(0, end), key: key.slice(end + 1) };
+  if (by !== 'user') return { key };
+  const [first = '', user] = partsOf(key);
+  return user === undefined ? { key: first } : { tenant: first, key: user };
 }
 
 /** Usage in memory: as many hours as fit. */

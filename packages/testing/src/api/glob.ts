@@ -1,13 +1,14 @@
-const compiled = new Map<string, RegExp>();
-
-/** Whether `text` matches `glob`, in which `*` stands for any run of characters. */
+/** Whether `text` matches `glob`, in which `*` stands for any run of characters. Linear in the length of both. */
 export function matchesGlob(glob: string, text: string): boolean {
-  if (!glob.includes('*')) return glob === text;
-  let pattern = compiled.get(glob);
-  if (pattern === undefined) {
-    const source = glob.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
-    pattern = new RegExp(`^${source.join('.*')}$`);
-    compiled.set(glob, pattern);
+  const [first = '', ...parts] = glob.split('*');
+  const last = parts.pop();
+  if (last === undefined) return text === glob;
+  if (!text.startsWith(first) || !text.slice(first.length).endsWith(last)) return false;
+  let rest = text.slice(first.length, text.length - last.length);
+  for (const part of parts) {
+    const at = rest.indexOf(part);
+    if (at === -1) return false;
+    rest = rest.slice(at + part.length);
   }
-  return pattern.test(text);
+  return true;
 }

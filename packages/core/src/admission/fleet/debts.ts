@@ -1,3 +1,5 @@
+import { compositeKey } from '../../composite-key.ts';
+
 /**
  * What calls of users that wait have cost more than they were charged, or less: the next of them pays it, so that nothing
  * is lost of what was charged too much. Bounded by the calls that wait: a user with none has no debt here.
@@ -18,4 +20,4 @@ export class Debts {
   }
 }
 
-const keyOf = (lane: string, flowKey: string): string => `${lane}\n${flowKey}`;
+const keyOf = (lane: string, flowKey: string): string => `${compositeKey(lane)}\n${flowKey}`;

@@ -1,5 +1,6 @@
 import type { Alarms } from '../../alarms.ts';
 import type { Clock, Random } from '../../clock.ts';
+import { compositeKey } from '../../composite-key.ts';
 import type { LaneConfig } from '../../config/schema.ts';
 import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
@@ -382,4 +383,4 @@ export class FleetQueue {
   }
 }
 
-const tagKey = ({ lane, flowKey }: Waiter): string => `${lane.name}\n${flowKey}`;
+const tagKey = ({ lane, flowKey }: Waiter): string => `${compositeKey(lane.name)}\n${flowKey}`;

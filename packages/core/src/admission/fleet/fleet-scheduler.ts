@@ -1,5 +1,6 @@
 import type { Alarms } from '../../alarms.ts';
 import type { Clock, Random } from '../../clock.ts';
+import { compositeKey } from '../../composite-key.ts';
 import type { LaneConfig } from '../../config/schema.ts';
 import { type HeadgateError, UpstreamUnavailableError } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
@@ -75,7 +76,7 @@ export class FleetScheduler {
     });
     this.#line = new Line({
       store,
-      bucket: `${upstream.account}\n${upstream.name}`,
+      bucket: compositeKey(upstream.account, upstream.name),
       process,
       clock,
       alarms,
@@ -170,7 +171,7 @@ export class FleetScheduler {
     }
     if (this.mode === 'degraded') return;
     if (this.#queue.waiting > 0)
-      this.#unlisten ??= store.listen(`${this.upstream.account}\n${this.upstream.name}`, (wake) =>
+      this.#unlisten ??= store.listen(compositeKey(this.upstream.account, this.upstream.name), (wake) =>
         this.#woken(wake),
       );
     // More may go than was put forward, or could be.
