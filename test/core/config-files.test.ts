@@ -77,6 +77,7 @@ it('every file is in a table, and every check of a configuration has a file', ()
     'HG_STORE_READ_ONLY',
     'HG_STORE_BACKLOG',
     'HG_CLUSTER_MEMORY',
+    'HG_COPY_LACKS',
     'HG_SDK_RETRIES',
     'HG_GOVERNOR_PER_REQUEST',
     'HG_NO_CALLER',

@@ -29,7 +29,7 @@ function recorderOf(stream: Writable) {
     onFailed: () => {},
   });
   const start = (at: number) => {
-    const info = { call, url: '', method: 'POST', startedAt: at, context: ROOT_CONTEXT };
+    const info = { call, url: '', method: 'POST', userAgent: null, startedAt: at, context: ROOT_CONTEXT };
     const story = recorder.follow(SILENT_CALL, info);
     story.planned(plan, 'route');
     return story;

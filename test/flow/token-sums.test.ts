@@ -1,3 +1,4 @@
+import Anthropic from '@anthropic-ai/sdk';
 import type { RecordedSpan } from '@headgate/testing';
 import type { Attributes } from '@opentelemetry/api';
 import { describe, expect, it } from 'vitest';
@@ -60,5 +61,59 @@ describe('the tokens on all gen_ai spans together', () => {
         }).toEqual(truth);
       });
     }
+  }
+});
+
+/** The SDK's clients of other platforms, in what they say of themselves to OpenTelemetry and to the API. */
+const PLATFORMS = [
+  { platform: undefined, agent: 'Anthropic', provider: 'anthropic' },
+  { platform: 'bedrock', agent: 'AnthropicBedrock', provider: 'aws.bedrock' },
+  { platform: 'bedrock', agent: 'AnthropicBedrockMantle', provider: 'aws.bedrock' },
+  { platform: 'vertex', agent: 'AnthropicVertex', provider: 'gcp.vertex_ai' },
+  { platform: 'foundry', agent: 'AnthropicFoundry', provider: 'anthropic' },
+  { platform: 'aws', agent: 'AnthropicAws', provider: 'anthropic' },
+] as const;
+
+describe('a client of another platform', () => {
+  for (const { platform, agent, provider } of PLATFORMS) {
+    class Client extends Anthropic {
+      constructor(options: ConstructorParameters<typeof Anthropic>[0]) {
+        super(options);
+        Object.assign(this, { _genAIProviderName: provider });
+      }
+      protected override getUserAgent() {
+        return `${agent}/JS 1.1.3`;
+      }
+      _instrumentationScope() {
+        return { version: '1.1.3', ...(platform === undefined ? {} : { platform }) };
+      }
+    }
+    // Was: two spans with tokens, ours beside that of the platform's scope, and all of them of provider "anthropic".
+    it.each([true, false])(
+      `${agent}, with its spans on: %s, has its tokens on one span and its provider as the SDK says it`,
+      async (isOn) => {
+        const telemetry = startTelemetry({ register: true });
+        const { api, governor } = await startGoverned({
+          governor: { meterProvider: telemetry.meterProvider },
+        });
+        const options = { apiKey: 'k', baseURL: api.url, ...(isOn ? {} : { openTelemetry: false as const }) };
+        const claude = governor.govern(new Client(options));
+        await claude.messages.create(ask());
+        await claude.messages.stream(ask()).finalMessage();
+        const counting = telemetry.spans.spans.filter(
+          ({ attributes }) => 'gen_ai.usage.output_tokens' in attributes,
+        );
+        const scope = `com.anthropic.sdk.typescript${platform === undefined ? '' : `.${platform}`}`;
+        const expected = [isOn ? scope : '@headgate/core', provider];
+        expect(
+          counting.map(({ scope: from, attributes }) => [from, attributes['gen_ai.provider.name']]),
+        ).toEqual([expected, expected]);
+        await telemetry.collect();
+        const points = telemetry.metrics.points('gen_ai.client.inference.duration');
+        expect(new Set(points.map(({ attributes }) => attributes['gen_ai.provider.name']))).toEqual(
+          new Set([provider]),
+        );
+      },
+    );
   }
 });

@@ -75,6 +75,8 @@ export interface RefusalDetails {
 
 // Shared by every copy of the package in a process, so that a check works across two installs.
 const BRAND = Symbol.for('headgate.error');
+/** What LangChain's retries ask of an error (`getRetryable` of @langchain/core 1.4). */
+const LANGCHAIN_RETRYABLE = Symbol.for('langchain.errors.retryable');
 
 /**
  * A call that Headgate ended itself. It extends the SDK's own base error because `messages.stream()`
@@ -95,6 +97,8 @@ export abstract class HeadgateError extends AnthropicError {
       configurable: true,
       writable: true,
     });
+    // What was decided here is not to be asked again by a policy above; fixed, since LangChain puts `true` on every 429.
+    Object.defineProperty(this, LANGCHAIN_RETRYABLE, { value: false });
     this.reason = details.reason;
     this.rule = details.rule;
     this.lane = details.lane;
@@ -153,6 +157,8 @@ export class UpstreamUnavailableError extends HeadgateError {
 export class UnknownCallerError extends HeadgateError {
   readonly code = 'unknown_caller';
 }
+export const closedError = () => new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
+
 /** The caller hung up, its deadline passed, or its stream went unread for too long. */
 export class AbortedError extends HeadgateError {
   readonly code = 'aborted';

@@ -15,6 +15,7 @@ import { openTopics } from './attempts/topics.ts';
 import { BatchLanes } from './batch/lanes.ts';
 import type { BatchClient } from './batch/types.ts';
 import { Scopes } from './caller/scope.ts';
+import { checkGovernable, type GovernableClient, governedCopy, lostBy, remedyFor } from './client.ts';
 import { systemClock } from './clock.ts';
 import { findWarnings } from './config/doubts.ts';
 import { parseConfig } from './config/parse.ts';
@@ -36,7 +37,7 @@ import { readGauges } from './telemetry/gauges.ts';
 import { quietly } from './telemetry/quietly.ts';
 import { Recorder } from './telemetry/recorder.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
-import type { GovernableClient, Governor, GovernorOptions } from './types.ts';
+import type { Governor, GovernorOptions } from './types.ts';
 import { VERSION } from './version.ts';
 
 const DRAIN_MS = 30_000;
@@ -206,26 +207,33 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
 
   const governor: Governor = {
     govern(client, { account = DEFAULT_ACCOUNT } = {}) {
-      lanes.seen(client, account);
+      const ours = middlewareOf(account);
+      checkGovernable('govern()', client);
       const others = (client.middleware ?? []).filter((middleware) => !isOurs(middleware));
       // Refreshing a token after a 401 is a retry of the SDK's: a client with such credentials keeps that one.
       const canRefresh = client.apiKey == null && client.authToken == null;
-      return client.withOptions({
-        maxRetries: canRefresh ? 1 : 0,
-        middleware: [middlewareOf(account), ...others],
-      } as never);
+      const changes = { maxRetries: canRefresh ? 1 : 0, middleware: [ours, ...others] };
+      const copy = governedCopy('govern()', client, changes, ours);
+      const lost = lostBy(client, copy);
+      if (lost !== undefined) throw new TypeError(`Headgate govern(): ${remedyFor(lost)}`);
+      lanes.seen(client, account);
+      return copy;
     },
     get middleware() {
       return middlewareOf(DEFAULT_ACCOUNT);
     },
     run: (caller, fn) => scopes.run(scopes.open(caller), fn),
     with(caller, client) {
+      checkGovernable('with()', client);
       const governed = client.middleware?.some(isOurs) ? client : governor.govern(client);
       const chain = [...(governed.middleware ?? [])];
       const enter: Middleware = (request, next) => scopes.run(scopes.open(caller), () => next(request));
       // Right before ours: of two callers named one after the other, the later one is the inner scope.
       chain.splice(chain.findIndex(isOurs), 0, enter);
-      return governed.withOptions({ middleware: chain } as never);
+      const copy = governedCopy('with()', governed, { middleware: chain }, enter);
+      const lost = lostBy(governed, copy);
+      if (lost !== undefined) once.warn('HG_COPY_LACKS', lost, `with(): ${remedyFor(lost)}`);
+      return copy;
     },
     bind(req, fn) {
       return (...args) => scopes.rejoin(req, () => fn(...args));
@@ -252,6 +260,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
     batches(client, { account = DEFAULT_ACCOUNT } = {}) {
       middlewareOf(account);
+      checkGovernable('batches()', client);
       lanes.seen(client, account);
       return lanes.of(account);
     },
@@ -355,6 +364,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   async function drain(drainMs: number): Promise<void> {
     openGovernors--;
     admission.close();
+    lanes.stopTaking();
     const timer = alarms.set(clock.now() + drainMs, () => {
       for (const attempt of running)
         attempt.abort(new AbortedError('the governor was closed', { reason: 'closed' }));

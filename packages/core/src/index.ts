@@ -2,6 +2,7 @@ export type { BudgetSubject, NamedStanding } from './admission/admission.ts';
 export type { BatchClient, BatchHandle, BatchLane, BatchParams, SubmitOptions } from './batch/types.ts';
 export { ANONYMOUS, type Caller } from './caller/caller.ts';
 export type { CallerSource } from './caller/scope.ts';
+export type { GovernableClient } from './client.ts';
 export { type Clock, type Random, systemClock, type Timer } from './clock.ts';
 export { CHECKS, type CheckCode } from './config/codes.ts';
 export {
@@ -83,5 +84,5 @@ export type {
   UsageSums,
 } from './stores/usage-store.ts';
 export type { Recording, RecordingSums } from './telemetry/recorder.ts';
-export type { GovernableClient, Governor, GovernorOptions, Snapshot } from './types.ts';
+export type { Governor, GovernorOptions, Snapshot } from './types.ts';
 export { type ConfigWatch, watchConfig } from './watch-config.ts';

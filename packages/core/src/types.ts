@@ -7,6 +7,7 @@ import type { Models } from './attempts/models.ts';
 import type { BatchLanes } from './batch/lanes.ts';
 import type { BatchClient, BatchLane } from './batch/types.ts';
 import type { CallerSource } from './caller/scope.ts';
+import type { GovernableClient } from './client.ts';
 import type { Clock, Random } from './clock.ts';
 import type { ConfigInput } from './config/schema.ts';
 import type { Logger, OnceLog } from './logger.ts';
@@ -40,26 +41,20 @@ export interface GovernorOptions {
   readonly logger?: Logger;
 }
 
-/** The parts of an SDK client that governing needs. Every client of the SDK has them: Anthropic, Bedrock, Vertex, Foundry. */
-export interface GovernableClient {
-  readonly apiKey?: string | null;
-  readonly authToken?: string | null;
-  readonly middleware?: readonly Middleware[];
-  /** `never`: each client has an options type of its own, of which two fields are set here. */
-  withOptions(options: never): this;
-}
-
 export interface Governor {
   /**
    * The same client, governed: a copy whose calls pass this governor, with the SDK's own retries off.
-   * `account` names the entry of `accounts` whose limits it draws on. @throws TypeError for one that does not exist.
+   * `account` names the entry of `accounts` whose limits it draws on. @throws TypeError for one that does not exist, and
+   * for a client that cannot be governed: one that another library has wrapped, or of an SDK without `middleware`.
    */
   govern<T extends GovernableClient>(client: T, options?: { account?: string }): T;
   /** For `new Anthropic({ maxRetries: 0, middleware: [governor.middleware] })`. */
   readonly middleware: Middleware;
   /** Runs `fn` as this caller: every governed call that starts in it, however deep, is the caller's. */
   run<T>(caller: CallerSource, fn: () => T): T;
-  /** The client, governed, with an explicit caller for every call made through it. */
+  /**
+   * The client, governed, with an explicit caller for every call made through it. @throws TypeError as `govern`.
+   */
   with<T extends GovernableClient>(caller: CallerSource, client: T): T;
   /** `fn`, running in the scope that an adapter opened for `req`: for callbacks that have lost their context. */
   bind<A extends unknown[], R>(req: object, fn: (...args: A) => R): (...args: A) => R;

@@ -63,6 +63,7 @@ export class Accounts {
   #lanes: Config['lanes'];
   /** What is configured of the limit of the batch endpoints. */
   #batches: Partial<BucketConfig> = {};
+  #isClosed = false;
 
   constructor(config: Config, parts: AccountParts) {
     this.#parts = parts;
@@ -141,6 +142,7 @@ export class Accounts {
     let scheduler = this.#schedulers.get(key);
     if (scheduler === undefined) {
       scheduler = this.#open(key, account, name, config);
+      if (this.#isClosed) scheduler.close();
       this.#schedulers.set(key, scheduler);
     }
     return scheduler;
@@ -149,7 +151,8 @@ export class Accounts {
   #open(key: string, account: string, name: string, config: Partial<BucketConfig>): GateKeeper {
     const { estimator, clock, alarms, random, fleet } = this.#parts;
     const now = clock.now();
-    if (fleet === undefined) {
+    // A bucket that is first asked for after the end refuses, and joins no fleet for that.
+    if (fleet === undefined || this.#isClosed) {
       const upstream = new UpstreamBucket(account, name, config, estimator, now);
       return new Scheduler(upstream, this.#lanes, alarms, clock, random);
     }
@@ -178,6 +181,12 @@ export class Accounts {
     let most = 1;
     for (const { processes } of this.#schedulers.values()) most = Math.max(most, processes);
     return most;
+  }
+
+  /** Every bucket refuses all that wait and all that come, also one that is first used afterwards. */
+  close(): void {
+    this.#isClosed = true;
+    for (const scheduler of this.#schedulers.values()) scheduler.close();
   }
 
   all(): IterableIterator<GateKeeper> {

@@ -257,7 +257,7 @@ export class Admission {
 
   /** Refuses all that wait and all that come. */
   close(): void {
-    for (const scheduler of this.#accounts.all()) scheduler.close();
+    this.#accounts.close();
   }
 
   /** Says the last word to those who share the limits. */

@@ -1,7 +1,7 @@
 import type { Alarms } from '../alarms.ts';
 import type { Clock, Random, Timer } from '../clock.ts';
 import type { LaneConfig } from '../config/schema.ts';
-import { type HeadgateError, type Reason, UpstreamUnavailableError } from '../errors.ts';
+import { closedError, type HeadgateError, type Reason } from '../errors.ts';
 import { Backfill } from './backfill.ts';
 import * as entry from './entry.ts';
 import { type Demand, expectedCost, type Flight, NO_RESERVE, type Shortage } from './flight.ts';
@@ -127,8 +127,12 @@ export class Scheduler {
     });
   }
 
-  /** In shadow: records what would have held the call up, and lets it pass. */
+  /** In shadow: records what would have held the call up, and lets it pass. @throws HeadgateError once it is closed. */
   pass(demand: Demand, ticket: QuotaTicket): Passage {
+    if (this.#closed !== undefined) {
+      ticket.cancel();
+      throw this.#closed;
+    }
     const now = this.#clock.now();
     const shortage = this.upstream.shortage(demand, NO_RESERVE, 0, now);
     ticket.commit();
@@ -308,7 +312,7 @@ export class Scheduler {
 
   /** Refuses all that wait and all that come. */
   close(): void {
-    this.#closed = new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
+    this.#closed = closedError();
     const waiting = this.#waiting();
     for (const waiter of waiting) this.#refuse(waiter, this.#closed);
     this.#timer?.cancel();

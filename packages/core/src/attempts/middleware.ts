@@ -63,7 +63,15 @@ async function governCall(
   let call = readCall(request);
   const startedAt = clock.now();
   const { url, method = 'GET' } = request;
-  const story = parts.telemetry.callStarted({ call, url, method, startedAt, context: context.active() });
+  const userAgent = request.headers.get('user-agent');
+  const story = parts.telemetry.callStarted({
+    call,
+    url,
+    method,
+    userAgent,
+    startedAt,
+    context: context.active(),
+  });
 
   story.admissionStarted(1);
   let plan: Plan;

@@ -1,7 +1,7 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import type { Alarms } from '../alarms.ts';
 import type { Random, Timer } from '../clock.ts';
-import { QueueFullError, UpstreamUnavailableError } from '../errors.ts';
+import { closedError, QueueFullError } from '../errors.ts';
 import type { OnceLog } from '../logger.ts';
 import type { BatchJournal, BatchState } from '../stores/batch-journal.ts';
 import type { BatchTelemetry } from '../telemetry/batch.ts';
@@ -44,6 +44,7 @@ export class Lane implements BatchLane {
   #ready: Promise<void> | undefined;
   #purge: Timer | undefined;
   #isClosed = false;
+  #isTaking = true;
 
   constructor(parts: LaneParts) {
     this.#parts = parts;
@@ -111,7 +112,7 @@ export class Lane implements BatchLane {
     const id = customId === undefined ? undefined : checkId(customId);
     const caller = await callerOf(this.#parts, source);
     await this.#resumed();
-    if (this.#isClosed) throw closedError();
+    if (this.#isClosed || !this.#isTaking) throw closedError();
     if (id !== undefined && (await this.#known(id)) !== undefined) return { id };
     const { config, policy } = rules();
     if (this.pendingCount >= config.batch.maxPending) {
@@ -255,6 +256,11 @@ export class Lane implements BatchLane {
     };
   }
 
+  /** Refuses new requests; those that there are go on. */
+  stopTaking(): void {
+    this.#isTaking = false;
+  }
+
   /** Stops sending and looking; what is pending stays in the journal. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
@@ -265,5 +271,3 @@ export class Lane implements BatchLane {
     this.#waiters.rejectAll(closedError());
   }
 }
-
-const closedError = () => new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });

@@ -1,3 +1,4 @@
+import { closedError } from '../errors.ts';
 import type { BatchJournal } from '../stores/batch-journal.ts';
 import { BatchApi } from './api.ts';
 import { Lane, type LaneParts } from './lane.ts';
@@ -20,6 +21,7 @@ export class BatchLanes {
   /** How the API of an account is reached: by the first client that was governed for it. */
   readonly #clients = new Map<string, BatchClient>();
   #journal: BatchJournal | undefined;
+  #isTaking = true;
 
   constructor(parts: LanesParts) {
     this.#parts = parts;
@@ -33,6 +35,7 @@ export class BatchLanes {
   of(account: string): Lane {
     const known = this.#lanes.get(account);
     if (known !== undefined) return known;
+    if (!this.#isTaking) throw closedError();
     const client = this.#clients.get(account);
     if (client === undefined) {
       throw new TypeError(
@@ -61,6 +64,12 @@ export class BatchLanes {
 
   snapshot() {
     return [...this.#lanes.values()].map((lane) => lane.snapshot());
+  }
+
+  /** Refuses new requests, and opens no lane any more; those that there are go on. */
+  stopTaking(): void {
+    this.#isTaking = false;
+    for (const lane of this.#lanes.values()) lane.stopTaking();
   }
 
   async close(): Promise<void> {

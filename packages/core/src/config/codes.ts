@@ -35,6 +35,8 @@ export const CHECKS = {
   HG_BATCH_DIRECT: 'calls of a batch lane that no batch can hold: they go directly',
   HG_RECORDING: 'a recording whose stream has failed: nothing more is written to it',
   HG_CLUSTER_MEMORY: 'a worker of a cluster with limits of its own: each worker has all of them',
+  HG_COPY_LACKS:
+    'a governed client that another library has changed: what `governor.with` gives goes without the change',
   HG_SDK_RETRIES: 'a client that still retries by itself',
   HG_GOVERNOR_PER_REQUEST: 'a governor made again and again, each with full limits of its own',
   HG_OTEL_API: 'an OpenTelemetry SDK that Headgate cannot see, so nothing is emitted',

@@ -70,10 +70,16 @@ export function readCall(request: ApiRequest): Call {
     isStreaming: body?.stream === true,
     body,
     bytes: text?.length ?? 0,
-    isReplayable: request.body === undefined || request.body === null || text !== undefined,
+    isReplayable: isReplayable(request.body),
     ...(body !== undefined && text?.includes('"cache_control"') ? { hasCacheControl: true } : {}),
     ...(kind === 'batches' && isPost && path.endsWith('/batches') ? { isCreation: true } : {}),
   };
+}
+
+/** A form with files, bytes and text can be sent again, as the SDK does; a stream has been read by then. */
+function isReplayable(body: ApiRequest['body']): boolean {
+  if (typeof body !== 'object' || body === null) return true;
+  return !(Symbol.asyncIterator in body) && !('getReader' in body);
 }
 
 /** The query (`?beta=true`) and whatever a gateway puts before /v1 do not matter. */

@@ -1,5 +1,6 @@
 import { REASONS } from '../errors.ts';
 import type { AttributeKey } from './names.ts';
+import { PROVIDERS } from './provider.ts';
 import {
   ATTEMPT_OUTCOMES,
   BACKOFF_SOURCES,
@@ -143,7 +144,7 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
   serverAddress: text('Host of the API', { bound: 'by the clients of the app' }),
   serverPort: int('Its port'),
   genAiOperation: oneOf(['chat'], 'The operation'),
-  genAiProvider: oneOf(['anthropic'], 'The provider'),
+  genAiProvider: oneOf(PROVIDERS, 'The platform that serves the call, as the SDK says it'),
   genAiRequestModel: text('The model asked for', { bound: OPEN }),
   genAiRequestMaxTokens: int('`max_tokens` as asked for', '{token}'),
   genAiRequestStream: { type: 'boolean', description: 'True for a stream; absent otherwise' },

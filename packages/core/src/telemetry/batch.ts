@@ -12,6 +12,7 @@ import {
 import { totalInput, type Usage } from '../settlement/usage.ts';
 import type { BatchItem } from '../stores/batch-journal.ts';
 import { ATTRIBUTES as A, SPANS } from './names.ts';
+import { PROVIDERS } from './provider.ts';
 import { quietly } from './quietly.ts';
 import { setDefined } from './set.ts';
 import type { Telemetry } from './telemetry.ts';
@@ -145,7 +146,7 @@ export class BatchTelemetry {
     if (this.#telemetry.config.semconv === 'v1.41') return;
     const genAi = this.#telemetry.genAiLabels.of(
       { [A.genAiRequestModel]: owner.model, [A.genAiResponseModel]: model },
-      { [A.genAiOperation]: 'chat', [A.genAiProvider]: 'anthropic' },
+      { [A.genAiOperation]: 'chat', [A.genAiProvider]: PROVIDERS[0] },
     );
     const modal = { ...genAi, [A.genAiModality]: 'unknown' };
     metrics.add('inputTokens', totalInput(usage), modal);

@@ -8,23 +8,10 @@ import {
 } from '@opentelemetry/api';
 import { totalInput } from '../settlement/usage.ts';
 import { ATTRIBUTES as A } from './names.ts';
+import { isSdkSpan } from './provider.ts';
 import { serverAttributes, setDefined } from './set.ts';
 import type { Telemetry } from './telemetry.ts';
 import type { AttemptEnd, CallInfo } from './types.ts';
-
-/** The scope of the spans that the Anthropic SDK itself emits. */
-const SDK_SCOPE = 'com.anthropic.sdk.typescript';
-
-/** Whether a span is the Anthropic SDK's own for the call. */
-function isSdkSpan(span: Span | undefined): boolean {
-  if (span === undefined || !span.isRecording()) return false;
-  // The scope is no part of the API, but both SDK lines show it on their spans, under one name or the other.
-  const shown = span as {
-    instrumentationScope?: { name?: unknown };
-    instrumentationLibrary?: { name?: unknown };
-  };
-  return (shown.instrumentationScope ?? shown.instrumentationLibrary)?.name === SDK_SCOPE;
-}
 
 /**
  * The conventions' own span of a call, where the SDK has none. A second one would double every sum of tokens, so it is
@@ -43,10 +30,10 @@ export class ChatSpan {
   readonly #telemetry: Telemetry;
   readonly #span: Span;
 
-  constructor(telemetry: Telemetry, { call, url, context }: CallInfo) {
+  constructor(telemetry: Telemetry, { call, url, provider, context }: CallInfo) {
     const attributes: Attributes = {
       [A.genAiOperation]: 'chat',
-      [A.genAiProvider]: 'anthropic',
+      [A.genAiProvider]: provider,
       [A.genAiRequestModel]: call.model,
       ...serverAttributes(url),
     };

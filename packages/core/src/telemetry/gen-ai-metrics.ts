@@ -57,7 +57,7 @@ export function recordChunk({ metrics, config }: Telemetry, seconds: number, lab
 
 export function genAiLabels(
   telemetry: Telemetry,
-  { call, url }: CallInfo,
+  { call, url, provider }: CallInfo,
   responseModel: string | undefined,
 ): Attributes {
   const { address, port } = serverOf(url);
@@ -67,5 +67,5 @@ export function genAiLabels(
     [A.serverAddress]: address,
     [A.serverPort]: port,
   };
-  return telemetry.genAiLabels.of(open, { [A.genAiOperation]: 'chat', [A.genAiProvider]: 'anthropic' });
+  return telemetry.genAiLabels.of(open, { [A.genAiOperation]: 'chat', [A.genAiProvider]: provider });
 }

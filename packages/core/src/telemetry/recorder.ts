@@ -6,7 +6,7 @@ import type { Call } from '../request/read.ts';
 import { UserHash } from './labels.ts';
 import { quietly } from './quietly.ts';
 import { RecordedCall } from './recorded-call.ts';
-import type { CallInfo, CallStory } from './types.ts';
+import type { CallStart, CallStory } from './types.ts';
 
 /** How a recording stands. */
 export interface RecordingSums {
@@ -99,7 +99,7 @@ export class Recorder {
   }
 
   /** The story of a call, with its shape written down along the way. */
-  follow(story: CallStory, { call, startedAt }: CallInfo): CallStory {
+  follow(story: CallStory, { call, startedAt }: CallStart): CallStory {
     // What is no request that can be read is refused by the API at once.
     if (this.#isStopped || call.kind !== 'messages' || call.body === undefined) return story;
     const slot: Slot = { at: Math.max(0, Math.floor(startedAt - this.#startedAt)), call: undefined };

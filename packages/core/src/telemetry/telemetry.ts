@@ -11,9 +11,11 @@ import { CallTelemetry } from './call.ts';
 import { BoundedLabel, BoundedLabels, UserHash } from './labels.ts';
 import { type GaugeReading, Metrics } from './metrics.ts';
 import { ATTRIBUTES as A, SCOPE_NAME } from './names.ts';
+import { PROVIDERS, providerOf } from './provider.ts';
+import { quietly } from './quietly.ts';
 import type { Recorder, Recording } from './recorder.ts';
 import { SILENT_CALL } from './silent.ts';
-import type { CallInfo, CallStory } from './types.ts';
+import type { CallStart, CallStory } from './types.ts';
 import { registeredApi } from './unseen-sdk.ts';
 import type { BreakerState, ReloadOutcome } from './values.ts';
 
@@ -52,9 +54,9 @@ export class Telemetry {
     return (this.#tracerProvider ?? trace.getTracerProvider()).getTracer(SCOPE_NAME, this.#version);
   }
 
-  callStarted(info: CallInfo): CallStory {
-    let story = this.#storyOf(info);
-    for (const recorder of this.#recorders) story = recorder.follow(story, info);
+  callStarted(start: CallStart): CallStory {
+    let story = this.#storyOf(start);
+    for (const recorder of this.#recorders) story = recorder.follow(story, start);
     return story;
   }
 
@@ -75,8 +77,11 @@ export class Telemetry {
     this.#recorders.clear();
   }
 
-  #storyOf(info: CallInfo): CallStory {
-    if (this.#isHeard) return new CallTelemetry(this, info);
+  #storyOf(start: CallStart): CallStory {
+    if (this.#isHeard) {
+      const provider = quietly(() => providerOf(start.userAgent, trace.getSpan(start.context)));
+      return new CallTelemetry(this, { ...start, provider: provider ?? PROVIDERS[0] });
+    }
     const version = registeredApi();
     if (version !== undefined) {
       this.#warn(

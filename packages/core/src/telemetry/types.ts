@@ -4,6 +4,7 @@ import type { Reason } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import type { Usage } from '../settlement/usage.ts';
+import type { Provider } from './provider.ts';
 import type {
   AttemptOutcome,
   BackoffSource,
@@ -13,13 +14,20 @@ import type {
   RetryDenial,
 } from './values.ts';
 
-/** What a call is, for its spans and metrics. */
-export interface CallInfo {
+/** What a call is, as it begins. */
+export interface CallStart {
   readonly call: Call;
   readonly url: string;
   readonly method: string;
+  /** The `user-agent` of its client. */
+  readonly userAgent: string | null;
   readonly startedAt: number;
   readonly context: Context;
+}
+
+/** What a call is, for its spans and metrics. */
+export interface CallInfo extends CallStart {
+  readonly provider: Provider;
 }
 
 /** What the admission decided. */

@@ -2,7 +2,7 @@ import type { Alarms } from '../../alarms.ts';
 import type { Clock, Random } from '../../clock.ts';
 import { compositeKey } from '../../composite-key.ts';
 import type { LaneConfig } from '../../config/schema.ts';
-import { type HeadgateError, UpstreamUnavailableError } from '../../errors.ts';
+import { closedError, type HeadgateError } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
 import {
   type Answer,
@@ -276,6 +276,10 @@ export class FleetScheduler {
 
   /** In shadow: records what would have held the call up, and lets it pass. */
   pass(demand: Demand, ticket: QuotaTicket): Passage {
+    if (this.#closed !== undefined) {
+      ticket.cancel();
+      throw this.#closed;
+    }
     const now = this.#parts.clock.now();
     const shortage = this.upstream.shortage(demand, 0, now);
     ticket.commit();
@@ -311,7 +315,7 @@ export class FleetScheduler {
 
   /** Refuses all that wait and all that come. */
   close(): void {
-    this.#closed = new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
+    this.#closed = closedError();
     this.#queue.refuseAll(this.#closed);
     this.#local.close();
   }
