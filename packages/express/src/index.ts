@@ -12,6 +12,7 @@ import {
   withRoute,
 } from '@headgate/core/http';
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
+import { routeOf } from './route.ts';
 
 export type HeadgateOptions = DoorOptions<[req: Request, res: Response]>;
 
@@ -22,12 +23,6 @@ function middleware(governor: Governor, options: HeadgateOptions = {}): RequestH
     route: routeOf,
   });
   return (req, res, next) => door(req, [req, res], next);
-}
-
-/** The pattern of the matched route, as `/users/:id`: of bounded number, and without anybody's data. */
-function routeOf(req: Request): string | undefined {
-  const path: unknown = req.route?.path;
-  return typeof path === 'string' ? `${req.baseUrl}${path}` : undefined;
 }
 
 /** What a route says about its calls: `app.post('/summary', headgate.route({ lane: 'background' }), …)`. */

@@ -39,7 +39,7 @@ function refuse(ctx: Context, error: unknown): void {
 /** The pattern that `@koa/router` has matched, as `/users/:id`: of bounded number, and without anybody's data. */
 function routeOf(ctx: Context): string | undefined {
   const path: unknown = ctx._matchedRoute;
-  return typeof path === 'string' ? path : undefined;
+  return typeof path === 'string' || path instanceof RegExp ? String(path) : undefined;
 }
 
 /** What a route says about its calls: `router.post('/summary', headgate.route({ lane: 'background' }), …)`. */
