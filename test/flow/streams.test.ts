@@ -9,10 +9,11 @@ import { ask, isSettled, pause, rejection, startGoverned, until } from '../suppo
 const SLOW = { latency: { timeToFirstTokenMs: 10, tokensPerSecond: 200, flushMs: 10 }, output: () => 2_000 };
 
 /** A server that answers every request as it is told, byte by byte. */
-async function rawServer(answer: (res: ServerResponse) => void) {
+async function rawServer(answer: (res: ServerResponse) => void, isStream = true) {
   const server = createServer((req, res) => {
     req.resume().on('end', () => {
-      res.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'request-id': 'req_raw' });
+      if (isStream)
+        res.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'request-id': 'req_raw' });
       answer(res);
     });
   });
@@ -27,6 +28,8 @@ async function rawServer(answer: (res: ServerResponse) => void) {
   const baseURL = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return { governor, claude: governor.govern(new Anthropic({ apiKey: 'k', baseURL })) };
 }
+
+const ANSWER = { type: 'message', content: [], usage: { input_tokens: 10, output_tokens: 5 } };
 
 const event = (type: string, data: object) =>
   `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
@@ -229,6 +232,37 @@ describe('a stream that is broken off', () => {
     await until(() => api.ledger.count({ disconnected: true }) === 1);
     const error = await rejection((response.body as ReadableStream).getReader().read());
     expect(error).toMatchObject({ name: 'AbortedError', reason: 'stream_idle' });
+  });
+
+  it.each([
+    ['is announced as empty', { 'content-length': '0' }, ''],
+    ['is JSON that nobody reads', { 'content-type': 'application/json' }, JSON.stringify(ANSWER)],
+    ['is text that nobody reads', { 'content-type': 'text/plain' }, 'x'.repeat(300_000)],
+  ])('that %s is over when it is there', async (_, headers, body) => {
+    const { claude, governor } = await rawServer((res) => {
+      for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
+      res.end(body);
+    }, false);
+    const response = await claude.messages.create(ask()).asResponse();
+    expect(response.status).toBe(200);
+    await until(() => isSettled(governor), 2_000);
+    expect(await response.text()).toBe(body);
+  });
+
+  it.each([204, 205])('that has status %d is over at once', async (status) => {
+    const { claude, governor } = await rawServer((res) => res.writeHead(status).end(), false);
+    await claude.messages.create(ask()).asResponse();
+    expect(isSettled(governor)).toBe(true);
+  });
+
+  it('of a list that nobody reads holds nothing', async () => {
+    const { claude, governor } = await rawServer((res) => {
+      res.writeHead(200, { 'content-type': 'application/x-jsonl' });
+      res.end('{}\n'.repeat(100_000));
+    }, false);
+    await claude.get('/v1/messages/batches/b1/results').asResponse();
+    await claude.post('/v1/messages/count_tokens', { body: ask() }).asResponse();
+    expect(isSettled(governor)).toBe(true);
   });
 
   it('that outlasts the deadline ends with it', async () => {

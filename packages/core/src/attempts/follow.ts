@@ -31,13 +31,19 @@ interface Following {
   readonly release: () => void;
 }
 
+/** Bytes of a JSON answer that are read before its reader asks for them: more than the longest answer has. */
+const AHEAD = 8 * 2 ** 20;
+
 /** The response to hand on: the same bytes, read along, with everything settled when they end. */
 export function followBody(parts: Parts, response: Response, following: Following): Response {
   const { call, rules, plan, granted, story, telemetry, link, watch, release } = following;
   const { clock } = parts;
   const { status, statusText, headers } = response;
 
-  if (response.body === null) {
+  // Requests are all that calls of another kind take: the reader's own pace is no matter of theirs.
+  if (call.kind !== 'messages') granted?.lease.drop('refused');
+  // A client library reads no body that was announced as empty.
+  if (response.body === null || headers.get('content-length') === '0') {
     release();
     granted?.lease.drop('refused');
     telemetry.end({ outcome: 'complete' });
@@ -62,6 +68,8 @@ export function followBody(parts: Parts, response: Response, following: Followin
   let isInputSettled = false;
   const tapped = tap(response.body, {
     drains,
+    // A JSON answer is whole when it comes, and over then, whether anybody reads it or not.
+    ahead: isEvents || call.kind !== 'messages' ? 0 : AHEAD,
     onMove: () => watch.active(),
     onBytes: (bytes) => {
       reader.push(bytes);

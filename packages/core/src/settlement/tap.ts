@@ -19,6 +19,8 @@ export interface TapOptions {
   errorOf(error: unknown): unknown;
   /** Whether a body that its reader leaves is read to its end, to learn what it took. */
   readonly drains: boolean;
+  /** Bytes that are read before anybody asks for them. Default: 0. */
+  readonly ahead?: number;
 }
 
 /** A body in place of another, and the means to let go of its reader. */
@@ -31,8 +33,8 @@ export interface Tap {
 }
 
 /**
- * A body that passes the bytes of another on untouched and reads along. It pulls only when it is pulled, and keeps
- * nothing: a reader that stalls stalls the server. It ends, and says so, when it is read to its end, when its reader
+ * A body that passes the bytes of another on untouched and reads along. It pulls only when it is pulled, but for
+ * what it may read ahead, and keeps nothing: a reader that stalls stalls the server. It ends, and says so, when it is read to its end, when its reader
  * cancels, when the connection breaks, also while nobody reads.
  */
 export function tap(source: ReadableStream<Uint8Array>, options: TapOptions): Tap {
@@ -100,7 +102,7 @@ export function tap(source: ReadableStream<Uint8Array>, options: TapOptions): Ta
         return reader.cancel(reason);
       },
     },
-    { highWaterMark: 0 },
+    new ByteLengthQueuingStrategy({ highWaterMark: options.ahead ?? 0 }),
   );
   return { body, drain, cut };
 }
