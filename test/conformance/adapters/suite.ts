@@ -313,6 +313,7 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
               { name: 'mine', requests: '10/minute', outputTokens: '1k/day' },
               { name: 'ours', per: 'all', requests: '99/day' },
               { name: 'hidden', requests: '5/day', shadow: true },
+              { name: 'once', when: { user: 'bob' }, requests: '1/day' },
             ],
           },
         });
@@ -323,6 +324,13 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
         expect(first.headers.get('ratelimit')).toMatch(/^"mine";r=9;t=6, "mine-output-tokens";r=\d+;t=\d+$/);
         const second = await post('/chat', { user: 'ada' });
         expect(second.headers.get('ratelimit')).toMatch(/^"mine";r=8;t=12, /);
+        // Was: a refused call had Retry-After alone.
+        await post('/chat', { user: 'bob' });
+        const refused = await post('/chat', { user: 'bob' });
+        expect(refused.status).toBe(429);
+        expect(refused.headers.get('ratelimit-policy')).toContain('"once";q=1;w=86400');
+        expect(refused.headers.get('ratelimit')).toMatch(/"mine";r=9;t=6.*"once";r=0;t=[1-9]\d*$/);
+        expect(refused.headers.get('ratelimit')).not.toContain('ours');
       });
 
       it('nothing else: what `caller` throws, what the API answers and what breaks is the app’s own to answer', async () => {

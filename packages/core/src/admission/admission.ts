@@ -1,7 +1,8 @@
 import { ANONYMOUS, type Standing } from '../caller/caller.ts';
+import { withStanding } from '../caller/standing.ts';
 import type { Clock } from '../clock.ts';
 import type { BudgetConfig } from '../config/schema.ts';
-import type { Reason } from '../errors.ts';
+import { QuotaExceededError, type Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
 import { type Plan, scopesFor } from '../policy/plan.ts';
 import { userKey } from '../policy/policy.ts';
@@ -144,22 +145,26 @@ export class Admission {
       usd: cost(plan.price, usage) ?? 0,
     });
     const refusal = ticket.arrive();
-    if (refusal !== undefined) throw quotaRefusal(refusal, plan.lane);
+    if (refusal !== undefined) throw withStanding(quotaRefusal(refusal, plan.lane), ticket.standing());
 
     const { scheduler, isKnown } = this.#accounts.gate(account, call.kind, plan.modelId, plan.model);
     const { lane, flowKey, price, isShadow } = plan;
     const passage = isShadow
       ? scheduler.pass(demand, ticket)
-      : await scheduler.enter({
-          demand,
-          lane,
-          flowKey,
-          ticket,
-          bytes: call.bytes,
-          deadlineAt,
-          isRetry,
-          signals,
-        });
+      : await scheduler
+          .enter({
+            demand,
+            lane,
+            flowKey,
+            ticket,
+            bytes: call.bytes,
+            deadlineAt,
+            isRetry,
+            signals,
+          })
+          .catch((error: unknown) => {
+            throw error instanceof QuotaExceededError ? withStanding(error, ticket.standing()) : error;
+          });
     const lease = new Lease({
       scheduler,
       flight: passage.flight,
@@ -231,7 +236,9 @@ export class Admission {
       usd,
     });
     if (Array.isArray(charges)) return charges;
-    throw quotaRefusal(charges as Binding, plan.lane);
+    const nothing = { requests: 0 as const, inputTokens: 0, outputTokens: 0, usd: 0 };
+    const standing = this.#quotas.ticket(scopesFor(plan, account), nothing).standing();
+    throw withStanding(quotaRefusal(charges as Binding, plan.lane), standing);
   }
 
   /** A request of a batch is done: with what it used, or with nothing. */

@@ -1,4 +1,6 @@
+import { standingOf } from '../caller/standing.ts';
 import { type ErrorCode, findHeadgateError, type Reason } from '../errors.ts';
+import { rateLimitHeaders } from './rate-limit-headers.ts';
 
 /** An HTTP answer to a call that Headgate refused, shaped like the API's own errors. */
 export interface Refusal {
@@ -79,6 +81,7 @@ export function refusalOf(error: unknown, requestId?: string): Refusal | undefin
         : {
             'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))),
           }),
+      ...rateLimitHeaders(standingOf(refusal)),
     },
     body,
     text,
