@@ -84,6 +84,7 @@ it('every file is in a table, and every check of a configuration has a file', ()
     'HG_OTEL_API',
     'HG_PRICES_OLD',
     'HG_COUNT_TOKENS',
+    'HG_RETRY_AFTER',
     'HG_JOURNAL',
     'HG_BUDGET_SOFT',
     'HG_BATCH_DIRECT',

@@ -11,6 +11,8 @@ import { readCall } from '../../packages/core/src/request/read.ts';
 import { KeyedStates } from '../../packages/core/src/stores/keyed.ts';
 import { matchesGlob } from '../../packages/testing/src/api/glob.ts';
 
+const at = (iso: string) => new Date(iso).toUTCString();
+
 describe('units', () => {
   it.each([
     ['500ms', 500],
@@ -209,15 +211,27 @@ describe('headers', () => {
     [{ 'retry-after': '0.5' }, 500],
     [{ 'retry-after': '0' }, undefined],
     [{ 'retry-after': '-3' }, undefined],
-    [{ 'retry-after': 'soon' }, undefined],
+    [{ 'retry-after': 'soon' }, undefined, 'soon'],
     [{}, undefined],
-    [{ 'retry-after': '99999999' }, 86_400_000],
+    [{ 'retry-after': '' }, undefined],
+    [{ 'retry-after': '86400' }, 86_400_000],
+    [{ 'retry-after': '86401' }, undefined, '86401'],
+    // A date as seconds, and as milliseconds, of the epoch: 86,400 s before.
+    [{ 'retry-after': '1764450000' }, undefined, '1764450000'],
+    [{ 'retry-after': '1764450000000' }, undefined, '1764450000000'],
+    [{ 'retry-after-ms': '1764450000000', 'retry-after': '16' }, 16_000, '1764450000000'],
     [{ 'retry-after': 'Thu, 01 Jan 1970 00:00:30 GMT' }, 20_000],
     [{ 'retry-after': 'Thu, 01 Jan 1970 00:00:05 GMT' }, undefined],
+    // The clock of the other side is a year ahead, then an hour behind.
+    [{ 'retry-after': at('1971-01-01T00:00:30Z'), date: at('1971-01-01T00:00:10Z') }, 20_000],
+    [{ 'retry-after': at('1969-12-31T23:00:30Z'), date: at('1969-12-31T23:00:10Z') }, 20_000],
+    [{ 'retry-after': at('1971-01-01T00:00:30Z') }, undefined, at('1971-01-01T00:00:30Z')],
+    [{ 'retry-after': at('1970-01-01T00:00:30Z'), date: 'yesterday' }, 20_000],
     [{ 'retry-after-ms': '250', 'retry-after': '16' }, 250],
-    [{ 'retry-after-ms': 'x', 'retry-after': '16' }, 16_000],
-  ])('retry-after %j', (headers, ms) => {
-    expect(readRetryAfter(new Headers(headers as Record<string, string>), 10_000)).toBe(ms);
+    [{ 'retry-after-ms': 'x', 'retry-after': '16' }, 16_000, 'x'],
+  ])('retry-after %j', (headers, ms, impossible?: string) => {
+    const read = readRetryAfter(new Headers(headers as Record<string, string>), 10_000);
+    expect(read).toEqual({ ms, impossible });
   });
 });
 
@@ -265,6 +279,27 @@ describe('the next attempt', () => {
     }
   });
 
+  it('keeps its turn and costs neither an attempt nor the budget where too many calls were in flight', () => {
+    const budget = new RetryBudget(0.1, 0);
+    const base = {
+      verdict: verdict({ kind: 'congested' }),
+      retries: { maxAttempts: 4, budget: 0.1, maxDelay: 30_000 },
+      budget,
+      now: 0,
+      deadlineAt: 1e9,
+      random: () => 1,
+    };
+    expect(nextAttempt({ ...base, attempts: 1, isCrowded: true })).toMatchObject({ retry: true, delayMs: 0 });
+    const alone = [1, 2, 3, 4].map((attempts) => nextAttempt({ ...base, attempts }));
+    expect(alone).toMatchObject([
+      { delayMs: 250 },
+      { delayMs: 500 },
+      { delayMs: 1_000 },
+      { why: 'attempts' },
+    ]);
+    expect(budget.remaining(0)).toBe(10);
+  });
+
   it('is not made past the deadline', () => {
     expect(decide({ retryAfterMs: 5_000 }, 1, 0, 4_000)).toMatchObject({ retry: false });
   });
@@ -303,6 +338,25 @@ describe('the next attempt', () => {
     ]);
     expect(type(400, '{"type":"error","error":{"type":"permission_error"}}')).toBe('permission_error');
     expect(type(502, '<html>')).toBe('api_error');
+  });
+
+  const plenty = {
+    'anthropic-ratelimit-requests-limit': '1000',
+    'anthropic-ratelimit-requests-remaining': '990',
+  };
+  const empty = { ...plenty, 'anthropic-ratelimit-requests-remaining': '0' };
+  const coded = '{"error":{"type":"rate_limit_error","details":{"error_code":"another_limit_reached"}}}';
+  it.each([
+    ['no headers at all', {}, '', 'congested'],
+    ['plenty left', plenty, '', 'congested'],
+    ['a time that cannot be', { ...plenty, 'retry-after': '1764450000' }, '', 'congested'],
+    ['a page of a proxy', {}, '<html>', 'congested'],
+    ['nothing left of requests', empty, '', 'rate_limited'],
+    ['a time', { ...plenty, 'retry-after': '2' }, '', 'rate_limited'],
+    ['a code that nobody knows', plenty, coded, 'rate_limited'],
+  ])('of a 429 with %s', (_, headers, body, kind) => {
+    const verdict = classifyResponse(429, new Headers(headers as Record<string, string>), body, 0);
+    expect(verdict).toMatchObject({ kind, isRetryable: true });
   });
 });
 

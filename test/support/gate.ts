@@ -25,7 +25,8 @@ export function gate(input: ConfigInput, options: { clock?: ManualClock; store?:
   const clock = options.clock ?? manualClock();
   const complete = (config: ConfigInput) =>
     parseConfig({
-      account: [{ name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 60_000 }],
+      // A new bucket lets sixteen calls out at once, but for one whose `concurrency` is configured.
+      account: [{ name: 's', models: ['claude-sonnet-*'], requestsPerMinute: 60_000, concurrency: 100_000 }],
       ...config,
     });
   const config = complete(input);

@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts';
 import type { BudgetConfig } from '../config/schema.ts';
 import { QuotaExceededError, type Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
-import { type Plan, scopesFor } from '../policy/plan.ts';
+import { callerKey, type Plan, scopesFor } from '../policy/plan.ts';
 import { userKey } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
 import { cost } from '../settlement/cost.ts';
@@ -94,6 +94,7 @@ export class Admission {
       ),
       chargesTokens: call.kind === 'messages' && call.body !== undefined,
       isStreaming: call.isStreaming,
+      caller: callerKey(plan.caller),
     };
   }
 

@@ -1,23 +1,45 @@
 import { keptSlots } from '../slots.ts';
+import { Opening } from './opening.ts';
+import { OverloadCap } from './overload-cap.ts';
+import { RefusalCap } from './refusal-cap.ts';
 
 /**
  * How many calls may be in flight at once. What is configured holds always. Beyond it there is no cap while the API
- * keeps up: an API that charges by the minute is used best by as many calls as fit its minute, however long each takes. When
- * it says that it is overloaded, or does not answer in time, fewer calls run: seven tenths of those that ran, once in
- * ten seconds, and one more for each round of calls that end well. The way back ends at a quarter more than ever
- * ran at once before, where the cap has no more to say and goes. Durations are not looked at: an answer takes as
- * long as it is long, which says nothing of congestion.
+ * keeps up: an API that charges by the minute is used best by as many calls as fit its minute, however long each takes.
+ * Three things cap it: a bucket that is new (opening.ts), refusals that name no time (refusal-cap.ts) and overload
+ * (overload-cap.ts). What was learned is forgotten once nothing has pressed against it for five minutes.
  */
-const DECREASE = 0.7;
-const EPOCH_MS = 10_000;
-const HEADROOM = 1.25;
+const FORGET_MS = 5 * 60_000;
+/** Callers whose refusals belong together, in milliseconds; those of one caller alone say nothing of the API. */
+const TOGETHER_MS = 1_000;
+/** An API that has answered within this time takes some calls, in milliseconds. */
+const ALIVE_MS = 10_000;
+/** Refused callers that are told apart: two are enough. */
+const MAX_REFUSED = 16;
+
+/** A call as far as its place among others is concerned. */
+export interface Placed {
+  readonly startedAt: number;
+  /** Calls in flight when it was sent, itself included. */
+  readonly among: number;
+  /** On whose behalf it was sent. */
+  readonly caller: string;
+}
+
+/** What a refusal that names no time was for: too many calls at once for all, or something of its caller's own. */
+export type Congestion = 'all' | 'own';
 
 export class Concurrency {
   #configured: number | undefined;
-  #learned = Number.POSITIVE_INFINITY;
-  /** Calls in flight when the API was first overloaded. */
-  #before = 0;
-  #decreasedAt = Number.NEGATIVE_INFINITY;
+  readonly #opening = new Opening();
+  readonly #refusals = new RefusalCap();
+  readonly #overload = new OverloadCap();
+  readonly #refused = new Map<string, number>();
+  /** The largest number of calls in flight that the API has lately answered one of, by caller. */
+  #borne: { among: number; caller: string; sentAt: number } | undefined;
+  #answeredAt = Number.NEGATIVE_INFINITY;
+  /** When a learned cap was last as good as used up. */
+  #pressedAt = Number.NEGATIVE_INFINITY;
 
   constructor(configured: number | undefined) {
     this.#configured = configured;
@@ -27,32 +49,99 @@ export class Concurrency {
     this.#configured = configured;
   }
 
+  /** Calls that may be in flight, where that is bounded by what was configured or learned. */
   get limit(): number | undefined {
-    const limit = Math.min(this.#configured ?? Number.POSITIVE_INFINITY, Math.floor(this.#learned));
+    const limit = Math.min(this.#configured ?? Number.POSITIVE_INFINITY, this.#learned);
     return Number.isFinite(limit) ? limit : undefined;
   }
 
-  /** `reserve`: the share of the slots that the call's lane may not use. */
-  hasRoom(active: number, reserve = 0): boolean {
+  get #learned(): number {
+    return Math.min(this.#refusals.limit, this.#overload.limit);
+  }
+
+  /**
+   * What holds one more call up beside `active`: how long, where that is known. `reserve`: the share of the slots that the
+   * call's lane may not use.
+   */
+  shortage(
+    active: number,
+    reserve: number,
+    now: number,
+  ): { readonly waitMs: number | undefined } | undefined {
     const limit = this.limit ?? Number.POSITIVE_INFINITY;
-    return active < limit - keptSlots(limit, reserve);
+    const kept = keptSlots(limit, reserve);
+    if (active >= (this.#configured ?? Number.POSITIVE_INFINITY) - kept) return { waitMs: undefined };
+    if (!Number.isFinite(this.#learned)) {
+      // Whoever configures a number knows what the API bears.
+      const waitMs = this.#configured === undefined ? this.#opening.waitMs(active, now) : 0;
+      return waitMs > 0 ? { waitMs } : undefined;
+    }
+    const restsMs = this.#refusals.restsMs(now);
+    if (restsMs > 0) return { waitMs: restsMs };
+    if (active + 1 >= this.#learned) this.#pressed(now);
+    const used = active + kept;
+    const hasRoom = used < this.#overload.limit && this.#refusals.hasRoom(used);
+    return hasRoom ? undefined : { waitMs: undefined };
+  }
+
+  #pressed(now: number): void {
+    if (now - this.#pressedAt > FORGET_MS && Number.isFinite(this.#pressedAt)) this.forget();
+    this.#pressedAt = now;
+  }
+
+  /** A call was answered. */
+  answered({ startedAt, among, caller }: Placed, now: number): void {
+    this.#answeredAt = now;
+    this.#opening.answered(among);
+    this.#refusals.answered(startedAt, among);
+    const { sentAt = Number.NEGATIVE_INFINITY } = this.#borne ?? {};
+    if (startedAt > sentAt + TOGETHER_MS || among >= (this.#borne?.among ?? 0))
+      this.#borne = { among, caller, sentAt: Math.max(startedAt, sentAt) };
+  }
+
+  /**
+   * A call was refused without a time; `callers` are those of the `active` calls that are still in flight. The refusal
+   * concerns everybody where a second caller was refused too, or where there is no other caller, and where no
+   * other caller's call was answered that had as many beside it at the same time.
+   */
+  refused(call: Placed, active: number, callers: Iterable<string>, now: number): Congestion {
+    for (const [caller, at] of this.#refused) if (now - at > TOGETHER_MS) this.#refused.delete(caller);
+    if (this.#refused.size < MAX_REFUSED) this.#refused.set(call.caller, now);
+    // A trial that is refused leaves things as they are, whoever it was.
+    const isAlone = this.#refused.size === 1 && !this.#refusals.isTrial(call.among);
+    if (isAlone && hasOther(callers, call.caller)) return 'own';
+    const { among = 0, caller = call.caller, sentAt = 0 } = this.#borne ?? {};
+    const isContradicted =
+      isAlone && caller !== call.caller && among >= call.among && call.startedAt - sentAt < TOGETHER_MS;
+    if (isContradicted) return 'own';
+    if (!Number.isFinite(this.#learned)) this.#opening.restart();
+    this.#pressedAt = now;
+    this.#refusals.refused(call.startedAt, call.among, active, now);
+    return active > 0 || now - this.#answeredAt < ALIVE_MS ? 'all' : 'own';
   }
 
   /** A call that started at `startedAt` met an overloaded API. */
   overloaded(startedAt: number, active: number, now: number): void {
-    // Calls that were under way already say nothing of the new limit.
-    if (startedAt < this.#decreasedAt || now - this.#decreasedAt < EPOCH_MS) return;
-    this.#decreasedAt = now;
-    if (!Number.isFinite(this.#learned)) this.#before = active;
-    this.#learned = Math.max(1, DECREASE * Math.min(this.#learned, Math.max(1, active)));
+    this.#pressedAt = now;
+    this.#overload.overloaded(startedAt, active, now);
   }
 
-  /** A call ended; one that started before the last decrease is no sign that the new limit is well borne. */
-  ended(startedAt: number, active: number, _now: number): void {
-    if (!Number.isFinite(this.#learned) || startedAt < this.#decreasedAt) return;
-    // No growth where the cap does not bind: nothing would be learned of it.
-    if (active + 1 < this.#learned / 2) return;
-    this.#learned += 1 / this.#learned;
-    if (this.#learned > HEADROOM * this.#before) this.#learned = Number.POSITIVE_INFINITY;
+  ended(startedAt: number, active: number): void {
+    this.#refusals.ended(startedAt);
+    this.#overload.ended(startedAt, active);
   }
+
+  /** As if the API had always kept up. */
+  forget(): void {
+    this.#refusals.forget();
+    this.#overload.forget();
+    this.#opening.restart();
+    this.#refused.clear();
+    this.#borne = undefined;
+  }
+}
+
+function hasOther(callers: Iterable<string>, own: string): boolean {
+  for (const caller of callers) if (caller !== own) return true;
+  return false;
 }

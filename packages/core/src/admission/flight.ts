@@ -7,6 +7,8 @@ export interface Demand {
   /** Whether the call charges tokens at all: counting tokens takes a request and nothing else. */
   readonly chargesTokens: boolean;
   readonly isStreaming: boolean;
+  /** On whose behalf it is made: see `callerKey` (policy/plan.ts). */
+  readonly caller?: string;
 }
 
 /** What stands in the way of a call, and for how long. */
@@ -28,6 +30,9 @@ export const NO_RESERVE: Reserve = { least: 0, most: 0 };
 export interface Flight {
   readonly demand: Demand;
   readonly startedAt: number;
+  /** Calls in flight when it was sent, itself included. */
+  readonly among: number;
+  readonly caller: string;
   /** Held until the API tells what it charges, or has had time to charge it. */
   inputHeld: number;
   inputCharged: number;

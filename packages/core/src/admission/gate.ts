@@ -18,6 +18,7 @@ export type GateBucket = Pick<
   | 'pause'
   | 'endPause'
   | 'overloaded'
+  | 'congested'
 >;
 
 /** The gate of one upstream bucket: of this process alone (scheduler.ts), or of a fleet (fleet/). */

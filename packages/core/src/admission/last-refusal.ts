@@ -1,8 +1,6 @@
 import type { Limit } from './limit.ts';
-import { DIMENSIONS, type Dimension, type RateHeaders } from './rate-headers.ts';
+import { DIMENSIONS, type Dimension, EMPTY, type RateHeaders } from './rate-headers.ts';
 
-/** A bucket that shows no more than this in a refusal, or than was asked of it, is the one that refused. */
-const EMPTY: Record<Dimension, number> = { requests: 0, inputTokens: 1_000, outputTokens: 500 };
 /** The shortest pause that is taken for a word on how fast usage grows. */
 const LEAST_RAMP_MS = 500;
 
@@ -38,6 +36,11 @@ export class LastRefusal {
     });
     this.#rampSentAt = isRoomy ? sentAt : undefined;
     return culprits;
+  }
+
+  /** The last refusal showed limits that were empty. */
+  get isOfLimit(): boolean {
+    return this.#culprits.length > 0;
   }
 
   /** A pause of `ms` follows: what it is for. Asked once. */

@@ -92,6 +92,11 @@ export class Lease {
     this.#scheduler.upstream.overloaded(this.#flight.startedAt, this.#clock.now());
   }
 
+  /** The API refused the call without naming a time: whom that concerns. Asked before the lease is dropped. */
+  congested(): ReturnType<GateKeeper['upstream']['congested']> {
+    return this.#scheduler.upstream.congested(this.#flight, this.#clock.now());
+  }
+
   /** Closes with what the call has used. `isWhole` says that the answer came to its own end, and can be learned from. */
   settle(usage: Usage, isWhole: boolean): void {
     if (!this.#isOpen) return;

@@ -35,15 +35,57 @@ function readCount(text: string | null): number | undefined {
   return text !== null && /^\d{1,12}$/.test(text.trim()) ? Number(text) : undefined;
 }
 
-/** The longest `retry-after` taken at its word, in milliseconds: past a day something else is meant. */
+/** A longer `retry-after` is none: whoever writes one means something else, as a date in seconds of the epoch. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
 
-/** `retry-after-ms`, or `retry-after` in seconds or as an HTTP date; only a delay that lies ahead counts. */
-export function readRetryAfter(headers: Headers, wallNow: number): number | undefined {
-  const ms = Number.parseFloat(headers.get('retry-after-ms') ?? '');
-  if (ms > 0) return Math.min(ms, MAX_RETRY_AFTER_MS);
+/** What a response says of when to come back. */
+export interface RetryAfter {
+  /** A delay of up to a day; absent where the response names none that can be. */
+  readonly ms: number | undefined;
+  /** The value of a header that cannot be meant as it stands. */
+  readonly impossible: string | undefined;
+}
+
+/**
+ * `retry-after-ms`, or `retry-after` in seconds or as an HTTP date. A date is read against the response's own `Date`: two
+ * clocks need not agree. A delay that does not lie ahead, or lies more than a day ahead, is none.
+ */
+export function readRetryAfter(headers: Headers, wallNow: number): RetryAfter {
+  let impossible: string | undefined;
+  for (const [text, ms] of delaysOf(headers, wallNow)) {
+    if (ms > 0 && ms <= MAX_RETRY_AFTER_MS) return { ms, impossible };
+    if (ms > 0 || Number.isNaN(ms)) impossible ??= text;
+  }
+  return { ms: undefined, impossible };
+}
+
+function* delaysOf(headers: Headers, wallNow: number): Iterable<readonly [string, number]> {
+  const ms = headers.get('retry-after-ms')?.trim();
+  if (ms !== undefined && ms !== '') yield [ms, isNumber(ms) ? Number(ms) : Number.NaN];
   const text = headers.get('retry-after')?.trim();
-  if (text === undefined || text === '') return undefined;
-  const delay = /^[+-]?\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - wallNow;
-  return delay > 0 ? Math.min(delay, MAX_RETRY_AFTER_MS) : undefined;
+  if (text === undefined || text === '') return;
+  yield [text, isNumber(text) ? Number(text) * 1_000 : Date.parse(text) - sentAt(headers, wallNow)];
+}
+
+const isNumber = (text: string) => /^[+-]?\d+(\.\d+)?$/.test(text);
+
+/** When the response was made, by the clock that its dates are made by. */
+function sentAt(headers: Headers, wallNow: number): number {
+  const date = Date.parse(headers.get('date') ?? '');
+  return Number.isNaN(date) ? wallNow : date;
+}
+
+/** A limit that shows no more than this in a refusal is the one that refused. */
+export const EMPTY: Readonly<Record<Dimension, number>> = {
+  requests: 0,
+  inputTokens: 1_000,
+  outputTokens: 500,
+};
+
+/** Whether a response shows a limit that is used up. */
+export function showsEmpty(headers: RateHeaders): boolean {
+  return DIMENSIONS.some((dimension) => {
+    const headroom = headers[dimension];
+    return headroom !== undefined && headroom.remaining <= EMPTY[dimension];
+  });
 }

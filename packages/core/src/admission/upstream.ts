@@ -1,7 +1,7 @@
 import type { BucketConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
-import { Concurrency } from './concurrency.ts';
+import { Concurrency, type Congestion } from './concurrency.ts';
 import type { Demand, Flight, Reserve, Shortage } from './flight.ts';
 import { Flights } from './flights.ts';
 import { LastRefusal } from './last-refusal.ts';
@@ -139,8 +139,8 @@ export class UpstreamBucket {
   shortage(demand: Demand, reserve: Reserve, saved: number, now: number): Shortage | undefined {
     const pausedMs = this.#pauses.waitMs(now);
     if (pausedMs > 0) return { reason: 'upstream_paused', waitMs: pausedMs };
-    if (!this.#concurrency.hasRoom(this.#flights.size, reserve.least))
-      return { reason: 'concurrency', waitMs: undefined };
+    const crowd = this.#concurrency.shortage(this.#flights.size, reserve.least, now);
+    if (crowd !== undefined) return { reason: 'concurrency', waitMs: crowd.waitMs };
     const rampMs = this.#ramp.waitMs(this.#limits.requestsPerMs, now);
     let worst: Shortage | undefined = rampMs > 0 ? { reason: 'upstream_paused', waitMs: rampMs } : undefined;
     for (const limit of this.#limits) {
@@ -224,7 +224,7 @@ export class UpstreamBucket {
     now: number,
   ): void {
     if (!this.#flights.end(flight)) return;
-    this.#concurrency.ended(flight.startedAt, this.#flights.size, now);
+    this.#concurrency.ended(flight.startedAt, this.#flights.size);
     if (truth.requests === 0) this.#limits.requests?.take(-1, now);
     else this.#learnSlot(now - flight.startedAt);
     if (!flight.demand.chargesTokens) return;
@@ -256,6 +256,7 @@ export class UpstreamBucket {
     this.#pauses.end();
     this.#refusal.at = Number.NEGATIVE_INFINITY;
     this.#ramp.reset();
+    this.#concurrency.forget();
   }
 
   /** The API was overloaded, or did not answer in time: fewer calls at once for a while. */
@@ -263,10 +264,23 @@ export class UpstreamBucket {
     this.#concurrency.overloaded(startedAt, this.#flights.size, now);
   }
 
+  /**
+   * The API refused the call and named no time. `bucket` where the headers of its response showed an empty limit; else
+   * there were too many calls at once, for all or for this caller alone.
+   */
+  congested(flight: Flight, now: number): Congestion | 'bucket' {
+    // A refusal that names no time says nothing of how fast use may grow.
+    if (this.#refusal.isOfLimit) return 'bucket';
+    this.#refusal.take(0);
+    const others = this.#flights.callersBut(flight);
+    return this.#concurrency.refused(flight, this.#flights.size - 1, others, now);
+  }
+
   /** What a response says of the bucket; `isAnswer` where it is no error. See limit.ts for how it is taken. */
-  merge(headers: RateHeaders, isAnswer: boolean, { demand }: Flight, sentAt: number, now: number): void {
+  merge(headers: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#refresh(now);
-    if (!isAnswer) this.#refused(headers, demand, sentAt, now);
+    if (isAnswer) this.#concurrency.answered(flight, now);
+    else this.#refused(headers, flight.demand, sentAt, now);
     this.#limits.observe(headers, isAnswer, this.#flights, 2 * this.#flights.unsure, sentAt, now);
   }
 

@@ -1,4 +1,4 @@
-import { readRetryAfter } from '../admission/rate-headers.ts';
+import { readRateHeaders, readRetryAfter, showsEmpty } from '../admission/rate-headers.ts';
 import { OWN_SPEND_LIMIT } from '../errors.ts';
 import { isRecord, text } from '../json.ts';
 import { spendLimitEnd } from './spend-limits.ts';
@@ -7,6 +7,8 @@ import { spendLimitEnd } from './spend-limits.ts';
 export type FailureKind =
   /** 429: the bucket is empty. */
   | 'rate_limited'
+  /** 429 that names no time and shows no empty bucket: too many calls at once. */
+  | 'congested'
   /** 429: usage grows too fast. */
   | 'ramp'
   /** The money is used up: nothing helps but a new month or a new limit. */
@@ -36,6 +38,8 @@ export interface Verdict {
   readonly errorCode: string | undefined;
   /** Where a limit of money is reached: when it ends, in milliseconds of the epoch. */
   readonly spendLimitUntil?: number | undefined;
+  /** The value of a `retry-after` that cannot be meant as it stands, and was not followed. */
+  readonly ignoredRetryAfter?: string | undefined;
 }
 
 const SPEND_CODES = new Set(['enforced_spend_limit_reached', 'contract_spend_limit_reached']);
@@ -57,17 +61,21 @@ const TYPE_BY_STATUS: Record<number, string> = {
 /** Reads a failed response. Pure: branches on status and codes, on words only where the API gives nothing else. */
 export function classifyResponse(status: number, headers: Headers, body: string, wallNow: number): Verdict {
   const error = readError(body);
-  const retryAfterMs = readRetryAfter(headers, wallNow);
+  const retryAfter = readRetryAfter(headers, wallNow);
   const errorType = error.type ?? TYPE_BY_STATUS[status] ?? (status >= 500 ? 'api_error' : '_OTHER');
-  const kind = kindOf(status, error);
+  const named = kindOf(status, error);
+  const isTimeless = retryAfter.ms === undefined && error.code === undefined;
+  const isCrowd = named === 'rate_limited' && isTimeless && !showsEmpty(readRateHeaders(headers));
+  const kind = isCrowd ? 'congested' : named;
   const asked = headers.get('x-should-retry');
   return {
     kind,
     isRetryable: kind !== 'spend_limit' && (asked === 'true' || (asked !== 'false' && !isLast(kind))),
-    retryAfterMs,
+    retryAfterMs: retryAfter.ms,
     errorType,
     errorCode: error.code,
     spendLimitUntil: kind === 'spend_limit' ? spendLimitEnd(error.code, error.message, wallNow) : undefined,
+    ignoredRetryAfter: kind === 'spend_limit' ? undefined : retryAfter.impossible,
   };
 }
 

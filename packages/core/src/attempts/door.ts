@@ -98,6 +98,7 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
           if (call.kind === 'messages') models.notFound(account, modelId);
           return breaker.succeeded(isProbe);
         case 'rate_limited':
+        case 'congested':
         case 'ramp':
         case 'final':
           // The API works: it had an answer, if not the one that was hoped for.

@@ -15,7 +15,7 @@ import { fallbacksOf } from './fallbacks.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
 import { passGate, refuse } from './gate.ts';
 import type { Parts } from './parts.ts';
-import { nextAttempt } from './retry.ts';
+import { nextAttempt, UNTOLD_PAUSE_MS } from './retry.ts';
 import { type Failure, send } from './send.ts';
 import { sleep } from './signals.ts';
 import { goesByBatch, throughBatch } from './through-batch.ts';
@@ -195,12 +195,17 @@ async function governCall(
     isCounted ||= failure.isCounted;
     door.told(verdict);
     // One cooldown for everybody: what is in the queue waits with this call, and nobody learns it the hard way.
-    if (verdict.kind === 'rate_limited' || verdict.kind === 'ramp') {
-      granted?.lease.pause(clock.now() + (verdict.retryAfterMs ?? 1_000), verdict.kind === 'ramp');
+    const isPaced = verdict.kind === 'rate_limited' || verdict.kind === 'ramp';
+    if (isPaced || failure.congestion === 'bucket') {
+      const pauseMs = verdict.retryAfterMs ?? UNTOLD_PAUSE_MS;
+      granted?.lease.pause(clock.now() + pauseMs, verdict.kind === 'ramp');
     }
+    const isCrowded = failure.congestion === 'all';
+    if (isCrowded) attemptsOfModel--;
     const following = nextAttempt({
       verdict,
       attempts: mayRepeat(call, failure) ? attemptsOfModel : Number.POSITIVE_INFINITY,
+      isCrowded,
       retries: rules.config.retries,
       budget: parts.budget,
       now: clock.now(),
@@ -213,8 +218,8 @@ async function governCall(
       const budgetLeft = parts.budget.remaining(clock.now());
       const pause = story.backoff({ delayMs, source, cause: verdict.errorType, budgetLeft });
       // A paused bucket keeps the call in its queue, in its turn; only what has no bucket, or a bucket that works, sleeps here.
-      const isPaced = granted !== undefined && (verdict.kind === 'rate_limited' || verdict.kind === 'ramp');
-      if (!isPaced) await sleep((wake) => parts.alarms.set(clock.now() + delayMs, wake, true), signals);
+      const keepsTurn = granted !== undefined && (isPaced || isCrowded || failure.congestion === 'bucket');
+      if (!keepsTurn) await sleep((wake) => parts.alarms.set(clock.now() + delayMs, wake, true), signals);
       pause.end();
     } else {
       story.retryDenied(following.why);
@@ -235,7 +240,9 @@ function mayRepeat(call: Call, { verdict, isCounted }: Failure): boolean {
   if (call.isCreation !== true) return true;
   const { kind } = verdict;
   const isUnsent = kind === 'connection' && !isCounted;
-  return isUnsent || kind === 'rate_limited' || kind === 'ramp' || kind === 'overloaded';
+  return (
+    isUnsent || kind === 'rate_limited' || kind === 'congested' || kind === 'ramp' || kind === 'overloaded'
+  );
 }
 
 /**

@@ -78,38 +78,46 @@ export type NextAttempt =
 
 const no = (why: RetryDenial): NextAttempt => ({ retry: false, why });
 
+/** What a 429 without a time is taken to ask for, in milliseconds. */
+export const UNTOLD_PAUSE_MS = 1_000;
+/** A call that was refused for a crowd comes back after so long at the most, and twice as long each time. */
+const CROWD_MS = 250;
+
 /**
- * Decides on the next attempt. A 429 that says when to come back is no failure of the API: it spends an attempt and
- * the caller's time and not the budget, and its wait is the whole bucket's. Everything else backs off by full jitter,
- * never earlier than the API asks.
+ * Decides on the next attempt. A 429 is no failure of the API: it spends an attempt and the caller's time and not the
+ * budget, and its wait is the whole bucket's. One that shows too many calls at once spends no attempt either: the call
+ * waits for its turn. Everything else backs off by full jitter, never earlier than the API asks.
  */
 export function nextAttempt(options: {
   verdict: Verdict;
-  /** Attempts made so far. */
+  /** Attempts made so far, but for those that a crowd has cost. */
   attempts: number;
+  /** Too many calls were in flight, of all callers together. */
+  isCrowded?: boolean;
   retries: Config['retries'];
   budget: RetryBudget;
   now: number;
   deadlineAt: number;
   random: Random;
 }): NextAttempt {
-  const { verdict, attempts, retries, budget, now, deadlineAt, random } = options;
+  const { verdict, attempts, isCrowded = false, retries, budget, now, deadlineAt, random } = options;
+  const { kind, retryAfterMs, errorCode } = verdict;
   if (!verdict.isRetryable) return no('final');
   if (attempts >= retries.maxAttempts) return no('attempts');
-  const { retryAfterMs } = verdict;
-  // A 429 that names neither a time nor a cause may never end: one more attempt, and no third.
-  if (verdict.kind === 'rate_limited' && retryAfterMs === undefined && attempts > 1) return no('attempts');
-  const is429 = verdict.kind === 'rate_limited' || verdict.kind === 'ramp';
-  const isPaced = is429 && retryAfterMs !== undefined;
-  const backoffMs = random() * Math.min(retries.maxDelay, BASE_MS * 2 ** (attempts - 1));
-  const delayMs = isPaced
-    ? retryAfterMs
-    : retryAfterMs === undefined
-      ? backoffMs
-      : retryAfterMs + random() * Math.max(1_000, 0.1 * retryAfterMs);
+  if (isCrowded) return { retry: true, delayMs: 0, source: 'backoff' };
+  // A cause that is not known and names no time may never end: one more attempt, and no third.
+  const isUnknown = kind === 'rate_limited' && errorCode !== undefined && retryAfterMs === undefined;
+  if (isUnknown && attempts > 1) return no('attempts');
+  const isPaced = kind === 'rate_limited' || kind === 'ramp';
+  const isBackedOff = !isPaced && retryAfterMs === undefined;
+  const firstMs = kind === 'congested' ? CROWD_MS : BASE_MS;
+  const backoffMs = random() * Math.min(retries.maxDelay, firstMs * 2 ** (attempts - 1));
+  const askedMs = retryAfterMs ?? UNTOLD_PAUSE_MS;
+  const spreadMs = isPaced ? 0 : random() * Math.max(1_000, 0.1 * askedMs);
+  const delayMs = isBackedOff ? backoffMs : askedMs + spreadMs;
   // Sleeping past the deadline would only make the refusal later.
   if (now + delayMs >= deadlineAt) return no('deadline');
-  if (!isPaced && !budget.take(now)) return no('budget');
+  if (!isPaced && kind !== 'congested' && !budget.take(now)) return no('budget');
   return {
     retry: true,
     delayMs,

@@ -1,5 +1,6 @@
 import type { Middleware } from '@anthropic-ai/sdk';
 import type { Granted } from '../admission/admission.ts';
+import type { Lease } from '../admission/lease.ts';
 import { readRateHeaders } from '../admission/rate-headers.ts';
 import { AbortedError, type Reason } from '../errors.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
@@ -41,6 +42,8 @@ export interface Failure {
   readonly isCounted: boolean;
   readonly response?: Response;
   readonly error?: unknown;
+  /** Where the API has refused the call and named no time: whom that concerns. */
+  readonly congestion?: ReturnType<Lease['congested']> | undefined;
 }
 
 /** What is made of a failure, told to end its attempt's story: whoever gets a failure must tell it. */
@@ -133,9 +136,18 @@ export async function send(
     }
     const failed = await failResponse(parts, response, link);
     release();
-    if (isCongestion(failed.verdict)) granted?.lease.overloaded();
+    const { kind, ignoredRetryAfter } = failed.verdict;
+    if (isOverload(failed.verdict)) granted?.lease.overloaded();
+    const congestion = kind === 'congested' ? granted?.lease.congested() : undefined;
     granted?.lease.drop('refused');
-    return failing(failed);
+    if (ignoredRetryAfter !== undefined) {
+      parts.once.warn(
+        'HG_RETRY_AFTER',
+        `account ${sending.account}`,
+        `a response asks to come back after "${ignoredRetryAfter.slice(0, 64)}", which is no delay of up to a day: it is taken as a response that names no time`,
+      );
+    }
+    return failing({ ...failed, congestion });
   } catch (error) {
     // A response that cannot be read at all, as one whose body another middleware has taken.
     release();
@@ -171,7 +183,7 @@ function failThrown(sending: Sending, link: LinkedSignal, error: unknown): Failu
     options.signal?.aborted === true ||
     plan.caller.signals.some((signal) => signal.aborted);
   const verdict = classifyThrown(isCallers ? 'caller' : link.signal.aborted ? 'timeout' : undefined);
-  if (isCongestion(verdict)) granted?.lease.overloaded();
+  if (isOverload(verdict)) granted?.lease.overloaded();
   const isCounted = !isUnsent(error);
   granted?.lease.drop(isCounted ? 'lost' : 'unsent');
   if (link.error !== undefined) return { verdict, isCounted, error: link.error };
@@ -184,7 +196,7 @@ function failThrown(sending: Sending, link: LinkedSignal, error: unknown): Failu
 }
 
 /** The API can bear fewer calls at once. */
-const isCongestion = ({ kind }: Verdict) => kind === 'overloaded' || kind === 'timeout';
+const isOverload = ({ kind }: Verdict) => kind === 'overloaded' || kind === 'timeout';
 
 function isUnsent(error: unknown): boolean {
   const seen = new Set<unknown>();

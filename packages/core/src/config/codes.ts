@@ -30,6 +30,7 @@ export const CHECKS = {
   HG_PRICES_OLD: 'built-in prices that are more than 90 days old',
   HG_MEMORY_ONLY: 'quotas of days or months that begin anew with the process',
   HG_BUDGET_SOFT: 'a budget that is past its soft share',
+  HG_RETRY_AFTER: 'a response whose `retry-after` is no delay of up to a day: it is not followed',
   HG_COUNT_TOKENS: 'an API that does not count prompts though `countTokens` asks for it',
   HG_JOURNAL: 'a journal of the batch lane that cannot be read or written',
   HG_BATCH_DIRECT: 'calls of a batch lane that no batch can hold: they go directly',

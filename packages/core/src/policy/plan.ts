@@ -1,3 +1,4 @@
+import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
 import type { QuotaRule } from './budgets.ts';
 import type { Model } from './models.ts';
@@ -47,3 +48,12 @@ export interface Plan {
 /** The quotas of a plan, with those that count by account under the account that the call draws on. */
 export const scopesFor = (plan: Plan, account: string): readonly QuotaScope[] =>
   plan.quotas.map((scope) => (scope.rule.per === 'account' ? { ...scope, key: account } : scope));
+
+/**
+ * Whom evidence about the API is counted by: the tenant where there is one, else the user, else everybody without a name
+ * together. Many made-up users of one tenant are one.
+ */
+export function callerKey({ tenant, user }: ResolvedCaller): string {
+  if (tenant !== undefined) return `tenant ${tenant}`;
+  return user === undefined || user === ANONYMOUS ? 'nobody' : `user ${user}`;
+}

@@ -49,6 +49,7 @@ export function completeConfig(options: ClaudeApiOptions): Config {
     estimateError: 0.1,
     refusedConsume: false,
     capacity: Number.POSITIVE_INFINITY,
+    concurrent: Number.POSITIVE_INFINITY,
     ledgerSize: 100_000,
     receivedSize: 1_000,
     ...rest,

@@ -47,6 +47,12 @@ export async function answerMessage(
     exchange.fail(failure(529, 'Overloaded'));
     return;
   }
+  if (organization.running.size >= config.concurrent) {
+    failEntry(entry, 'refused', 429, 'rate_limit_error');
+    const message = 'Number of concurrent connections has exceeded your rate limit. Please try again later.';
+    exchange.fail(failure(429, message), limitHeaders(organization, entry, faults));
+    return;
+  }
   const decision = account?.admit(arrivedAt, { inputTokens: estimate, maxTokens: request.max_tokens });
   if (decision !== undefined && isRefusal(decision)) {
     if (config.refusedConsume) account?.take(arrivedAt, 'requests', 1);

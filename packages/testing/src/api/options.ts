@@ -158,6 +158,11 @@ export interface ClaudeApiOptions {
   readonly refusedConsume?: boolean;
   /** Generations in flight beyond this many are answered 529. @default unlimited */
   readonly capacity?: number;
+  /**
+   * Generations in flight beyond this many are answered 429 with plenty left in every bucket and no `retry-after`, as a
+   * limit of concurrent connections may. The real API's answer to that is not documented. @default unlimited
+   */
+  readonly concurrent?: number;
   /** Ledger entries kept; totals go on counting. @default 100000 */
   readonly ledgerSize?: number;
   /** Requests kept in `received`. @default 1000 */

@@ -235,6 +235,15 @@ export class FleetUpstream {
     this.onChange('soon');
   }
 
+  congested(flight: Flight, now: number): ReturnType<UpstreamBucket['congested']> {
+    const whose = this.mirror.congested(flight, now);
+    if (whose === 'all') {
+      this.#push({ type: 'overloaded', startedAgo: 0, at: flight.startedAt });
+      this.onChange('now');
+    }
+    return whose;
+  }
+
   /** A call that took a turn of the fleet has cost more than was thought. */
   corrected(event: Omit<Extract<LedgerEvent, { type: 'corrected' }>, 'type'>): void {
     this.#push({ type: 'corrected', ...event, at: 0 });
