@@ -54,7 +54,7 @@ function decide(user: number): number {
   })();
   if (ticket.arrive() === undefined && ticket.ready() === undefined) {
     ticket.commit();
-    ticket.settle(true, amounts);
+    ticket.settle(true, () => amounts);
   }
   return scopes;
 }

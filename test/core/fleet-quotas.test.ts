@@ -66,13 +66,13 @@ describe('what a process keeps for a ledger that is lost', () => {
       for (const ask of asks) applyTo(ledger, { quotas: [], spent: [ask] }, clock.wall());
       told.commit(each);
     }
-    for (const each of running) each.settle(true, TRUTH);
+    for (const each of running) each.settle(true, () => TRUTH);
     for (let n = 0; n < 12_000; n++) {
       const other = ticket(`other ${n % 300}`);
       other.arrive();
       other.commit();
       told.spend(other);
-      other.settle(true, TRUTH);
+      other.settle(true, () => TRUTH);
     }
     const messages = takeAll();
     for (const each of messages) applyTo(ledger, each, clock.wall());
@@ -161,7 +161,7 @@ describe('what a process keeps for a ledger that is lost', () => {
         each.arrive();
         each.commit();
         told.spend(each);
-        each.settle(true, TRUTH);
+        each.settle(true, () => TRUTH);
       }
     };
     // An outage of ten minutes, and of a night: in each minute a third of the quota is used.
@@ -201,7 +201,7 @@ describe('what a process keeps for a ledger that is lost', () => {
     const each = ticket('ada');
     each.arrive();
     told.commit(each);
-    each.settle(false, { inputTokens: 0, outputTokens: 0, usd: 0 });
+    each.settle(false, () => ({ inputTokens: 0, outputTokens: 0, usd: 0 }));
     const [first] = takeAll();
     if (first === undefined) throw new Error('nothing was told');
     for (let n = 0; n < 5; n++) {

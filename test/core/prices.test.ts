@@ -4,6 +4,7 @@ import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
 import { MODEL_TABLE_DATE, PRICES } from '../../packages/core/src/policy/prices.ts';
 import type { Call } from '../../packages/core/src/request/read.ts';
+import { chargesOfMessage, type Terms, totalsOf } from '../../packages/core/src/settlement/charges.ts';
 import { cost } from '../../packages/core/src/settlement/cost.ts';
 import { foldUsage, NO_USAGE, type Usage } from '../../packages/core/src/settlement/usage.ts';
 
@@ -75,11 +76,11 @@ describe('the price list', () => {
     const tag = priceOf(model);
     expect(cost(tag, USAGE)).toBeCloseTo(usage, 12);
     expect(cost(tag, LONG)).toBeCloseTo(long, 12);
-    expect(cost(tag, { ...USAGE, isBatch: true })).toBeCloseTo(batch, 12);
+    expect(cost(tag, { ...USAGE, tier: 'batch' })).toBeCloseTo(batch, 12);
     if (fast === undefined) expect(cost(tag, { ...USAGE, speed: 'fast' })).toBeUndefined();
     else {
       expect(cost(tag, { ...USAGE, speed: 'fast' })).toBeCloseTo(fast, 12);
-      expect(cost(tag, { ...USAGE, speed: 'fast', isBatch: true })).toBeCloseTo(fast / 2, 12);
+      expect(cost(tag, { ...USAGE, speed: 'fast', tier: 'batch' })).toBeCloseTo(fast / 2, 12);
     }
   });
 
@@ -103,11 +104,11 @@ describe('the price list', () => {
   it('charges web searches by the piece, in a batch too', () => {
     const searches = { ...NO_USAGE, webSearches: 3 };
     expect(cost(priceOf('claude-opus-5'), searches)).toBeCloseTo(0.03, 12);
-    expect(cost(priceOf('claude-opus-5'), { ...searches, isBatch: true })).toBeCloseTo(0.03, 12);
+    expect(cost(priceOf('claude-opus-5'), { ...searches, tier: 'batch' })).toBeCloseTo(0.03, 12);
   });
 
   it('charges what summaries of the context used', () => {
-    const usage = foldUsage(NO_USAGE, {
+    const usage = {
       input_tokens: 10_000,
       output_tokens: 100,
       service_tier: 'standard',
@@ -116,15 +117,23 @@ describe('the price list', () => {
         { type: 'compaction', input_tokens: 40_000, cache_read_input_tokens: 30_000, output_tokens: 2_000 },
         { type: 'message', input_tokens: 10_000, output_tokens: 100 },
       ],
-    });
+    };
+    const terms: Terms = {
+      model: 'claude-opus-5',
+      priceOf,
+      payer: 'self',
+      speed: 'standard',
+      geography: undefined,
+      isBatch: false,
+    };
     // 0.01·5 + 0.0001·25, and 0.04·5 + 0.03·0.5 + 0.002·25
-    expect(cost(priceOf('claude-opus-5'), usage)).toBeCloseTo(0.0525 + 0.265, 12);
+    expect(totalsOf(chargesOfMessage({ usage }, terms)).usd).toBeCloseTo(0.0525 + 0.265, 12);
   });
 
   it('takes speed and tier from what the API says it did', () => {
     expect(foldUsage(NO_USAGE, { speed: 'fast', service_tier: 'batch' })).toMatchObject({
       speed: 'fast',
-      isBatch: true,
+      tier: 'batch',
     });
     expect(foldUsage({ ...NO_USAGE, speed: 'fast' }, { output_tokens: 3 }).speed).toBe('fast');
   });
@@ -150,7 +159,7 @@ describe('overrides', () => {
     expect(cost(tag, input(90_000))).toBeCloseTo(0.72, 12);
     expect(cost(tag, input(100_000))).toBeCloseTo(1.6, 12);
     expect(cost(tag, input(600_000))).toBeCloseTo(19.2, 12);
-    expect(cost(tag, { ...input(100_000), isBatch: true })).toBeCloseTo(0.64, 12);
+    expect(cost(tag, { ...input(100_000), tier: 'batch' })).toBeCloseTo(0.64, 12);
     expect(cost(tag, { ...input(100_000), speed: 'fast' })).toBeCloseTo(2, 12);
     // 0.04·16 + 0.03·3 + 0.02·20 + 0.01·32 + 0.008·80: what a step leaves out follows its own input price
     expect(cost(tag, USAGE)).toBeCloseTo(0.64 + 0.09 + 0.4 + 0.32 + 0.64, 12);

@@ -335,7 +335,7 @@ describe('memory', () => {
       });
       if (ticket.arrive() !== undefined) return false;
       ticket.commit();
-      ticket.settle(true, { inputTokens: 0, outputTokens: 0, usd: 0 });
+      ticket.settle(true, () => ({ inputTokens: 0, outputTokens: 0, usd: 0 }));
       return true;
     };
     expect([use('victim'), use('victim'), use('victim')]).toEqual([true, true, false]);

@@ -6,8 +6,8 @@ import type { LedgerEntry } from '@headgate/testing';
 import { manualClock } from '@headgate/testing';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Alarms } from '../../packages/core/src/alarms.ts';
-import { NO_USAGE } from '../../packages/core/src/settlement/usage.ts';
 import { OTHER, UsageBook } from '../../packages/core/src/stores/usage-book.ts';
+import { charge } from '../support/charge.ts';
 import { ask, startGoverned } from '../support/governed.ts';
 
 const CALLS = 10_000;
@@ -142,9 +142,9 @@ describe('governor.usage', () => {
     const clock = manualClock(Date.parse('2026-01-01T10:00:00Z'));
     const book = new UsageBook(undefined, new Alarms(clock), clock, () => {});
     const owner = { user: 'ada', tenant: undefined, route: '/a', model: 'm', lane: 'l', account: 'default' };
-    book.add(owner, { ...NO_USAGE, inputTokens: 5 }, 1);
+    book.add(owner, [charge({ model: 'm', inputTokens: 5, usd: 1 })]);
     await clock.advance(2 * 3_600_000);
-    book.add(owner, { ...NO_USAGE, inputTokens: 7 }, undefined);
+    book.add(owner, [charge({ model: 'm', inputTokens: 7, usd: undefined })]);
     const late = await book.report('user', Date.parse('2026-01-01T11:30:00Z'));
     expect(late.since).toBe(Date.parse('2026-01-01T11:00:00Z'));
     expect(late.total).toMatchObject({ calls: 1, inputTokens: 7, usd: 0, unpriced: 1 });
@@ -165,7 +165,7 @@ describe('governor.usage', () => {
         lane: 'l',
         account: 'default',
       };
-      book.add(owner, { ...NO_USAGE, inputTokens: 1 }, 0.001);
+      book.add(owner, [charge({ model: 'm', inputTokens: 1, usd: 0.001 })]);
     }
     const { rows, total } = await book.report('user', 0);
     expect(rows).toHaveLength(10_001);
@@ -183,7 +183,7 @@ describe('governor.usage', () => {
     };
     const book = new UsageBook(failing, new Alarms(clock), clock, (error) => errors.push(error));
     const owner = { user: 'ada', tenant: undefined, route: '/a', model: 'm', lane: 'l', account: 'default' };
-    book.add(owner, { ...NO_USAGE, outputTokens: 5 }, 1);
+    book.add(owner, [charge({ model: 'm', outputTokens: 5, usd: 1 })]);
     expect((await book.report('user', 0)).total).toMatchObject({ calls: 1, outputTokens: 5 });
     await book.close();
     expect(errors.length).toBeGreaterThan(0);

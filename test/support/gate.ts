@@ -8,7 +8,7 @@ import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { Estimator } from '../../packages/core/src/estimate/estimator.ts';
 import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
 import type { Call } from '../../packages/core/src/request/read.ts';
-import { NO_USAGE } from '../../packages/core/src/settlement/usage.ts';
+import { expectedCharge } from '../../packages/core/src/settlement/charges.ts';
 import { SafeCounters } from '../../packages/core/src/stores/safe.ts';
 
 export const MODEL = 'claude-sonnet-4-6';
@@ -70,8 +70,13 @@ export function gate(input: ConfigInput, options: { clock?: ManualClock; store?:
       isCounted: false,
     });
   };
-  const done = ({ lease, demand }: Granted, outputTokens = 10) =>
-    lease.settle({ ...NO_USAGE, inputTokens: demand.estimate.rawInputTokens, outputTokens }, true);
+  const done = ({ lease, demand, terms }: Granted, outputTokens = 10) => {
+    const inputTokens = demand.estimate.rawInputTokens;
+    lease.settle([expectedCharge(terms, { inputTokens, outputTokens })], {
+      isWhole: true,
+      promptTokens: inputTokens,
+    });
+  };
   const update = (next: ConfigInput) => {
     const parsed = complete(next);
     policy = compilePolicy(parsed);

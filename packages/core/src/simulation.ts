@@ -114,5 +114,5 @@ export { Heap, type HeapEntry, NOT_IN_HEAP } from './heap.ts';
 export { compileGlobs } from './policy/glob.ts';
 export type { Plan } from './policy/plan.ts';
 export type { Call } from './request/read.ts';
-export { cost } from './settlement/cost.ts';
-export { NO_USAGE, type Usage } from './settlement/usage.ts';
+export { expectedCharge } from './settlement/charges.ts';
+export { termsOf } from './settlement/terms.ts';

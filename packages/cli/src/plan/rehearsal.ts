@@ -1,13 +1,12 @@
 import { type Caller, type HeadgateError, isHeadgateError } from '@headgate/core';
 import {
   type Call,
-  cost,
   type Engine,
+  expectedCharge,
   type Granted,
-  NO_USAGE,
   type Plan,
+  termsOf,
   tokenizerOf,
-  type Usage,
 } from '@headgate/core/simulation';
 import type { EventClock } from './clock.ts';
 import { lognormal } from './random.ts';
@@ -251,7 +250,12 @@ export class Rehearsal<J extends Job = Job> {
     );
   }
 
-  #answer({ outcome, plan }: Attempt<J>, granted: Granted, upstream: ModelledUpstream, sentAt: number): void {
+  #answer(
+    { outcome, plan, call }: Attempt<J>,
+    granted: Granted,
+    upstream: ModelledUpstream,
+    sentAt: number,
+  ): void {
     const { clock, random, service = {} } = this.#options;
     const { firstTokenMs = 600, tokensPerSecond = 70, headersAt = 'answer' } = service;
     const { job } = outcome;
@@ -261,7 +265,7 @@ export class Rehearsal<J extends Job = Job> {
     const perMs = lognormal(random, tokensPerSecond, PACE_SPREAD) / 1_000;
     const endAt = startAt + outputTokens / perMs;
     const early = headersAt === 'arrival' ? upstream.headers() : undefined;
-    const usage: Usage = { ...NO_USAGE, inputTokens: job.inputTokens, outputTokens };
+    const charge = expectedCharge(termsOf(plan, call), { inputTokens: job.inputTokens, outputTokens });
     const running: Running = { granted, startAt, perMs, outputTokens };
     clock.at(
       startAt,
@@ -271,7 +275,7 @@ export class Rehearsal<J extends Job = Job> {
         if (!job.isStreaming) return;
         clock.at(startAt + this.#networkMs(), () => {
           granted.lease.responded(headers, true, sentAt);
-          granted.lease.inputKnown(usage);
+          granted.lease.inputKnown([charge]);
           granted.lease.progress(1);
           this.#running.add(running);
         });
@@ -288,9 +292,9 @@ export class Rehearsal<J extends Job = Job> {
         clock.at(Math.max(endAt, startAt + 60) + this.#networkMs(), () => {
           this.#running.delete(running);
           if (!job.isStreaming) granted.lease.responded(headers, true, sentAt);
-          granted.lease.settle(usage, true);
+          granted.lease.settle([charge], { isWhole: true, promptTokens: job.inputTokens });
           outcome.isAnswered = true;
-          outcome.usd = cost(plan.price, usage);
+          outcome.usd = charge.usd;
           this.#end(outcome);
         });
       },

@@ -7,8 +7,8 @@ import type { Estimator } from '../estimate/estimator.ts';
 import { callerKey, type Plan, scopesFor } from '../policy/plan.ts';
 import { userKey } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
-import { cost } from '../settlement/cost.ts';
-import { chargedInput, NO_USAGE, type Usage } from '../settlement/usage.ts';
+import { type Charge, expectedCharge, type Terms } from '../settlement/charges.ts';
+import { termsOf } from '../settlement/terms.ts';
 import type { AheadCharge } from '../stores/batch-journal.ts';
 import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
 import type { Accounts } from './accounts.ts';
@@ -17,7 +17,8 @@ import { Lease } from './lease.ts';
 import type { BudgetStanding } from './quota-state.ts';
 import type { Quotas } from './quotas.ts';
 import { quotaRefusal } from './refusals.ts';
-import type { Binding } from './ticket.ts';
+import { type QuotaShare, quotaShares, usedOf } from './shares.ts';
+import type { Amounts, Binding } from './ticket.ts';
 import type { Demand } from './upstream.ts';
 
 /** A call that asks to be let in. */
@@ -39,6 +40,8 @@ export interface Granted {
   readonly lease: Lease;
   readonly scheduler: GateKeeper;
   readonly demand: Demand;
+  /** By which the answer is read. */
+  readonly terms: Terms;
   readonly waitedMs: number;
   readonly waitedFor: Reason | undefined;
   /** Rules in shadow that would have refused or held back the call. */
@@ -133,23 +136,16 @@ export class Admission {
   }: Ask): Promise<Granted> {
     const demand = this.#demand(plan, call, cachedTokens);
     const { estimate, chargesTokens } = demand;
-    const usage: Usage = {
-      ...NO_USAGE,
-      speed: call.body?.speed === 'fast' ? 'fast' : 'standard',
-      inputTokens: estimate.inputTokens,
-      outputTokens: estimate.outputTokens,
-    };
-    const ticket = this.#quotas.ticket(chargesTokens ? scopesFor(plan, account) : [], {
-      requests: isCounted ? 0 : 1,
-      inputTokens: estimate.inputTokens,
-      outputTokens: estimate.outputTokens,
-      usd: cost(plan.price, usage) ?? 0,
-    });
+    const terms = termsOf(plan, call);
+    const ticket = this.#quotas.ticket(
+      chargesTokens ? scopesFor(plan, account) : [],
+      amountsOf(terms, estimate, isCounted ? 0 : 1),
+    );
     const refusal = ticket.arrive();
     if (refusal !== undefined) throw withStanding(quotaRefusal(refusal, plan.lane), ticket.standing());
 
     const { scheduler, isKnown } = this.#accounts.gate(account, call.kind, plan.modelId, plan.model);
-    const { lane, flowKey, price, isShadow } = plan;
+    const { lane, flowKey, isShadow } = plan;
     const passage = isShadow
       ? scheduler.pass(demand, ticket)
       : await scheduler
@@ -174,15 +170,20 @@ export class Admission {
       clock: this.#clock,
       lane,
       flowKey,
-      price,
+      terms,
+      gateOf: (model) =>
+        this.#accounts.gate(account, call.kind, model, plan.answeredBy(model).model).scheduler,
+      sharesOf: (charges) => quotaShares(charges, plan, account),
+      chargeExtra: (share) => this.#chargeExtra(scheduler, share),
       onClosed: (closed) => this.#closed(closed),
-      onUsage: (used, usd) => this.#book?.add(ownerOf(plan, account), used, usd),
+      onCharged: (charges) => this.#book?.add(ownerOf(plan, account), charges),
     });
     this.#open.add(lease);
     return {
       lease,
       scheduler,
       demand,
+      terms,
       waitedMs: passage.waitedMs,
       waitedFor: passage.waitedFor,
       shadowRules: [
@@ -227,35 +228,36 @@ export class Admission {
   /** Charges a request that goes in a batch. @throws QuotaExceededError, and nothing is taken. */
   chargeAhead(plan: Plan, call: Call, account: string): AheadCharge[] {
     const { estimate } = this.#demand(plan, call);
-    const { inputTokens, outputTokens } = estimate;
-    const usage: Usage = { ...NO_USAGE, inputTokens, outputTokens, isBatch: true };
-    const usd = cost(plan.price, usage) ?? 0;
-    const charges = this.#quotas.chargeAhead(scopesFor(plan, account), {
-      requests: 1,
-      inputTokens,
-      outputTokens,
-      usd,
-    });
+    const amounts = amountsOf(termsOf(plan, call, true), estimate, 1);
+    const charges = this.#quotas.chargeAhead(scopesFor(plan, account), amounts);
     if (Array.isArray(charges)) return charges;
     const nothing = { requests: 0 as const, inputTokens: 0, outputTokens: 0, usd: 0 };
     const standing = this.#quotas.ticket(scopesFor(plan, account), nothing).standing();
     throw withStanding(quotaRefusal(charges as Binding, plan.lane), standing);
   }
 
-  /** A request of a batch is done: with what it used, or with nothing. */
+  /** A request of a batch is done: with the charges of its answer, or with nothing. */
   settleAhead(
-    charges: readonly AheadCharge[],
+    ahead: readonly AheadCharge[],
     owner: UsageOwner,
-    usage: Usage | undefined,
-    usd: number | undefined,
+    answer?: { readonly charges: readonly Charge[]; readonly plan: Parameters<typeof quotaShares>[1] },
   ): void {
-    if (usage !== undefined) this.#book?.add(owner, usage, usd);
-    this.#quotas.settleAhead(charges, {
-      requests: usage === undefined ? 0 : 1,
-      inputTokens: usage === undefined ? 0 : chargedInput(usage),
-      outputTokens: usage?.outputTokens ?? 0,
-      usd: usd ?? 0,
-    });
+    if (answer === undefined) {
+      this.#quotas.settleAhead(ahead, 0, () => usedOf([]));
+      return;
+    }
+    const { charges, plan } = answer;
+    this.#book?.add(owner, charges);
+    const shares = quotaShares(charges, plan, owner.account);
+    this.#quotas.settleAhead(ahead, 1, shares.usedOf);
+    this.#quotas.chargeLate(shares.extra);
+  }
+
+  /** A quota that applies only to another model that took part in the answer. */
+  #chargeExtra(scheduler: GateKeeper, { scope, used }: QuotaShare): void {
+    const ticket = this.#quotas.ticket([scope], { requests: 0, ...used });
+    scheduler.charge(ticket);
+    ticket.settle(true, () => used);
   }
 
   #closed(lease: Lease): void {
@@ -309,6 +311,17 @@ export interface BudgetSubject {
 export interface NamedStanding extends BudgetStanding {
   readonly name: string;
   readonly per: BudgetConfig['per'];
+}
+
+/** What a call is expected to take of its quotas. */
+function amountsOf(
+  terms: Terms,
+  estimate: { readonly inputTokens: number; readonly outputTokens: number },
+  requests: 0 | 1,
+): Amounts {
+  const { inputTokens, outputTokens } = estimate;
+  const usd = terms.payer === 'self' ? (expectedCharge(terms, estimate).usd ?? 0) : undefined;
+  return { requests, inputTokens, outputTokens, usd };
 }
 
 /** In whose name usage is written down. */

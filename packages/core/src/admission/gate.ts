@@ -1,6 +1,7 @@
 import type { Mode } from './fleet/line.ts';
 import type { Flight } from './flight.ts';
 import type { Scheduler } from './scheduler.ts';
+import type { QuotaTicket } from './ticket.ts';
 import type { UpstreamBucket } from './upstream.ts';
 
 /** What a call's lease and the governor use of a bucket, whoever keeps its level. */
@@ -15,6 +16,7 @@ export type GateBucket = Pick<
   | 'inputKnown'
   | 'progress'
   | 'settle'
+  | 'charge'
   | 'pause'
   | 'endPause'
   | 'overloaded'
@@ -27,6 +29,8 @@ export interface GateKeeper
   readonly upstream: GateBucket;
   /** That share the bucket, as far as is known. */
   readonly processes: number;
+  /** Charges quotas for what was used of them without a turn of its own. */
+  charge(ticket: QuotaTicket): void;
   settled(name: string, flowKey: string, cost: number, flight: Flight): void;
   snapshot(now: number): ReturnType<Scheduler['snapshot']> & {
     /** Where several processes share the bucket. */

@@ -1,11 +1,11 @@
 import type { Clock } from '../clock.ts';
 import type { Estimator } from '../estimate/estimator.ts';
-import type { PriceTag } from '../policy/price-book.ts';
-import { cost } from '../settlement/cost.ts';
-import { chargedInput, NO_USAGE, totalInput, type Usage } from '../settlement/usage.ts';
+import type { QuotaScope } from '../policy/plan.ts';
+import { answerTokens, type Charge, expectedCharge, type Terms } from '../settlement/charges.ts';
 import type { GateKeeper } from './gate.ts';
 import type { RateHeaders } from './rate-headers.ts';
-import type { QuotaTicket } from './ticket.ts';
+import { byGate, type QuotaShare, usedOf } from './shares.ts';
+import type { QuotaTicket, Used } from './ticket.ts';
 import type { Flight } from './upstream.ts';
 
 /** Why a call ended without a usage of its own. */
@@ -17,46 +17,51 @@ export type DropReason =
   /** It was sent, and nobody knows what became of it: it is charged as estimated. */
   | 'lost';
 
+/** What an answer teaches beside its charges. */
+export interface Seen {
+  /** The answer came to its own end, and its length can be learned from. */
+  readonly isWhole: boolean;
+  /** Input tokens of the prompt itself, without what tools added during the answer; undefined where that is not known. */
+  readonly promptTokens: number | undefined;
+}
+
+interface LeaseParts {
+  readonly scheduler: GateKeeper;
+  readonly flight: Flight;
+  readonly ticket: QuotaTicket;
+  readonly estimator: Estimator;
+  readonly clock: Clock;
+  readonly lane: string;
+  readonly flowKey: string;
+  readonly terms: Terms;
+  /** The gate of the bucket that a model draws on. */
+  readonly gateOf: (model: string) => GateKeeper;
+  /** What each quota is charged for an answer. */
+  readonly sharesOf: (charges: readonly Charge[]) => {
+    readonly usedOf: (scope: QuotaScope) => Used;
+    readonly extra: readonly QuotaShare[];
+  };
+  /** Charges a quota that the call's own ticket does not have. */
+  readonly chargeExtra: (share: QuotaShare) => void;
+  readonly onClosed: (lease: Lease) => void;
+  /** What the call has used, or must be taken to have used. */
+  readonly onCharged: (charges: readonly Charge[]) => void;
+}
+
+const NOTHING: Used = { inputTokens: 0, outputTokens: 0, usd: 0 };
+/** Answers shorter than this come in one piece and tell nothing of the pace, in tokens. */
+const LEAST_FOR_SPEED = 32;
+
 /**
  * The right to make one attempt, with all that it holds of the account and of the caller's quotas. It is closed
  * exactly once, by `settle` or by `drop`; closing it again changes nothing.
  */
 export class Lease {
-  readonly #scheduler: GateKeeper;
-  readonly #flight: Flight;
-  readonly #ticket: QuotaTicket;
-  readonly #estimator: Estimator;
-  readonly #clock: Clock;
-  readonly #lane: string;
-  readonly #flowKey: string;
-  readonly #price: PriceTag | undefined;
-  readonly #onClosed: (lease: Lease) => void;
-  readonly #onUsage: (usage: Usage, usd: number | undefined) => void;
+  readonly #parts: LeaseParts;
   #isOpen = true;
 
-  constructor(parts: {
-    scheduler: GateKeeper;
-    flight: Flight;
-    ticket: QuotaTicket;
-    estimator: Estimator;
-    clock: Clock;
-    lane: string;
-    flowKey: string;
-    price: PriceTag | undefined;
-    onClosed: (lease: Lease) => void;
-    /** What the call has used, or must be taken to have used. */
-    onUsage: (usage: Usage, usd: number | undefined) => void;
-  }) {
-    this.#scheduler = parts.scheduler;
-    this.#flight = parts.flight;
-    this.#ticket = parts.ticket;
-    this.#estimator = parts.estimator;
-    this.#clock = parts.clock;
-    this.#lane = parts.lane;
-    this.#flowKey = parts.flowKey;
-    this.#price = parts.price;
-    this.#onClosed = parts.onClosed;
-    this.#onUsage = parts.onUsage;
+  constructor(parts: LeaseParts) {
+    this.#parts = parts;
   }
 
   get isOpen(): boolean {
@@ -65,97 +70,112 @@ export class Lease {
 
   /** Response headers are there. */
   responded(headroom: RateHeaders, isAnswer: boolean, sentAt: number): void {
-    this.#scheduler.upstream.merge(headroom, isAnswer, this.#flight, sentAt, this.#clock.now());
+    const { scheduler, flight, clock } = this.#parts;
+    scheduler.upstream.merge(headroom, isAnswer, flight, sentAt, clock.now());
     // Limits that have just been learned may let others go.
-    this.#scheduler.wake();
+    scheduler.wake();
   }
 
   /** The API told the input that it charges. */
-  inputKnown(usage: Usage): void {
+  inputKnown(charges: readonly Charge[]): void {
     if (!this.#isOpen) return;
-    this.#scheduler.upstream.inputKnown(this.#flight, chargedInput(usage), this.#clock.now());
+    const { scheduler, flight, clock } = this.#parts;
+    scheduler.upstream.inputKnown(flight, usedOf(this.#own(charges)).inputTokens, clock.now());
   }
 
   /** The stream has shown this many output tokens in all. */
   progress(outputTokens: number): void {
-    if (this.#isOpen) this.#scheduler.upstream.progress(this.#flight, outputTokens, this.#clock.now());
+    const { scheduler, flight, clock } = this.#parts;
+    if (this.#isOpen) scheduler.upstream.progress(flight, outputTokens, clock.now());
   }
 
   /** A 429: everybody who draws on the bucket waits until `until`. `isRamp`: it was for the growth of use. */
   pause(until: number, isRamp = false): void {
-    const sentAt = isRamp ? this.#flight.startedAt : undefined;
-    this.#scheduler.upstream.pause(until, this.#clock.now(), sentAt);
+    const { scheduler, flight, clock } = this.#parts;
+    scheduler.upstream.pause(until, clock.now(), isRamp ? flight.startedAt : undefined);
   }
 
   /** The API was overloaded, or did not answer in time: fewer calls should run at once. */
   overloaded(): void {
-    this.#scheduler.upstream.overloaded(this.#flight.startedAt, this.#clock.now());
+    const { scheduler, flight, clock } = this.#parts;
+    scheduler.upstream.overloaded(flight.startedAt, clock.now());
   }
 
   /** The API refused the call without naming a time: whom that concerns. Asked before the lease is dropped. */
   congested(): ReturnType<GateKeeper['upstream']['congested']> {
-    return this.#scheduler.upstream.congested(this.#flight, this.#clock.now());
+    const { scheduler, flight, clock } = this.#parts;
+    return scheduler.upstream.congested(flight, clock.now());
   }
 
-  /** Closes with what the call has used. `isWhole` says that the answer came to its own end, and can be learned from. */
-  settle(usage: Usage, isWhole: boolean): void {
+  /** Closes with what the answer is billed. */
+  settle(charges: readonly Charge[], seen: Seen): void {
     if (!this.#isOpen) return;
-    const { demand, firstTokenAt, startedAt } = this.#flight;
-    const { key } = demand.estimate;
-    const now = this.#clock.now();
-    if (demand.chargesTokens) {
-      this.#estimator.learnInput(demand.estimate, totalInput(usage));
-      if (isWhole) this.#estimator.learnOutput(key, usage.outputTokens);
-      if (firstTokenAt !== undefined)
-        this.#estimator.learnFirstToken(key.modelClass, firstTokenAt - startedAt);
-      // Short answers come in one piece and tell nothing of the pace.
-      if (isWhole && usage.outputTokens >= 32) {
-        const from = firstTokenAt ?? startedAt + this.#estimator.pace(key.modelClass).firstTokenMs;
-        this.#estimator.learnSpeed(key.modelClass, usage.outputTokens / ((now - from) / 1000));
-      }
-    }
-    const usd = cost(this.#price, usage);
-    this.#onUsage(usage, usd);
-    this.#close(1, true, {
-      inputTokens: chargedInput(usage),
-      outputTokens: usage.outputTokens,
-      usd: usd ?? 0,
-    });
+    if (this.#parts.flight.demand.chargesTokens) this.#learn(charges, seen);
+    this.#charge(charges);
   }
 
   /** Closes without a usage. */
   drop(reason: DropReason): void {
     if (!this.#isOpen) return;
     if (reason !== 'lost') {
-      this.#close(reason === 'unsent' ? 0 : 1, false, {
-        inputTokens: 0,
-        outputTokens: 0,
-        usd: 0,
-      });
+      this.#close(reason === 'unsent' ? 0 : 1, false, NOTHING, () => NOTHING);
       return;
     }
-    const { estimate, chargesTokens } = this.#flight.demand;
+    const { flight, terms } = this.#parts;
+    const { estimate, chargesTokens } = flight.demand;
     const inputTokens = chargesTokens ? estimate.inputTokens : 0;
-    const outputTokens = Math.ceil(this.#flight.produced);
-    const usage = { ...NO_USAGE, inputTokens, outputTokens };
-    const usd = cost(this.#price, usage);
-    if (chargesTokens) this.#onUsage(usage, usd);
-    this.#close(1, true, { inputTokens, outputTokens, usd: usd ?? 0 });
+    this.#charge([expectedCharge(terms, { inputTokens, outputTokens: Math.ceil(flight.produced) })]);
+  }
+
+  #learn(charges: readonly Charge[], { isWhole, promptTokens }: Seen): void {
+    const { estimator, flight, clock } = this.#parts;
+    const { demand, firstTokenAt, startedAt } = flight;
+    const { key } = demand.estimate;
+    if (promptTokens !== undefined) estimator.learnInput(demand.estimate, promptTokens);
+    if (firstTokenAt !== undefined) estimator.learnFirstToken(key.modelClass, firstTokenAt - startedAt);
+    if (!isWhole) return;
+    const outputTokens = answerTokens(charges);
+    estimator.learnOutput(key, outputTokens);
+    // The time that others took part is no time of this model's.
+    if (outputTokens < LEAST_FOR_SPEED || charges.length > 1) return;
+    const from = firstTokenAt ?? startedAt + estimator.pace(key.modelClass).firstTokenMs;
+    estimator.learnSpeed(key.modelClass, outputTokens / ((clock.now() - from) / 1000));
+  }
+
+  /** Of these charges, those that draw on the bucket that the call holds. */
+  #own(charges: readonly Charge[]): readonly Charge[] {
+    const { scheduler, gateOf, terms } = this.#parts;
+    return charges.filter(({ model }) => model === terms.model || gateOf(model) === scheduler);
+  }
+
+  #charge(charges: readonly Charge[]): void {
+    const { clock, flight, gateOf, sharesOf, chargeExtra, onCharged } = this.#parts;
+    if (flight.demand.chargesTokens) onCharged(charges);
+    const own = this.#own(charges);
+    const shares = sharesOf(charges);
+    this.#close(1, true, usedOf(own), shares.usedOf);
+    const others = charges.filter((charge) => !own.includes(charge));
+    for (const [gate, theirs] of byGate(others, gateOf)) {
+      const { inputTokens, outputTokens } = usedOf(theirs);
+      gate.upstream.charge({ requests: theirs.length, inputTokens, outputTokens }, clock.now());
+    }
+    for (const share of shares.extra) chargeExtra(share);
   }
 
   #close(
     requests: 0 | 1,
     isCounted: boolean,
-    truth: { inputTokens: number; outputTokens: number; usd: number },
+    { inputTokens, outputTokens }: Used,
+    usedOfQuota: (scope: QuotaScope) => Used,
   ): void {
+    const { scheduler, flight, ticket, clock, lane, flowKey, onClosed } = this.#parts;
     this.#isOpen = false;
-    const { upstream } = this.#scheduler;
-    const { startedAt } = this.#flight;
-    const now = this.#clock.now();
-    upstream.settle(this.#flight, { requests, ...truth }, now);
-    this.#ticket.settle(isCounted, truth);
-    const cost = requests === 0 ? 0 : upstream.cost(truth.inputTokens, truth.outputTokens, now - startedAt);
-    this.#onClosed(this);
-    this.#scheduler.settled(this.#lane, this.#flowKey, cost, this.#flight);
+    const { upstream } = scheduler;
+    const now = clock.now();
+    upstream.settle(flight, { requests, inputTokens, outputTokens }, now);
+    ticket.settle(isCounted, usedOfQuota);
+    const cost = requests === 0 ? 0 : upstream.cost(inputTokens, outputTokens, now - flight.startedAt);
+    onClosed(this);
+    scheduler.settled(lane, flowKey, cost, flight);
   }
 }

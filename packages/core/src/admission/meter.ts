@@ -15,9 +15,9 @@ export interface Meter {
   hold(amount: number): void;
   release(amount: number): void;
   /** Takes `amount`, and gives what a correction of that very charge needs. */
-  charge(amount: number): Charge;
+  charge(amount: number): Booking;
   /** Adds `delta` to a charge; one of a window that is over changes nothing. */
-  correct(charge: Charge, delta: number): void;
+  correct(charge: Booking, delta: number): void;
   /** True where dropping the meter grants nothing: it is as good as new. */
   readonly isIdle: boolean;
   readonly remaining: number;
@@ -28,7 +28,7 @@ export interface Meter {
 }
 
 /** The window that a charge belongs to. */
-export interface Charge {
+export interface Booking {
   readonly windowStart: number;
 }
 
@@ -107,12 +107,12 @@ class ContinuousMeter implements Meter {
     this.#held = this.#held - amount < 1e-9 ? 0 : this.#held - amount;
   }
 
-  charge(amount: number): Charge {
+  charge(amount: number): Booking {
     this.#bucket = take(this.#bucket, amount, this.#clock.now());
     return { windowStart: 0 };
   }
 
-  correct(_charge: Charge, delta: number): void {
+  correct(_charge: Booking, delta: number): void {
     this.#bucket = take(this.#bucket, delta, this.#clock.now());
   }
 
@@ -207,13 +207,13 @@ class CalendarMeter implements Meter {
     this.#held = this.#held - amount < 1e-9 ? 0 : this.#held - amount;
   }
 
-  charge(amount: number): Charge {
+  charge(amount: number): Booking {
     this.#turn();
     this.#use(amount);
     return { windowStart: this.#window.start };
   }
 
-  correct(charge: Charge, delta: number): void {
+  correct(charge: Booking, delta: number): void {
     this.#turn();
     if (charge.windowStart === this.#window.start && delta !== 0) this.#use(delta);
   }

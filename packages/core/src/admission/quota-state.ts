@@ -128,13 +128,14 @@ export class QuotaState implements Keyed {
   }
 
   /** What a call with these amounts asks of this quota, for a ledger outside this process; `wall` is the ledger's time. */
-  ask(amounts: Readonly<Record<Metered, number>>, wall: number): Omit<QuotaAsk, 'isHeld'> {
+  ask(amounts: Readonly<Record<Metered, number | undefined>>, wall: number): Omit<QuotaAsk, 'isHeld'> {
     // A ledger keeps the whole quota, whatever share of it this process gives meanwhile.
     const { whole: rule, timeZone } = this.#current;
     const meters = METERED.flatMap((name): MeterAsk[] => {
       const rate: Rate | undefined = rule[name];
-      if (rate === undefined) return [];
-      const own = { name, amount: amounts[name], quota: rate.amount };
+      const amount = amounts[name];
+      if (rate === undefined || amount === undefined) return [];
+      const own = { name, amount, quota: rate.amount };
       const kind = meterKind(rate);
       if (kind === 'continuous') return [{ ...own, kind, ...shape(rate, rule.burst) }];
       return [{ ...own, kind: 'window', ...calendarWindow(wall, kind, timeZone) }];

@@ -7,7 +7,8 @@ import { KeyedStates } from '../stores/keyed.ts';
 import type { SafeCounters } from '../stores/safe.ts';
 import type { Meter } from './meter.ts';
 import { type BudgetStanding, type CurrentRule, METERED, type Metered, QuotaState } from './quota-state.ts';
-import { type Amounts, type Binding, type Entry, QuotaTicket } from './ticket.ts';
+import type { QuotaShare } from './shares.ts';
+import { type Amounts, type Binding, type Entry, QuotaTicket, type Used } from './ticket.ts';
 
 /** Distinct keys of one rule that are kept apart, per process. */
 const MAX_KEYS = 1_000_000;
@@ -93,15 +94,15 @@ export class Quotas {
 
   ticket(scopes: readonly QuotaScope[], amounts: Amounts): QuotaTicket {
     const makeEntries = () =>
-      scopes.flatMap(({ rule, key }): Entry[] => {
+      scopes.flatMap((scope): Entry[] => {
+        const { rule, key } = scope;
         const found = this.#rules.get(rule.name);
         // A rule that was dropped after the call was planned holds nobody back any more.
         if (found === undefined) return [];
         const state = found.states.get(key);
         state.refresh();
-        return [
-          { rule: this.#share < 1 ? found.current.rule : rule, state, held: undefined, charges: undefined },
-        ];
+        const now = this.#share < 1 ? found.current.rule : rule;
+        return [{ scope, rule: now, state, held: undefined, charges: undefined }];
       });
     return new QuotaTicket(makeEntries, amounts);
   }
@@ -115,7 +116,10 @@ export class Quotas {
     const found = scopes.flatMap(({ rule, key }) => {
       const state = this.#state(rule.name, key);
       const meters = state === undefined ? [] : [...state.meters].filter(countsAhead);
-      return meters.map(([name, meter]) => ({ rule, key, name, meter, amount: amounts[name] }));
+      return meters.flatMap(([name, meter]) => {
+        const amount = amounts[name];
+        return amount === undefined ? [] : [{ rule, key, name, meter, amount }];
+      });
     });
     for (const { rule, name, meter, amount } of found) {
       const waitMs = meter.waitMs(amount);
@@ -130,14 +134,29 @@ export class Quotas {
   }
 
   /** Puts right what a batch's request charged ahead. Of a quota that is gone nothing is left to put right. */
-  settleAhead(charges: readonly AheadCharge[], truth: Amounts): void {
+  settleAhead(
+    charges: readonly AheadCharge[],
+    requests: 0 | 1,
+    usedOf: (scope: { readonly rule: { readonly name: string }; readonly key: string }) => Used,
+  ): void {
     for (const { rule, key, name, amount, windowStart, at } of charges) {
+      const truth = { ...usedOf({ rule: { name: rule }, key }), requests };
       const meter = this.#state(rule, key)?.meters.get(name);
       if (meter === undefined) continue;
       // A bucket that has refilled long since has forgotten the charge.
       if (meter.kind === 'continuous' && this.#clock.wall() - at > HOUR_MS) continue;
-      meter.correct({ windowStart }, truth[name] - amount);
-      if (name === 'usd') this.#state(rule, key)?.spent(truth.usd);
+      meter.correct({ windowStart }, (truth[name] ?? 0) - amount);
+      if (name === 'usd') this.#state(rule, key)?.spent(truth.usd ?? 0);
+    }
+  }
+
+  /** Charges quotas that nobody knew of when the request was submitted: those of other models that took part. */
+  chargeLate(shares: readonly QuotaShare[]): void {
+    for (const { scope, used } of shares) {
+      const state = this.#state(scope.rule.name, scope.key);
+      for (const [name, meter] of state === undefined ? [] : [...state.meters].filter(countsAhead))
+        if (name !== 'requests') meter.charge(used[name] ?? 0);
+      state?.spent(used.usd ?? 0);
     }
   }
 

@@ -140,6 +140,11 @@ export class Scheduler {
     return { flight, waitedMs: 0, waitedFor: shortage?.reason };
   }
 
+  /** Charges quotas for what was used of them without a turn of its own. */
+  charge(ticket: QuotaTicket): void {
+    ticket.commit();
+  }
+
   /** Milliseconds that a call of this lane and user would wait now, as far as can be foreseen. */
   foresee(demand: Demand, laneName: string, flowKey: string): number {
     const lane = this.#lanes.get(laneName) ?? this.#lanes.last;

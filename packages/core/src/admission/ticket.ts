@@ -1,8 +1,9 @@
 import type { Standing } from '../caller/caller.ts';
 import type { QuotaConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
+import type { QuotaScope } from '../policy/plan.ts';
 import type { QuotaAsk } from '../stores/store.ts';
-import type { Charge, Meter } from './meter.ts';
+import type { Booking, Meter } from './meter.ts';
 import { METERED, type Metered, type QuotaState } from './quota-state.ts';
 
 /** A call larger than this process's share of a quota is looked at again after this. */
@@ -14,8 +15,12 @@ export interface Amounts {
   readonly requests: 0 | 1;
   readonly inputTokens: number;
   readonly outputTokens: number;
-  readonly usd: number;
+  /** Undefined where the money is not the account's: then no limit of money applies. */
+  readonly usd: number | undefined;
 }
+
+/** What a call has used of one quota. */
+export type Used = Omit<Amounts, 'requests'>;
 
 /** The quota that stands in the way of a call. */
 export interface Binding {
@@ -34,11 +39,12 @@ export interface Correction {
 
 /** One quota that a call draws on. */
 export interface Entry {
+  readonly scope: QuotaScope;
   readonly rule: QuotaConfig;
   readonly state: QuotaState;
   /** What is held of which meter: a reload may put others in their place meanwhile. */
   held: { readonly meter: Meter; readonly amount: number }[] | undefined;
-  charges: { readonly name: Metered; readonly meter: Meter; readonly charge: Charge }[] | undefined;
+  charges: { readonly name: Metered; readonly meter: Meter; readonly charge: Booking }[] | undefined;
 }
 
 /**
@@ -127,7 +133,8 @@ export class QuotaTicket {
       if (entry.held !== undefined) this.#release(entry);
       entry.charges = [];
       for (const [name, meter] of entry.state.meters) {
-        entry.charges.push({ name, meter, charge: meter.charge(this.#amount(name)) });
+        const amount = this.#amounts[name];
+        if (amount !== undefined) entry.charges.push({ name, meter, charge: meter.charge(amount) });
       }
       entry.state.slots++;
     }
@@ -141,25 +148,25 @@ export class QuotaTicket {
     }
   }
 
-  /** Puts the charges right; without `isCounted` the request is given back. */
-  settle(isCounted: boolean, truth: Omit<Amounts, 'requests'>): void {
-    const actual = { ...truth, requests: isCounted ? this.#amounts.requests : 0 };
-    this.#follower?.(
-      this.#entries.map(({ state }) => ({
-        state,
-        slots: -1,
-        used: METERED.map((name) => ({ name, delta: actual[name] - this.#amount(name) })),
-      })),
-    );
+  /** Puts the charges right by what was used of each quota; without `isCounted` the request is given back. */
+  settle(isCounted: boolean, usedOf: (scope: QuotaScope) => Used): void {
+    const requests = isCounted ? this.#amounts.requests : 0;
+    const corrections: Correction[] = [];
+    for (const { scope, state, charges } of this.#entries) {
+      const used = usedOf(scope);
+      const delta = (name: Metered) =>
+        (name === 'requests' ? requests : (used[name] ?? 0)) - this.#amount(name);
+      if (this.#follower !== undefined)
+        corrections.push({ state, slots: -1, used: METERED.map((name) => ({ name, delta: delta(name) })) });
+      if (charges === undefined) continue;
+      for (const { name, meter, charge } of charges) meter.correct(charge, delta(name));
+      if (isCounted) state.spent(used.usd ?? 0);
+    }
+    this.#follower?.(corrections);
     this.#follower = undefined;
     for (const entry of this.#entries) {
       if (entry.charges === undefined) continue;
-      for (const { name, meter, charge } of entry.charges) {
-        const actual = name !== 'requests' ? truth[name] : isCounted ? this.#amounts.requests : 0;
-        meter.correct(charge, actual - this.#amount(name));
-      }
       entry.charges = undefined;
-      if (isCounted) entry.state.spent(truth.usd);
       entry.state.slots--;
       entry.state.wake();
     }
@@ -179,7 +186,7 @@ export class QuotaTicket {
   }
 
   #amount(name: Metered): number {
-    return this.#amounts[name];
+    return this.#amounts[name] ?? 0;
   }
 
   #binding({ rule, state }: Entry): Binding | undefined {
@@ -189,6 +196,7 @@ export class QuotaTicket {
     let worst: Binding | undefined;
     for (const [name, meter] of state.meters) {
       if (name === 'requests' && this.#amounts.requests === 0) continue;
+      if (this.#amounts[name] === undefined) continue;
       const amount = this.#amount(name);
       const ownMs = meter.waitMs(amount);
       // Too much for this process's share, and not for the quota: it fits when the store is back.

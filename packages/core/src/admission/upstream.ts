@@ -237,6 +237,18 @@ export class UpstreamBucket {
     this.#meanSlotMs += (this.#meanSlotMs === 0 ? 1 : MEAN_STEP) * (ms - this.#meanSlotMs);
   }
 
+  /** Takes what another bucket's call has used of this one: its advisor's tokens, or those of a fallback. */
+  charge(
+    amounts: { readonly requests: number; readonly inputTokens: number; readonly outputTokens: number },
+    now: number,
+  ): void {
+    const { requests, input, output } = this.#limits;
+    // A placeholder counts the requests of a first look, and these are none.
+    if (requests?.source !== 'probe') requests?.take(amounts.requests, now);
+    input?.take(amounts.inputTokens, now);
+    output?.take(amounts.outputTokens, now);
+  }
+
   /**
    * Everybody waits until `until`. A later word never shortens an earlier one. `rampSentAt`: the API has said that use
    * grows too fast, to a request sent then; where it does not say so, plenty left of everything says it.

@@ -2,10 +2,11 @@ import type { Granted } from '../admission/admission.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
-import { cacheEffect, cost } from '../settlement/cost.ts';
+import { type Charge, reprice, totalsOf } from '../settlement/charges.ts';
+import { cacheEffect } from '../settlement/cost.ts';
 import { blindReader, jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
 import { type BodyEnd, tap } from '../settlement/tap.ts';
-import { totalInput, type Usage } from '../settlement/usage.ts';
+import { termsOf } from '../settlement/terms.ts';
 import { ATTRIBUTES as A } from '../telemetry/names.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import { catalogueReader } from './models.ts';
@@ -82,7 +83,7 @@ export function followBody(parts: Parts, response: Response, following: Followin
       }
       if (reader.isInputKnown && !isInputSettled) {
         isInputSettled = true;
-        granted?.lease.inputKnown(reader.reading.usage);
+        granted?.lease.inputKnown(reader.reading.charges ?? []);
       }
     },
     onEnd: (how) => {
@@ -104,10 +105,11 @@ export function followBody(parts: Parts, response: Response, following: Followin
 }
 
 /** Of what generates nothing only the list of models is looked at. */
-function readerOf(parts: Parts, { call, catalogueOf }: Following, isEvents: boolean): Reader {
+function readerOf(parts: Parts, { call, plan, catalogueOf }: Following, isEvents: boolean): Reader {
   if (catalogueOf !== undefined) return catalogueReader((body) => parts.models.read(catalogueOf, body));
   if (call.kind !== 'messages') return blindReader;
-  return isEvents ? streamReader() : jsonReader();
+  const terms = termsOf(plan, call);
+  return isEvents ? streamReader(terms) : jsonReader(terms);
 }
 
 function settle(
@@ -118,16 +120,16 @@ function settle(
   firstTokenMs: number | undefined,
 ): void {
   const { reading } = reader;
-  const usage: Usage | undefined = reading.isInputKnown ? reading.usage : undefined;
+  const { charges, promptTokens } = reading;
   const isWhole =
     (how === 'complete' || how === 'drained') && reading.isComplete && reading.errorType === undefined;
   if (call.kind !== 'messages') granted?.lease.drop('refused');
-  else if (usage === undefined) granted?.lease.drop('lost');
+  else if (charges === undefined) granted?.lease.drop('lost');
   else {
-    granted?.lease.settle(usage, isWhole);
-    learnCache(parts, rules, plan, prefix, usage);
+    granted?.lease.settle(charges, { isWhole, promptTokens });
+    learnCache(parts, rules, plan, call, prefix, charges);
     const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
-    if (estimated > 0) story.estimateSeen(totalInput(usage) / estimated);
+    if (estimated > 0 && promptTokens !== undefined) story.estimateSeen(promptTokens / estimated);
   }
 
   // An error inside the stream makes its reader leave: it is the API's, and no hang-up.
@@ -141,8 +143,8 @@ function settle(
     outcome,
     errorType,
     reason: isAborted ? (link.error?.reason ?? 'aborted') : undefined,
-    usage,
-    usd: usage === undefined ? undefined : cost(plan.price, usage),
+    charges,
+    model: plan.modelId,
     responseModel: reading.model,
     messageId: reading.messageId,
     stopReason: reading.stopReason,
@@ -154,18 +156,28 @@ function settle(
 }
 
 /** What came of the cache, and what it and a smaller model have saved. */
-function learnCache(parts: Parts, rules: Rules, plan: Plan, prefix: PrefixLook, usage: Usage): void {
-  const written = usage.cacheWrite5mTokens + usage.cacheWrite1hTokens;
-  prefix.learned({ read: usage.cacheReadTokens, written });
+function learnCache(
+  parts: Parts,
+  rules: Rules,
+  plan: Plan,
+  call: Call,
+  prefix: PrefixLook,
+  charges: readonly Charge[],
+): void {
+  const own = charges.filter(({ model }) => model === plan.modelId);
+  const { written, cacheReadTokens, usd } = totalsOf(own);
+  prefix.learned({ read: cacheReadTokens, written });
   const { metrics } = parts.telemetry;
   if (prefix.marks) {
-    const { savedUsd, premiumUsd } = cacheEffect(plan.price, usage);
+    const effects = own.map((charge) => cacheEffect(plan.price, charge));
+    const savedUsd = effects.reduce((sum, each) => sum + each.savedUsd, 0);
+    const premiumUsd = effects.reduce((sum, each) => sum + each.premiumUsd, 0);
     if (savedUsd > 0) metrics.add('saved', savedUsd, { [A.mechanism]: 'cache' });
     if (premiumUsd > 0) metrics.add('cachePremium', premiumUsd, {});
   }
   if (plan.reroutedFrom === undefined) return;
-  const usd = cost(plan.price, usage);
-  const asked = cost(rules.policy.priceOf(plan.reroutedFrom, false), usage);
-  if (usd !== undefined && asked !== undefined && asked > usd)
-    metrics.add('saved', asked - usd, { [A.mechanism]: 'downgrade' });
+  const asked = rules.policy.priceOf(plan.reroutedFrom, false);
+  const instead = totalsOf(reprice(own, { ...termsOf(plan, call), priceOf: () => asked }));
+  if (!totalsOf(own).isUnpriced && !instead.isUnpriced && instead.usd > usd)
+    metrics.add('saved', instead.usd - usd, { [A.mechanism]: 'downgrade' });
 }

@@ -126,7 +126,7 @@ export class Lane implements BatchLane {
     try {
       isNew = await journal.add(item);
     } finally {
-      if (!isNew) this.#parts.admission.settleAhead(item.charges, ownerOf(item), undefined, 0);
+      if (!isNew) this.#parts.admission.settleAhead(item.charges, ownerOf(item));
     }
     if (isNew) this.#sender.added(item.params.length, item.submittedAt);
     if (flush) this.#sender.flush();

@@ -1,8 +1,8 @@
 import type { Admission } from '../admission/admission.ts';
 import type { Clock } from '../clock.ts';
+import { countsMoney } from '../policy/plan.ts';
 import type { Policy } from '../policy/policy.ts';
-import { cost } from '../settlement/cost.ts';
-import { foldUsage, NO_USAGE } from '../settlement/usage.ts';
+import { chargesOfMessage, reprice, type Terms, totalsOf } from '../settlement/charges.ts';
 import type { UsageOwner } from '../stores/usage-book.ts';
 import type { BatchTelemetry } from '../telemetry/batch.ts';
 import type { Sent } from './collect.ts';
@@ -22,19 +22,30 @@ export function settleItem(
   outcome: BatchOutcome,
   batchId: string | undefined,
 ): void {
+  const { policy } = rules();
+  const { model } = item.owner;
+  const answeredBy = (id: string) => policy.answeredBy(item.owner, id);
   // What was charged ahead in money tells that a rule counts it: the process that planned the request may be gone.
   const isMoneyCounted = item.charges.some(({ name }) => name === 'usd');
-  const price = rules().policy.priceOf(item.owner.model, isMoneyCounted);
+  // What a batch is asked for besides its model is in its answers; the account pays for every batch.
+  const terms: Terms = {
+    model,
+    priceOf: (id) => policy.priceOf(id, isMoneyCounted || countsMoney(answeredBy(id))),
+    payer: 'self',
+    speed: 'standard',
+    geography: undefined,
+    isBatch: true,
+  };
   const message = outcome.type === 'succeeded' ? outcome.message : undefined;
-  const usage = message === undefined ? undefined : { ...foldUsage(NO_USAGE, message.usage), isBatch: true };
-  const usd = usage === undefined ? undefined : cost(price, usage);
-  admission.settleAhead(item.charges, ownerOf(item), usage, usd);
+  const charges = message === undefined ? undefined : chargesOfMessage(message, terms);
+  const plan = { modelId: model, quotas: answeredBy(model).quotas, answeredBy };
+  admission.settleAhead(item.charges, ownerOf(item), charges === undefined ? undefined : { charges, plan });
+  const direct = charges === undefined ? [] : reprice(charges, { ...terms, isBatch: false });
   const result = {
     outcome: outcome.type,
     errorType: errorTypeOf(outcome),
-    usage,
-    usd,
-    directUsd: usage === undefined ? undefined : cost(price, { ...usage, isBatch: false }),
+    charges,
+    directUsd: totalsOf(direct).usd,
     responseModel: typeof message?.model === 'string' ? message.model : undefined,
     tookMs: clock.wall() - item.submittedAt,
   };

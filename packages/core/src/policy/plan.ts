@@ -10,6 +10,14 @@ export interface QuotaScope {
   readonly key: string;
 }
 
+/** What the policy says of a model that takes part in answering a call. */
+export interface Answering {
+  /** What is known of the model. */
+  readonly model: Model | undefined;
+  /** The quotas that its tokens count against. */
+  readonly quotas: readonly QuotaScope[];
+}
+
 /** What the policy decided for one call. */
 export interface Plan {
   readonly caller: ResolvedCaller;
@@ -39,15 +47,21 @@ export interface Plan {
   /** What the caller asked for, where a cap or the ceiling of another model lowered it. */
   readonly clampedFrom: number | undefined;
   readonly quotas: readonly QuotaScope[];
+  /** What the policy says of a model that did part of the work: an advisor, or the API's own fallback. */
+  readonly answeredBy: (modelId: string) => Answering;
   /** Whether a prefix that comes again is marked for the cache. */
   readonly marksPrefix: boolean;
   /** Decide and record, hold nobody up. */
   readonly isShadow: boolean;
 }
 
+/** Whether a rule of money applies. */
+export const countsMoney = ({ quotas }: Pick<Answering, 'quotas'>) =>
+  quotas.some(({ rule }) => rule.usd !== undefined);
+
 /** The quotas of a plan, with those that count by account under the account that the call draws on. */
-export const scopesFor = (plan: Plan, account: string): readonly QuotaScope[] =>
-  plan.quotas.map((scope) => (scope.rule.per === 'account' ? { ...scope, key: account } : scope));
+export const scopesFor = ({ quotas }: Pick<Answering, 'quotas'>, account: string): readonly QuotaScope[] =>
+  quotas.map((scope) => (scope.rule.per === 'account' ? { ...scope, key: account } : scope));
 
 /**
  * Whom evidence about the API is counted by: the tenant where there is one, else the user, else everybody without a name

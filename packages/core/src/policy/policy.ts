@@ -4,13 +4,14 @@ import { compositeKey } from '../composite-key.ts';
 import type { CachingConfig, CapConfig, Config, QuotaConfig } from '../config/schema.ts';
 import { CapRefusedError, UnpricedError } from '../errors.ts';
 import { isRecord } from '../json.ts';
+import { payerOf } from '../request/billing.ts';
 import { billedModels, type Call, thinkingBudget } from '../request/read.ts';
 import { type QuotaRule, quotaRules } from './budgets.ts';
 import { compileGlob } from './glob.ts';
 import { compileRules, type Subject } from './match.ts';
 import { shortModel } from './model-name.ts';
 import { MODELS, type Model } from './models.ts';
-import type { Plan } from './plan.ts';
+import { type Answering, countsMoney, type Plan } from './plan.ts';
 import { compilePrices, type PriceBook, type PriceList, type PriceTag } from './price-book.ts';
 
 /** The rules of a configuration, compiled. */
@@ -29,9 +30,17 @@ export interface Policy {
    * Without such a rule it is undefined: tokens are told, and money is not.
    */
   priceOf(model: string, isMoneyCounted: boolean): PriceTag | undefined;
+  /**
+   * What holds for a model that takes part in answering a subject's call. `names` are what keys are made of, where they
+   * are shorter than the names that patterns are matched against.
+   */
+  answeredBy(subject: Subject, modelId: string, names?: KeyNames): Answering;
   /** Every price that is known, and where it comes from. */
   readonly prices: PriceBook;
 }
+
+/** The names that keys of quotas are made of. */
+type KeyNames = Pick<Subject, 'user' | 'tenant' | 'route'>;
 
 /** What a policy asks beyond the configuration. */
 export interface PolicyContext {
@@ -68,7 +77,7 @@ export function compilePolicy(
   /** The first model that a call can be billed at and has no price, where a rule refuses for that. */
   const unpayable = (call: Call, quotas: readonly QuotaRule[], model: string): string | undefined => {
     const enforced = unpriced === 'refuse' && quotas.some((rule) => rule.usd !== undefined && !rule.shadow);
-    if (!enforced || call.kind !== 'messages') return undefined;
+    if (!enforced || call.kind !== 'messages' || payerOf(call.body) !== 'self') return undefined;
     return billedModels(call, model)
       .filter(({ id, isFast }) => {
         const tag = prices.known(id);
@@ -94,16 +103,23 @@ export function compilePolicy(
     suits(call, models(model)) &&
     (unpriced !== 'refuse' || unpayable(call, quotasOf({ ...subject, model }), model) === undefined);
 
+  const answeredBy = (subject: Subject, modelId: string, names: KeyNames = subject): Answering => {
+    const of = subject.model === modelId ? subject : { ...subject, model: modelId };
+    const quotas = quotasOf(of).map((rule) => ({ rule, key: keyOf(rule.per, { ...names, model: modelId }) }));
+    return { model: models(modelId), quotas };
+  };
+
   return {
     prices,
     priceOf,
+    answeredBy,
     suits: (call, model, caller = NOBODY) => suitsCall(call, model, subjectOf(call, caller)),
     plan(call, scoped, instead) {
       const caller = scoped ?? NOBODY;
       const asked = subjectOf(call, caller);
       const { lane } = asked;
-      const { tenant, route } = caller;
-      const user = caller.user ?? ANONYMOUS;
+      const { user = ANONYMOUS, tenant, route } = caller;
+      const names = { user, tenant, route };
 
       // Who forbids other models gets none; in shadow nothing that is sent may differ.
       const mayReroute = call.kind === 'messages' && caller.fallback !== false && !config.shadow;
@@ -112,11 +128,14 @@ export function compilePolicy(
       const chosen = rule !== undefined && suitsCall(call, rule.model, asked) ? rule : undefined;
       const modelId = instead ?? (chosen?.if === 'always' ? chosen.model : call.model);
       const subject = modelId === call.model ? asked : { ...asked, model: modelId };
-      const quotas = quotasOf(subject);
-      const unpaid = unpayable(call, quotas, modelId);
-      if (unpaid !== undefined) throw unpricedError(unpaid, quotas, lane);
-      const isMoneyCounted = quotas.some(({ usd }) => usd !== undefined);
-      const model = models(modelId);
+      const answering = answeredBy(subject, modelId, names);
+      const { model, quotas } = answering;
+      const rules = quotas.map(({ rule }) => rule);
+      const unpaid = unpayable(call, rules, modelId);
+      if (unpaid !== undefined) throw unpricedError(unpaid, rules, lane);
+      const isMoneyCounted = countsMoney(answering);
+      const pricedAs = (id: string) =>
+        priceOf(id, isMoneyCounted || (id !== modelId && countsMoney(answeredBy(subject, id, names))));
       const ceiling = modelId === call.model ? undefined : model?.maxOutputTokens;
       const maxTokens = limitOutput(call, subject, capsOf, least(ceiling, caller.maxTokens), config.shadow);
       return {
@@ -134,14 +153,12 @@ export function compilePolicy(
             )
           : [],
         model,
-        price: priceOf(modelId, isMoneyCounted),
-        priceOf: (id) => priceOf(id, isMoneyCounted),
+        price: pricedAs(modelId),
+        priceOf: pricedAs,
         maxTokens,
         clampedFrom: maxTokens === call.maxTokens ? undefined : call.maxTokens,
-        quotas: quotas.map((rule) => ({
-          rule,
-          key: keyOf(rule.per, { user, tenant, route, model: modelId }),
-        })),
+        quotas,
+        answeredBy: (id) => answeredBy(subject, id, names),
         // In shadow nothing that is sent may differ.
         marksPrefix: !config.shadow && cachingOf(subject)[0]?.mode === 'auto',
         isShadow: config.shadow,
@@ -183,7 +200,7 @@ export const userKey = (tenant: string | undefined, user: string): string => com
 /** Whose share of a quota a call draws on. Users of two tenants are two users, though they have one name. */
 function keyOf(
   per: QuotaConfig['per'],
-  { user, tenant, route, model }: Pick<Subject, 'user' | 'tenant' | 'route' | 'model'>,
+  { user, tenant, route, model }: KeyNames & Pick<Subject, 'model'>,
 ): string {
   switch (per) {
     case 'user':

@@ -20,6 +20,8 @@ export interface MessageBody {
   readonly speed?: unknown;
   readonly cache_control?: unknown;
   readonly fallbacks?: unknown;
+  readonly inference_geo?: unknown;
+  readonly billing_policy?: unknown;
 }
 
 /**

@@ -1,29 +1,47 @@
 import type { PriceTag } from '../policy/price-book.ts';
 import { type Price, type Tariff, WEB_SEARCH_USD } from '../policy/prices.ts';
-import { type Tokens, totalInput, type Usage } from './usage.ts';
+import { type Speed, type Tier, type Tokens, totalInput } from './usage.ts';
 
-/**
- * USD for a call, from each kind of token by itself. The size of the whole prompt decides the step, the speed the
- * tariff; a batch pays a share of every token, and full price for what is no token. Undefined where a price is not
- * known: that is no money, and not no cost. Pure.
- */
-export function cost(tag: PriceTag | undefined, usage: Usage): number | undefined {
-  const tariff = usage.speed === 'fast' ? tag?.fast : tag;
-  if (tag === undefined || tariff === undefined) return undefined;
-  const share = usage.isBatch ? tag.batch : 1;
-  const compaction = usage.compaction === undefined ? 0 : tokensUsd(tariff, usage.compaction);
-  return share * (tokensUsd(tariff, usage) + compaction) + usage.webSearches * WEB_SEARCH_USD;
+/** What the price of an inference depends on. */
+export interface Priced extends Tokens {
+  readonly speed: Speed;
+  readonly tier: Tier;
+  readonly geography: string | undefined;
+  readonly webSearches: number;
 }
 
-/** What the cache has saved a call, and what writing to it has cost beyond the usual input price: USD. Pure. */
+/** Inference that stays in one geography costs this much more, on every kind of token. Source: Claude docs, data residency. */
+const RESIDENCY = 1.1;
+/** Geographies at the plain price. `not_available`: the model has no such choice. */
+const PLAIN_GEOGRAPHIES: ReadonlySet<string | undefined> = new Set([
+  undefined,
+  '',
+  'global',
+  'not_available',
+]);
+
+/**
+ * USD for one inference, from each kind of token by itself. The size of its prompt decides the step, its speed the
+ * tariff; a batch pays a share of every token, and full price for what is no token. Undefined where a price is not
+ * known. Pure.
+ */
+export function cost(tag: PriceTag | undefined, priced: Priced): number | undefined {
+  const tariff = tariffOf(tag, priced);
+  if (tag === undefined || tariff === undefined) return undefined;
+  const share = priced.tier === 'batch' ? tag.batch : 1;
+  const premium = PLAIN_GEOGRAPHIES.has(priced.geography) ? 1 : RESIDENCY;
+  return share * premium * tokensUsd(tariff, priced) + priced.webSearches * WEB_SEARCH_USD;
+}
+
+/** What the cache has saved an inference, and what writing to it has cost beyond the usual input price: USD. Pure. */
 export function cacheEffect(
   tag: PriceTag | undefined,
-  usage: Usage,
+  priced: Priced,
 ): { readonly savedUsd: number; readonly premiumUsd: number } {
-  const tariff = usage.speed === 'fast' ? tag?.fast : tag;
+  const tariff = tariffOf(tag, priced);
   if (tariff === undefined) return { savedUsd: 0, premiumUsd: 0 };
-  const price = priceFor(tariff, totalInput(usage));
-  const { cacheReadTokens, cacheWrite5mTokens, cacheWrite1hTokens } = usage;
+  const price = priceFor(tariff, totalInput(priced));
+  const { cacheReadTokens, cacheWrite5mTokens, cacheWrite1hTokens } = priced;
   return {
     savedUsd: (cacheReadTokens * (price.input - price.cacheRead)) / 1_000_000,
     premiumUsd:
@@ -33,14 +51,16 @@ export function cacheEffect(
   };
 }
 
-function tokensUsd(tariff: Tariff, usage: Tokens): number {
-  const price = priceFor(tariff, totalInput(usage));
+const tariffOf = (tag: PriceTag | undefined, { speed }: Priced) => (speed === 'fast' ? tag?.fast : tag);
+
+function tokensUsd(tariff: Tariff, tokens: Tokens): number {
+  const price = priceFor(tariff, totalInput(tokens));
   return (
-    (usage.inputTokens * price.input +
-      usage.cacheReadTokens * price.cacheRead +
-      usage.cacheWrite5mTokens * price.cacheWrite5m +
-      usage.cacheWrite1hTokens * price.cacheWrite1h +
-      usage.outputTokens * price.output) /
+    (tokens.inputTokens * price.input +
+      tokens.cacheReadTokens * price.cacheRead +
+      tokens.cacheWrite5mTokens * price.cacheWrite5m +
+      tokens.cacheWrite1hTokens * price.cacheWrite1h +
+      tokens.outputTokens * price.output) /
     1_000_000
   );
 }

@@ -1,12 +1,14 @@
 import { isRecord, text } from '../json.ts';
+import { type Charge, chargesOf, type Terms } from './charges.ts';
 import { SseParser } from './sse.ts';
-import { foldUsage, NO_USAGE, type Usage } from './usage.ts';
+import { foldUsage, NO_USAGE, tellsInput, totalInput, type Usage } from './usage.ts';
 
 /** What has been read of a response so far. */
 export interface Reading {
-  readonly usage: Usage;
-  /** True once the API has told the input it charges. */
-  readonly isInputKnown: boolean;
+  /** What is billed, as far as it is known; undefined until the API has told the input it charges. */
+  readonly charges: readonly Charge[] | undefined;
+  /** Input of the prompt itself, before any tool of the API's added to it; undefined where nothing tells it apart. */
+  readonly promptTokens: number | undefined;
   /** Output tokens: as told, or as many as the characters delivered must have taken. */
   readonly outputTokens: number;
   /** True once the answer has come to its end. */
@@ -35,7 +37,9 @@ const CHARS_PER_TOKEN = 3.2;
 const MAX_JSON = 32 * 1024 * 1024;
 
 class Message {
-  usage: Usage = NO_USAGE;
+  readonly #terms: Terms | undefined;
+  usage: Usage;
+  promptTokens: number | undefined;
   isInputKnown = false;
   isComplete = false;
   stopReason: string | undefined;
@@ -43,6 +47,12 @@ class Message {
   model: string | undefined;
   errorType: string | undefined;
   chars = 0;
+
+  constructor(terms: Terms | undefined) {
+    this.#terms = terms;
+    const { speed = NO_USAGE.speed, geography } = terms ?? {};
+    this.usage = { ...NO_USAGE, speed, geography };
+  }
 
   read(message: unknown): void {
     if (!isRecord(message)) return;
@@ -55,7 +65,7 @@ class Message {
   readUsage(raw: unknown): void {
     if (!isRecord(raw)) return;
     this.usage = foldUsage(this.usage, raw);
-    if (typeof raw.input_tokens === 'number') this.isInputKnown = true;
+    if (tellsInput(raw)) this.isInputKnown = true;
   }
 
   get outputTokens(): number {
@@ -63,12 +73,15 @@ class Message {
   }
 
   get reading(): Reading {
-    const { isInputKnown, isComplete, stopReason, messageId, model, errorType } = this;
+    const { promptTokens, isComplete, stopReason, messageId, model, errorType } = this;
     // Told at the end; until then what was delivered is the better witness.
     const outputTokens = isComplete ? this.usage.outputTokens : this.outputTokens;
     return {
-      usage: { ...this.usage, outputTokens },
-      isInputKnown,
+      charges:
+        this.isInputKnown && this.#terms !== undefined
+          ? chargesOf({ ...this.usage, outputTokens }, this.#terms)
+          : undefined,
+      promptTokens,
       outputTokens,
       isComplete,
       stopReason,
@@ -80,9 +93,9 @@ class Message {
 }
 
 /** Reads a message stream, event by event. */
-export function streamReader(): Reader {
+export function streamReader(terms: Terms): Reader {
   const parser = new SseParser();
-  const message = new Message();
+  const message = new Message(terms);
   return {
     push(bytes) {
       for (const { event, data } of parser.push(bytes)) readEvent(message, event, data);
@@ -114,6 +127,7 @@ function readEvent(message: Message, event: string, data: string): void {
   switch (content.type) {
     case 'message_start':
       message.read(content.message);
+      if (message.isInputKnown) message.promptTokens = totalInput(message.usage);
       break;
     case 'content_block_delta':
       if (isRecord(content.delta)) message.chars += deltaLength(content.delta);
@@ -141,8 +155,8 @@ function deltaLength(delta: Record<string, unknown>): number {
 }
 
 /** Reads a JSON message, whole, at its end. */
-export function jsonReader(): Reader {
-  const message = new Message();
+export function jsonReader(terms: Terms): Reader {
+  const message = new Message(terms);
   let chunks: Uint8Array[] = [];
   let size = 0;
   return {
@@ -156,6 +170,7 @@ export function jsonReader(): Reader {
       try {
         message.read(JSON.parse(Buffer.concat(chunks).toString('utf8')));
         message.isComplete = true;
+        message.promptTokens = promptOf(message);
       } catch {
         // Not JSON: the SDK will say so to its caller.
       }
@@ -173,11 +188,18 @@ export function jsonReader(): Reader {
   };
 }
 
+/** A whole message tells the prompt by its first iteration, or by its sum where no tool of the API's has added to it. */
+function promptOf({ usage, isInputKnown }: Message): number | undefined {
+  const first = usage.iterations.find(({ type }) => type === 'message');
+  if (first !== undefined) return totalInput(first);
+  return isInputKnown && usage.webSearches === 0 ? totalInput(usage) : undefined;
+}
+
 /** Reads nothing: for what generates nothing. */
 export const blindReader: Reader = {
   push() {},
   end() {},
-  reading: new Message().reading,
+  reading: new Message(undefined).reading,
   outputTokens: 0,
   isInputKnown: false,
 };

@@ -1,45 +1,78 @@
-import { isRecord } from '../json.ts';
+import { isRecord, text } from '../json.ts';
 
-/** What the API says a call has used, in tokens, each input field by itself: cost needs them apart. */
-export interface Usage {
+/** The kinds of tokens that an inference is billed for, each with a price of its own. */
+export interface Tokens {
+  /** Neither read from the cache nor written to it. */
   readonly inputTokens: number;
   readonly cacheReadTokens: number;
   readonly cacheWrite5mTokens: number;
   readonly cacheWrite1hTokens: number;
   readonly outputTokens: number;
+}
+
+export type Speed = 'standard' | 'fast';
+export type Tier = 'standard' | 'priority' | 'batch';
+
+/** One entry of `usage.iterations`. */
+export interface Iteration extends Tokens {
+  /** `message`, `fallback_message`, `advisor_message`, `compaction`, or what a later API adds. */
+  readonly type: string;
+  readonly model: string | undefined;
+  readonly speed: Speed | undefined;
+  readonly geography: string | undefined;
+  /** False where the entry does not say for how long its cache writes live. */
+  readonly splitsWrites: boolean;
+}
+
+/**
+ * A `usage` object of the API, as read so far. Nothing outside of this folder reads it: what an answer costs and uses is
+ * the list of its charges (charges.ts).
+ */
+export interface Usage extends Tokens {
   /** Part of the output. */
   readonly thinkingTokens: number;
   readonly webSearches: number;
-  readonly speed: 'standard' | 'fast';
-  readonly isBatch: boolean;
-  /** What summaries of the context have used, which no other field counts. */
-  readonly compaction?: Tokens | undefined;
+  readonly speed: Speed;
+  readonly tier: Tier;
+  /** Where the inference ran: `global`, `us`, or what a later API adds. */
+  readonly geography: string | undefined;
+  readonly iterations: readonly Iteration[];
 }
 
-/** The fields of a usage that are tokens, each with a price of its own. */
-export type Tokens = Pick<
-  Usage,
-  'inputTokens' | 'cacheReadTokens' | 'cacheWrite5mTokens' | 'cacheWrite1hTokens' | 'outputTokens'
->;
-
-export const NO_USAGE: Usage = {
+export const NO_TOKENS: Tokens = {
   inputTokens: 0,
   cacheReadTokens: 0,
   cacheWrite5mTokens: 0,
   cacheWrite1hTokens: 0,
   outputTokens: 0,
+};
+
+export const NO_USAGE: Usage = {
+  ...NO_TOKENS,
   thinkingTokens: 0,
   webSearches: 0,
   speed: 'standard',
-  isBatch: false,
+  tier: 'standard',
+  geography: undefined,
+  iterations: [],
 };
 
 /** All that the model read: what the API's input conventions call input tokens. */
-export const totalInput = (usage: Tokens) => chargedInput(usage) + usage.cacheReadTokens;
+export const totalInput = (tokens: Tokens) => chargedInput(tokens) + tokens.cacheReadTokens;
 
 /** What counts against input tokens per minute: cache reads are free of it. */
-export const chargedInput = (usage: Tokens) =>
-  usage.inputTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens;
+export const chargedInput = (tokens: Tokens) => tokens.inputTokens + writtenTokens(tokens);
+
+/** Tokens written to the cache, for whatever time. */
+export const writtenTokens = (tokens: Tokens) => tokens.cacheWrite5mTokens + tokens.cacheWrite1hTokens;
+
+export const addTokens = (a: Tokens, b: Tokens): Tokens => ({
+  inputTokens: a.inputTokens + b.inputTokens,
+  cacheReadTokens: a.cacheReadTokens + b.cacheReadTokens,
+  cacheWrite5mTokens: a.cacheWrite5mTokens + b.cacheWrite5mTokens,
+  cacheWrite1hTokens: a.cacheWrite1hTokens + b.cacheWrite1hTokens,
+  outputTokens: a.outputTokens + b.outputTokens,
+});
 
 /**
  * A `usage` object of the API on top of what is known already. The fields of a stream are cumulative and may be null
@@ -49,16 +82,21 @@ export function foldUsage(known: Usage, raw: unknown): Usage {
   if (!isRecord(raw)) return known;
   const details = isRecord(raw.output_tokens_details) ? raw.output_tokens_details : undefined;
   const tools = isRecord(raw.server_tool_use) ? raw.server_tool_use : undefined;
-  const { speed, service_tier: tier } = raw;
   return {
     ...foldTokens(known, raw),
     thinkingTokens: count(details?.thinking_tokens) ?? known.thinkingTokens,
     webSearches: count(tools?.web_search_requests) ?? known.webSearches,
-    speed: speed === 'fast' || speed === 'standard' ? speed : known.speed,
-    isBatch: typeof tier === 'string' ? tier === 'batch' : known.isBatch,
-    compaction: compactionOf(raw.iterations) ?? known.compaction,
+    speed: speedOf(raw.speed) ?? known.speed,
+    tier: tierOf(raw.service_tier) ?? known.tier,
+    geography: text(raw.inference_geo) ?? known.geography,
+    iterations: Array.isArray(raw.iterations)
+      ? raw.iterations.filter(isRecord).map(iterationOf)
+      : known.iterations,
   };
 }
+
+/** Whether a `usage` object says what input is charged. */
+export const tellsInput = (raw: Record<string, unknown>) => count(raw.input_tokens) !== undefined;
 
 function foldTokens(known: Tokens, raw: Record<string, unknown>): Tokens {
   const writes = isRecord(raw.cache_creation) ? raw.cache_creation : undefined;
@@ -76,22 +114,23 @@ function foldTokens(known: Tokens, raw: Record<string, unknown>): Tokens {
   };
 }
 
-/** Betas list each iteration of an answer; those of the kind `compaction` are in no other sum. */
-function compactionOf(iterations: unknown): Tokens | undefined {
-  if (!Array.isArray(iterations)) return undefined;
-  const all = iterations.filter(isRecord).filter(({ type }) => type === 'compaction');
-  if (all.length === 0) return undefined;
-  return all.map((each) => foldTokens(NO_USAGE, each)).reduce(addTokens);
-}
-
-const addTokens = (a: Tokens, b: Tokens): Tokens => ({
-  inputTokens: a.inputTokens + b.inputTokens,
-  cacheReadTokens: a.cacheReadTokens + b.cacheReadTokens,
-  cacheWrite5mTokens: a.cacheWrite5mTokens + b.cacheWrite5mTokens,
-  cacheWrite1hTokens: a.cacheWrite1hTokens + b.cacheWrite1hTokens,
-  outputTokens: a.outputTokens + b.outputTokens,
+const iterationOf = (raw: Record<string, unknown>): Iteration => ({
+  ...foldTokens(NO_TOKENS, raw),
+  type: text(raw.type) ?? '',
+  model: text(raw.model),
+  speed: speedOf(raw.speed),
+  geography: text(raw.inference_geo),
+  splitsWrites: isRecord(raw.cache_creation),
 });
 
+const speedOf = (value: unknown): Speed | undefined =>
+  value === 'fast' || value === 'standard' ? value : undefined;
+
+function tierOf(value: unknown): Tier | undefined {
+  if (typeof value !== 'string') return undefined;
+  return value === 'batch' || value === 'priority' ? value : 'standard';
+}
+
 function count(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined;
+  return typeof value === 'number' && value >= 0 ? value : undefined;
 }

@@ -1,7 +1,7 @@
 import type { Alarms } from '../alarms.ts';
 import type { Clock, Timer } from '../clock.ts';
 import { compositeKey, partsOf } from '../composite-key.ts';
-import { totalInput, type Usage } from '../settlement/usage.ts';
+import { type Charge, totalsOf } from '../settlement/charges.ts';
 import {
   addSums,
   type KeyedUsage,
@@ -51,16 +51,17 @@ export interface UsageReport {
 }
 
 /** What a call has used, as it is counted here. */
-export function sumsOf(usage: Usage, usd: number | undefined): UsageSums {
-  const all = usage.compaction;
+function sumsOf(charges: readonly Charge[], calls: 0 | 1): UsageSums {
+  const { inputTokens, cacheReadTokens, written, outputTokens, usd, isUnpriced } = totalsOf(charges);
+  const cacheWriteTokens = written;
   return {
-    calls: 1,
-    inputTokens: usage.inputTokens + (all === undefined ? 0 : totalInput(all)),
-    cacheReadTokens: usage.cacheReadTokens,
-    cacheWriteTokens: usage.cacheWrite5mTokens + usage.cacheWrite1hTokens,
-    outputTokens: usage.outputTokens + (all?.outputTokens ?? 0),
-    usd: usd ?? 0,
-    unpriced: usd === undefined ? 1 : 0,
+    calls,
+    inputTokens,
+    cacheReadTokens,
+    cacheWriteTokens,
+    outputTokens,
+    usd,
+    unpriced: isUnpriced ? 1 : 0,
   };
 }
 
@@ -99,27 +100,34 @@ export class UsageBook {
     return this.#totals;
   }
 
-  add(owner: UsageOwner, usage: Usage, usd: number | undefined): void {
-    const sums = sumsOf(usage, usd);
+  /** The call counts for the model that was asked, and its charges each for the model that ran. */
+  add(owner: UsageOwner, charges: readonly Charge[]): void {
+    const sums = sumsOf(charges, 1);
     const hour = hourOf(this.#clock.wall());
     if (hour !== this.#hour) {
       this.#hour = hour;
       this.#keys = new Map(USAGE_BY.map((by) => [by, new Set()]));
     }
     this.#totals = addSums(this.#totals, sums);
-    for (const by of USAGE_BY) {
-      const key = this.#known(by, keyOf(by, owner));
-      const at = `${hour}\n${by}\n${key}`;
-      const before = this.#pending.get(at);
-      this.#pending.set(at, {
-        hour,
-        by,
-        key,
-        sums: before === undefined ? sums : addSums(before.sums, sums),
-      });
+    for (const by of USAGE_BY) if (by !== 'model') this.#put(hour, by, keyOf(by, owner), sums);
+    for (const model of new Set([owner.model, ...charges.map((charge) => charge.model)])) {
+      const theirs = charges.filter((charge) => charge.model === model);
+      this.#put(hour, 'model', model, sumsOf(theirs, model === owner.model ? 1 : 0));
     }
     if (this.#pending.size >= MAX_KEYS) void this.flush();
     else this.#timer ??= this.#alarms.set(this.#clock.now() + FLUSH_MS, () => void this.flush());
+  }
+
+  #put(hour: number, by: UsageBy, name: string, sums: UsageSums): void {
+    const key = this.#known(by, name);
+    const at = `${hour}\n${by}\n${key}`;
+    const before = this.#pending.get(at);
+    this.#pending.set(at, {
+      hour,
+      by,
+      key,
+      sums: before === undefined ? sums : addSums(before.sums, sums),
+    });
   }
 
   #known(by: UsageBy, key: string): string {

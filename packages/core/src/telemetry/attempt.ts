@@ -9,7 +9,8 @@ import {
 } from '@opentelemetry/api';
 import type { Dimension, RateHeaders } from '../admission/rate-headers.ts';
 import type { Plan } from '../policy/plan.ts';
-import { totalInput } from '../settlement/usage.ts';
+import { totalsOf } from '../settlement/charges.ts';
+import { billedByModel, countCost } from './billed.ts';
 import { genAiLabels, recordChunk } from './gen-ai-metrics.ts';
 import { ATTRIBUTES as A, SPANS } from './names.ts';
 import { quietly } from './quietly.ts';
@@ -107,7 +108,8 @@ export class AttemptTelemetry implements AttemptStory {
     quietly(() => this.#span?.end());
   }
 
-  #count({ outcome, errorType: failed, reason, usage, usd, responseModel }: AttemptEnd): void {
+  #count(end: AttemptEnd): void {
+    const { outcome, errorType: failed, reason } = end;
     const { metrics } = this.#telemetry;
     const labels: Attributes = { [A.outcome]: outcome };
     if (this.#status !== undefined) labels[A.httpStatus] = this.#status;
@@ -115,26 +117,28 @@ export class AttemptTelemetry implements AttemptStory {
     if (reason !== undefined) labels[A.reason] = reason;
     metrics.add('attempts', 1, labels);
     const plan = this.#plan;
-    if (usage === undefined || plan === undefined) return;
-    const spent = this.#telemetry.labels.of(
-      { [A.genAiResponseModel]: responseModel ?? this.#info.call.model, [A.tier]: plan.caller.tier },
-      { [A.lane]: plan.lane, [A.billing]: 'standard' },
-    );
-    if (usd === undefined) metrics.add('unpriced', 1, spent);
-    else metrics.add('cost', usd, spent);
+    if (plan === undefined) return;
+    for (const [model, charges] of billedByModel(end, this.#info.call.model)) {
+      const spent = this.#telemetry.labels.of(
+        { [A.genAiResponseModel]: model, [A.tier]: plan.caller.tier },
+        { [A.lane]: plan.lane, [A.billing]: 'standard' },
+      );
+      countCost(this.#telemetry, spent, charges);
+    }
   }
 
   #describe(end: AttemptEnd): void {
-    const { outcome, usage, firstTokenMs } = end;
+    const { outcome, charges, firstTokenMs } = end;
+    const totals = charges === undefined ? undefined : totalsOf(charges);
     const span = this.#span;
     if (span === undefined) return;
     if (outcome !== 'complete') span.setStatus({ code: SpanStatusCode.ERROR });
     if (!span.isRecording()) return;
     span.setAttribute(A.outcome, outcome);
     setDefined(span, {
-      [A.cost]: end.usd,
-      [A.inputTokens]: usage === undefined ? undefined : totalInput(usage),
-      [A.outputTokens]: usage?.outputTokens,
+      [A.cost]: totals?.isUnpriced === false ? totals.usd : undefined,
+      [A.inputTokens]: totals?.totalInput,
+      [A.outputTokens]: totals?.outputTokens,
       [A.firstChunk]: firstTokenMs === undefined ? undefined : firstTokenMs / 1000,
       [A.errorType]: outcome === 'complete' ? undefined : errorType(end.errorType),
       [A.errorCode]: end.errorCode,

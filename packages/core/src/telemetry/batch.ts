@@ -9,8 +9,10 @@ import {
   SpanStatusCode,
   trace,
 } from '@opentelemetry/api';
-import { totalInput, type Usage } from '../settlement/usage.ts';
+import { type Charge, totalsOf } from '../settlement/charges.ts';
 import type { BatchItem } from '../stores/batch-journal.ts';
+import { billedByModel, countCost } from './billed.ts';
+import { countTokens } from './gen-ai-metrics.ts';
 import { ATTRIBUTES as A, SPANS } from './names.ts';
 import { PROVIDERS } from './provider.ts';
 import { quietly } from './quietly.ts';
@@ -38,10 +40,10 @@ function linkTo(traceparent: string | undefined): Link[] {
 export interface BatchResult {
   readonly outcome: string;
   readonly errorType: string | undefined;
-  readonly usage: Usage | undefined;
-  readonly usd: number | undefined;
+  /** What is billed; undefined where nothing was answered. */
+  readonly charges: readonly Charge[] | undefined;
   /** What the same would have cost at once. */
-  readonly directUsd: number | undefined;
+  readonly directUsd: number;
   readonly responseModel: string | undefined;
   /** From its submission, in milliseconds. */
   readonly tookMs: number;
@@ -94,6 +96,7 @@ export class BatchTelemetry {
         ROOT_CONTEXT,
       );
       if (span.isRecording()) {
+        const totals = result.charges === undefined ? undefined : totalsOf(result.charges);
         span.setAttributes(this.#telemetry.userAttributes({ user: owner.user }));
         setDefined(span, {
           [A.batchId]: batchId,
@@ -102,9 +105,9 @@ export class BatchTelemetry {
           [A.route]: owner.route,
           [A.outcome]: result.outcome,
           [A.modelSent]: owner.model,
-          [A.cost]: result.usd,
-          [A.inputTokens]: result.usage === undefined ? undefined : totalInput(result.usage),
-          [A.outputTokens]: result.usage?.outputTokens,
+          [A.cost]: totals?.isUnpriced === false ? totals.usd : undefined,
+          [A.inputTokens]: totals?.totalInput,
+          [A.outputTokens]: totals?.outputTokens,
           [A.errorType]: result.errorType === undefined ? undefined : errorType(result.errorType),
         });
       }
@@ -122,7 +125,7 @@ export class BatchTelemetry {
 
   #count({ owner }: Omit<BatchItem, 'params'>, result: BatchResult): void {
     const { metrics } = this.#telemetry;
-    const { usage, usd, directUsd } = result;
+    const { charges, directUsd, responseModel } = result;
     metrics.add('batchRequests', 1, {
       [A.lane]: owner.lane,
       [A.outcome]: result.outcome,
@@ -132,26 +135,25 @@ export class BatchTelemetry {
       [A.lane]: owner.lane,
       [A.outcome]: result.outcome,
     });
-    if (usage === undefined) return;
-    const model = result.responseModel ?? owner.model;
-    const labels = this.#telemetry.labels.of(
-      { [A.genAiResponseModel]: model, [A.tier]: owner.tier },
-      { [A.lane]: owner.lane, [A.billing]: 'batch' },
+    if (charges === undefined) return;
+    const billed = billedByModel(
+      { outcome: 'complete', charges, model: owner.model, responseModel },
+      owner.model,
     );
-    if (usd === undefined) metrics.add('unpriced', 1, labels);
-    else {
-      metrics.add('cost', usd, labels);
-      if (directUsd !== undefined) metrics.add('saved', directUsd - usd, { [A.mechanism]: 'batch' });
+    for (const [model, theirs] of billed) {
+      const spent = this.#telemetry.labels.of(
+        { [A.genAiResponseModel]: model, [A.tier]: owner.tier },
+        { [A.lane]: owner.lane, [A.billing]: 'batch' },
+      );
+      countCost(this.#telemetry, spent, theirs);
+      if (this.#telemetry.config.semconv === 'v1.41') continue;
+      const labels = this.#telemetry.genAiLabels.of(
+        { [A.genAiRequestModel]: owner.model, [A.genAiResponseModel]: model },
+        { [A.genAiOperation]: 'chat', [A.genAiProvider]: PROVIDERS[0] },
+      );
+      countTokens(this.#telemetry, labels, theirs);
     }
-    if (this.#telemetry.config.semconv === 'v1.41') return;
-    const genAi = this.#telemetry.genAiLabels.of(
-      { [A.genAiRequestModel]: owner.model, [A.genAiResponseModel]: model },
-      { [A.genAiOperation]: 'chat', [A.genAiProvider]: PROVIDERS[0] },
-    );
-    const modal = { ...genAi, [A.genAiModality]: 'unknown' };
-    metrics.add('inputTokens', totalInput(usage), modal);
-    metrics.add('outputTokens', usage.outputTokens, modal);
-    metrics.add('cacheReadTokens', usage.cacheReadTokens, modal);
-    metrics.add('cacheWriteTokens', usage.cacheWrite5mTokens + usage.cacheWrite1hTokens, modal);
+    const { usd, isUnpriced } = totalsOf(charges);
+    if (!isUnpriced) metrics.add('saved', directUsd - usd, { [A.mechanism]: 'batch' });
   }
 }

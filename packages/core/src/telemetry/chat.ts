@@ -6,7 +6,7 @@ import {
   SpanStatusCode,
   trace,
 } from '@opentelemetry/api';
-import { totalInput } from '../settlement/usage.ts';
+import { totalsOf } from '../settlement/charges.ts';
 import { ATTRIBUTES as A } from './names.ts';
 import { isSdkSpan } from './provider.ts';
 import { serverAttributes, setDefined } from './set.ts';
@@ -63,20 +63,20 @@ export class ChatSpan {
   }
 
   #describe(end: AttemptEnd, firstTokenMs: number | undefined): void {
-    const { usage } = end;
+    const totals = end.charges === undefined ? undefined : totalsOf(end.charges);
     const { semconv } = this.#telemetry.config;
-    const written = usage === undefined ? undefined : usage.cacheWrite5mTokens + usage.cacheWrite1hTokens;
+    const written = totals?.written;
     setDefined(this.#span, {
       [A.genAiResponseModel]: end.responseModel,
       [A.genAiResponseId]: end.messageId,
-      [A.genAiInputTokens]: usage === undefined ? undefined : totalInput(usage),
-      [A.genAiOutputTokens]: usage?.outputTokens,
-      [A.genAiCacheRead]: usage?.cacheReadTokens,
+      [A.genAiInputTokens]: totals?.totalInput,
+      [A.genAiOutputTokens]: totals?.outputTokens,
+      [A.genAiCacheRead]: totals?.cacheReadTokens,
       [A.genAiCacheWrite]: semconv === 'v1.41' ? undefined : written,
       [A.genAiCacheCreation]: semconv === 'latest' ? undefined : written,
-      [A.genAiReasoning]: usage?.thinkingTokens || undefined,
+      [A.genAiReasoning]: totals?.thinkingTokens || undefined,
       [A.genAiTimeToFirstChunk]: firstTokenMs === undefined ? undefined : firstTokenMs / 1000,
-      [A.cost]: end.usd,
+      [A.cost]: totals?.isUnpriced === false ? totals.usd : undefined,
     });
     if (end.stopReason !== undefined) this.#span.setAttribute(A.genAiFinishReasons, [end.stopReason]);
   }

@@ -1,5 +1,6 @@
 import type { Attributes } from '@opentelemetry/api';
-import { totalInput } from '../settlement/usage.ts';
+import { type Charge, totalsOf } from '../settlement/charges.ts';
+import { billedByModel } from './billed.ts';
 import { ATTRIBUTES as A } from './names.ts';
 import { serverOf } from './set.ts';
 import type { Telemetry } from './telemetry.ts';
@@ -20,33 +21,43 @@ export function recordGenAi(
   const { metrics, config } = telemetry;
   const labels = genAiLabels(telemetry, info, last?.responseModel);
   const withError = failed === undefined ? labels : { ...labels, [A.errorType]: failed };
-  const usage = last?.usage;
-  const input = usage === undefined ? 0 : totalInput(usage);
-  const output = usage?.outputTokens ?? 0;
+  const billed = last === undefined ? new Map() : billedByModel(last, info.call.model);
+  const totals = last?.charges === undefined ? undefined : totalsOf(last.charges);
 
   if (config.semconv !== 'v1.41') {
     metrics.record('inferenceDuration', seconds, withError);
     if (firstTokenMs !== undefined) metrics.record('firstChunk', firstTokenMs / 1000, labels);
-    // A call without usage counts as 0: the convention's way to tell it from one that was never made.
-    const modal = { ...labels, [A.genAiModality]: 'unknown' };
-    metrics.add('inputTokens', input, modal);
-    metrics.add('outputTokens', output, modal);
-    if (usage !== undefined) {
-      metrics.add('cacheReadTokens', usage.cacheReadTokens, modal);
-      metrics.add('cacheWriteTokens', usage.cacheWrite5mTokens + usage.cacheWrite1hTokens, modal);
-      if (usage.thinkingTokens > 0) metrics.add('reasoningTokens', usage.thinkingTokens, modal);
-      metrics.record('inputPerCall', input, labels);
-      metrics.record('outputPerCall', output, labels);
+    for (const [model, charges] of billed)
+      countTokens(telemetry, genAiLabels(telemetry, info, model), charges);
+    if (totals === undefined) {
+      // A call without usage counts as 0: the convention's way to tell it from one that was never made.
+      const modal = { ...labels, [A.genAiModality]: 'unknown' };
+      metrics.add('inputTokens', 0, modal);
+      metrics.add('outputTokens', 0, modal);
+    } else {
+      metrics.record('inputPerCall', totals.totalInput, labels);
+      metrics.record('outputPerCall', totals.outputTokens, labels);
     }
   }
   if (config.semconv !== 'latest') {
     metrics.record('operationDuration', seconds, withError);
     if (firstTokenMs !== undefined) metrics.record('operationFirstChunk', firstTokenMs / 1000, labels);
-    if (usage !== undefined) {
-      metrics.record('tokenUsage', input, { ...labels, [A.genAiTokenType]: 'input' });
-      metrics.record('tokenUsage', output, { ...labels, [A.genAiTokenType]: 'output' });
+    if (totals !== undefined) {
+      metrics.record('tokenUsage', totals.totalInput, { ...labels, [A.genAiTokenType]: 'input' });
+      metrics.record('tokenUsage', totals.outputTokens, { ...labels, [A.genAiTokenType]: 'output' });
     }
   }
+}
+
+/** The conventions' counters of tokens, for the charges of one model. */
+export function countTokens({ metrics }: Telemetry, labels: Attributes, charges: readonly Charge[]): void {
+  const modal = { ...labels, [A.genAiModality]: 'unknown' };
+  const { totalInput, outputTokens, cacheReadTokens, written, thinkingTokens } = totalsOf(charges);
+  metrics.add('inputTokens', totalInput, modal);
+  metrics.add('outputTokens', outputTokens, modal);
+  metrics.add('cacheReadTokens', cacheReadTokens, modal);
+  metrics.add('cacheWriteTokens', written, modal);
+  if (thinkingTokens > 0) metrics.add('reasoningTokens', thinkingTokens, modal);
 }
 
 /** The time between two chunks of a stream. */

@@ -1,6 +1,6 @@
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
-import { chargedInput, type Usage } from '../settlement/usage.ts';
+import { totalsOf } from '../settlement/charges.ts';
 import type { Sizes } from './recorder.ts';
 import type { Admitted, AttemptEnd, AttemptStory, BackoffInfo, CallStory } from './types.ts';
 import type { CallOutcome, ERROR_TYPES, ModelCause, RetryDenial } from './values.ts';
@@ -39,7 +39,11 @@ export class RecordedCall implements CallStory {
   }
 
   attemptEnded(end: AttemptEnd): void {
-    if (end.usage !== undefined) this.sizes = sizesOf(end.usage);
+    if (end.charges !== undefined) {
+      // What counts against the limits.
+      const { chargedInput: input, outputTokens: output } = totalsOf(end.charges);
+      this.sizes = { input, output };
+    }
     this.#story.attemptEnded(end);
   }
 
@@ -92,13 +96,4 @@ export class RecordedCall implements CallStory {
   estimateSeen(ratio: number): void {
     this.#story.estimateSeen(ratio);
   }
-}
-
-/** What counts against the limits. */
-function sizesOf(usage: Usage): Sizes {
-  const { compaction } = usage;
-  return {
-    input: chargedInput(usage) + (compaction === undefined ? 0 : chargedInput(compaction)),
-    output: usage.outputTokens + (compaction?.outputTokens ?? 0),
-  };
 }

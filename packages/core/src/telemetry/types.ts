@@ -3,7 +3,7 @@ import type { RateHeaders } from '../admission/rate-headers.ts';
 import type { Reason } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
-import type { Usage } from '../settlement/usage.ts';
+import type { Charge } from '../settlement/charges.ts';
 import type { Provider } from './provider.ts';
 import type {
   AttemptOutcome,
@@ -54,8 +54,10 @@ export interface AttemptEnd {
   readonly retryDenied?: RetryDenial | undefined;
   /** What the model's breaker has come to with it, where that is not closed. */
   readonly breaker?: BreakerState | undefined;
-  readonly usage?: Usage | undefined;
-  readonly usd?: number | undefined;
+  /** The id of the model as it was sent. */
+  readonly model?: string | undefined;
+  /** What is billed; absent where the API has not told. */
+  readonly charges?: readonly Charge[] | undefined;
   readonly responseModel?: string | undefined;
   readonly messageId?: string | undefined;
   readonly stopReason?: string | undefined;

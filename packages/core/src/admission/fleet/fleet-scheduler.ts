@@ -289,6 +289,13 @@ export class FleetScheduler {
     return { flight, waitedMs: 0, waitedFor: shortage?.reason, mode: this.mode };
   }
 
+  /** Charges quotas for what was used of them without a turn of its own; the ledger is told. */
+  charge(ticket: QuotaTicket): void {
+    ticket.commit();
+    this.#quotas.spend(ticket);
+    this.#soon();
+  }
+
   foresee(demand: Demand, laneName: string, flowKey: string): number {
     if (this.mode === 'degraded') return this.#local.foresee(demand, laneName, flowKey);
     const lane = this.#queue.lane(laneName);

@@ -210,6 +210,15 @@ export class FleetUpstream {
     this.onChange('soon');
   }
 
+  /** Takes what another bucket's call has used of this one. */
+  charge(amounts: Amounts, now: number): void {
+    this.mirror.charge(amounts, now);
+    this.#owed.requests += amounts.requests;
+    this.#owed.inputTokens += amounts.inputTokens;
+    this.#owed.outputTokens += amounts.outputTokens;
+    this.onChange('soon');
+  }
+
   merge(headroom: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#push({ type: 'headers', sentAgo: 0, isAnswer, headroom, at: sentAt });
     // A share of the limits is not what a response tells of; that it was refused, is.

@@ -1,0 +1,34 @@
+import type { Attributes } from '@opentelemetry/api';
+import { sameModel } from '../policy/model-id.ts';
+import { type Charge, totalsOf } from '../settlement/charges.ts';
+import type { Telemetry } from './telemetry.ts';
+import type { AttemptEnd } from './types.ts';
+
+/**
+ * The charges of an attempt by the model that a metric's label says: for the model that was asked, the id that the API
+ * gives it. Empty where the API has told nothing.
+ */
+export function billedByModel(
+  { charges = [], model: asked, responseModel }: AttemptEnd,
+  otherwise: string,
+): ReadonlyMap<string, readonly Charge[]> {
+  const isAnothers = charges.some(
+    ({ model }) => model !== asked && responseModel !== undefined && sameModel(model, responseModel),
+  );
+  const own = isAnothers ? (asked ?? otherwise) : (responseModel ?? otherwise);
+  const models = new Map<string, Charge[]>();
+  for (const charge of charges) {
+    const label = charge.model === asked ? own : charge.model;
+    const found = models.get(label);
+    if (found === undefined) models.set(label, [charge]);
+    else found.push(charge);
+  }
+  return models;
+}
+
+/** What charges of one model cost, as far as their prices are known. */
+export function countCost({ metrics }: Telemetry, labels: Attributes, charges: readonly Charge[]): void {
+  const { usd, isUnpriced } = totalsOf(charges);
+  if (isUnpriced) metrics.add('unpriced', 1, labels);
+  if (!isUnpriced || usd > 0) metrics.add('cost', usd, labels);
+}
