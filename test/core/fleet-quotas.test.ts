@@ -129,7 +129,7 @@ describe('what a process keeps for a ledger that is lost', () => {
           else applyTo(merged, { quotas: [], spent: [{ ...own, isHeld: false }] }, NOW);
           applyTo(plain, { quotas: [], spent: [{ ...own, isHeld: false }] }, NOW);
           if (kind === 'given back' || ends) {
-            backlog.correct(key, -1, used, NOW);
+            backlog.correct({ key }, -1, used, NOW);
             applyTo(plain, { quotas: [corrected], spent: [] }, NOW);
           }
           if (isTold) tell();
@@ -183,11 +183,11 @@ describe('what a process keeps for a ledger that is lost', () => {
     const backlog = new QuotaBacklog(() => forgotten++, 100);
     const meter = { name: 'requests', amount: 1, quota: 9, kind: 'window', start: 0, end: 2 * NOW } as const;
     const ask = (key: string): Ask => ({ key, onExceed: 'refuse', meters: [meter] });
-    for (let n = 0; n < 50; n++) backlog.correct(`slot ${n}`, -1, [], 0);
+    for (let n = 0; n < 50; n++) backlog.correct({ key: `slot ${n}` }, -1, [], 0);
     for (let n = 0; n < 50; n++) backlog.release(ask(`reserved ${n}`));
     for (let n = 0; n < 5_000; n++) {
       backlog.spend(ask(`user ${n}`));
-      backlog.correct(`user ${n}`, -1, [], 0);
+      backlog.correct({ key: `user ${n}` }, -1, [], 0);
     }
     expect(backlog.size).toBeLessThan(250);
     const { quotas, spent } = backlog.take(1_000, NOW);

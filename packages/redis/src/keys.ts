@@ -21,6 +21,9 @@ export const baseOf = (prefix: string): string => `{${prefix}:${SCHEMA}}`;
 /** A topic of the notice board; its channel has the same name. */
 export const boardKey = (prefix: string, topic: string): string => `${baseOf(prefix)}:board:${topic}`;
 
+/** The channel that tells of free slots of a quota. */
+export const slotChannel = (prefix: string, key: string): string => `${baseOf(prefix)}:slot:${key}`;
+
 /** The names of one bucket's keys. Its own name may tell of an account: a hash does not. */
 export interface BucketNames {
   readonly base: string;
@@ -33,7 +36,12 @@ export interface BucketNames {
 export function namesOf(prefix: string, bucket: string): BucketNames {
   const base = baseOf(prefix);
   const hash = createHash('sha256').update(bucket).digest('base64url').slice(0, 22);
-  return { base, own: `${base}:b:${hash}`, channel: `${base}:wake:${hash}`, alive: `${base}:alive:` };
+  return {
+    base,
+    own: `${base}:b:${hash}`,
+    channel: `${base}:wake:${hash}`,
+    alive: `${base}:alive:`,
+  };
 }
 
 export function keysOf({ base, own }: BucketNames, exchange: Exchange): Keys {

@@ -3,7 +3,7 @@ import type { Cluster, Redis } from 'ioredis';
 import { readAnswer, readWake } from './answer.ts';
 import { redisBoard } from './board.ts';
 import { bounded } from './bounded.ts';
-import { type BucketNames, keysOf, namesOf, SCHEMA } from './keys.ts';
+import { type BucketNames, keysOf, namesOf, SCHEMA, slotChannel } from './keys.ts';
 import { type Script, script, scriptOf } from './lua/script.ts';
 import { writeExchange } from './message.ts';
 import { Releases } from './releases.ts';
@@ -166,6 +166,12 @@ export function storeOf(
     return run(ledger, keys.keys, [message, own.channel, alive, ...clock()]);
   };
 
+  /** Nothing depends on it: a call that is parked for a slot asks again each second. */
+  const tellOfSlots = ({ quotas, process }: Exchange): void => {
+    for (const { key, frees } of quotas)
+      if (frees) client.publish(slotChannel(prefix, key), process).catch(() => {});
+  };
+
   return {
     kind: 'fleet',
     assumedProcesses,
@@ -173,6 +179,7 @@ export function storeOf(
       mustBeReachable();
       const bytes = await bounded(send(bucket, exchange), timeoutMs, 'an exchange with Redis').catch(explain);
       if (!Buffer.isBuffer(bytes)) throw new Error('Headgate: Redis gave an answer that is none');
+      tellOfSlots(exchange);
       return releases.whole(bucket, readAnswer(bytes));
     },
     listen(bucket, onWake) {
@@ -181,6 +188,7 @@ export function storeOf(
         if (wake !== undefined) onWake(wake);
       });
     },
+    listenSlot: (key, onFree) => listenTo(slotChannel(prefix, key), onFree, () => onFree(undefined)),
     board: redisBoard({
       prefix,
       subscribe: listenTo,

@@ -11,6 +11,8 @@ interface Lot {
   readonly waiting: Set<Waiter>;
   /** Back in the queue and not yet admitted: one at a time, since the room that woke it may be all there is. */
   released: Waiter | undefined;
+  /** Woken while a call of it was back in the queue: should that call be held back again, it was asked about too early. */
+  hasMissed: boolean;
   timer: Timer | undefined;
   readonly wake: () => void;
 }
@@ -60,6 +62,7 @@ export class Parking {
         returned: undefined,
         waiting: new Set(),
         released: undefined,
+        hasMissed: false,
         timer: undefined,
         wake: () => this.#wake(made),
       };
@@ -74,7 +77,7 @@ export class Parking {
       this.#lotOf.set(waiter, lot);
     }
     if (lot.released === waiter) lot.released = undefined;
-    if (lot.released === undefined && firstOf(lot) === waiter) this.#arm(lot, waitMs);
+    if (lot.released === undefined && firstOf(lot) === waiter) this.#arm(lot, lot.hasMissed ? 0 : waitMs);
     // Held back elsewhere now: the next one of the lot that let it go may have its turn.
     if (before !== undefined && before !== lot) this.#moveOn(before, waiter);
   }
@@ -117,6 +120,7 @@ export class Parking {
 
   #wake(lot: Lot): void {
     const next = firstOf(lot);
+    if (lot.released !== undefined) lot.hasMissed = true;
     if (lot.released !== undefined || next === undefined) return;
     // Other gates that wait for the same quota have their turn before this one has another.
     lot.state.parked.delete(lot.wake);
@@ -128,6 +132,7 @@ export class Parking {
     lot.timer?.cancel();
     lot.timer = undefined;
     remove(lot, waiter);
+    lot.hasMissed = false;
     lot.released = waiter;
     this.#release(waiter);
   }

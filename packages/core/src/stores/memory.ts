@@ -28,6 +28,7 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
   const quotas = new Map<string, { state: QuotaState; until: number }>();
   const seen = new Map<string, number>();
   const listeners = new Map<string, Set<(wake: Wake) => void>>();
+  const slotListeners = new Map<string, Set<(process: string) => void>>();
   let cursor = quotas.entries();
 
   const sweep = (now: number) => {
@@ -111,6 +112,8 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
       for (const [process, { at }] of kept.answers)
         if (kept.state.processes[process] === undefined && at < now - AGAIN_MS) kept.answers.delete(process);
       if (announce !== undefined) for (const tell of [...(listeners.get(bucket) ?? [])]) tell(announce);
+      for (const { key, frees } of exchange.quotas)
+        if (frees) for (const tell of [...(slotListeners.get(key) ?? [])]) tell(exchange.process);
       return answer;
     },
     listen(bucket, onWake) {
@@ -119,9 +122,19 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
       set.add(onWake);
       return () => void set.delete(onWake);
     },
+    listenSlot(key, onFree) {
+      const set = slotListeners.get(key) ?? new Set();
+      slotListeners.set(key, set);
+      set.add(onFree);
+      return () => {
+        set.delete(onFree);
+        if (set.size === 0 && slotListeners.get(key) === set) slotListeners.delete(key);
+      };
+    },
     board: memoryBoard(clock),
     async close() {
       listeners.clear();
+      slotListeners.clear();
     },
   };
 }

@@ -24,6 +24,11 @@ export interface Store {
   exchange(bucket: string, exchange: Exchange): Promise<Answer>;
   /** Calls `onWake` when the turn of a bucket may have come to somebody else. The returned function ends it. */
   listen(bucket: string, onWake: (wake: Wake) => void): () => void;
+  /**
+   * Calls `onFree` with the process in which a slot of the quota `key` came free (`QuotaChange.frees`), and with none when this
+   * process may have missed that. Returns how to stop. Left out: a process asks for a slot again each second.
+   */
+  listenSlot?(key: string, onFree: (process: string | undefined) => void): () => void;
   /** What processes tell each other beside the ledger. A store without one shares the ledger alone. */
   readonly board?: Board;
   /** What is wrong with the store as it is set up, if anything: shown once, by name. */
@@ -214,6 +219,8 @@ export type MeterAsk = {
 export interface QuotaChange {
   readonly key: string;
   readonly slots: number;
+  /** The quota limits calls at once, and one of its slots came free. */
+  readonly frees?: boolean;
   readonly meters: readonly {
     readonly name: string;
     /** No longer held. */

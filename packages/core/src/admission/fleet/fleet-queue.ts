@@ -5,7 +5,7 @@ import type { LaneConfig } from '../../config/schema.ts';
 import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
 import { hashOfName } from '../../hash.ts';
-import type { Candidate, Exchange, Path, QuotaAsk, Result, Tag } from '../../stores/store.ts';
+import type { Candidate, Exchange, Path, QuotaAsk, Result, Store, Tag } from '../../stores/store.ts';
 import * as entry from '../entry.ts';
 import { type Demand, expectedCost, type Reserve } from '../flight.ts';
 import { type Lane, Lanes } from '../lanes.ts';
@@ -24,6 +24,7 @@ import {
 import { Debts } from './debts.ts';
 import type { FleetQuotas } from './fleet-quotas.ts';
 import type { FleetUpstream } from './fleet-upstream.ts';
+import { SlotListeners } from './slot-listeners.ts';
 import { candidateOf, startingPaths } from './statement.ts';
 
 /** Calls of each lane that are put forward: the first ones of so many users. */
@@ -47,6 +48,8 @@ interface Standing {
 export interface FleetQueueParts {
   readonly upstream: FleetUpstream;
   readonly quotas: FleetQuotas;
+  readonly store: Store;
+  readonly process: string;
   readonly lanes: Readonly<Record<string, LaneConfig>>;
   readonly estimator: Estimator;
   readonly alarms: Alarms;
@@ -78,6 +81,7 @@ export class FleetQueue {
   readonly #standings = new Map<Waiter, Standing>();
   /** Those among them whose quotas are not reserved yet. */
   readonly #unreserved = new Set<Waiter>();
+  readonly #slots: SlotListeners;
   readonly #debts = new Debts();
   /** Where the users who wait start, by the ledger's word. */
   readonly #tags = new Map<string, Tag>();
@@ -87,6 +91,7 @@ export class FleetQueue {
     const { lanes, alarms, clock, onReturned } = parts;
     this.#parts = parts;
     this.#lanes = new Lanes(lanes);
+    this.#slots = new SlotListeners(parts.store, parts.process);
     this.#parking = new Parking(
       alarms,
       () => clock.now(),
@@ -192,6 +197,7 @@ export class FleetQueue {
     if (standing !== undefined) this.#waiters.delete(standing.id);
     this.#standings.delete(waiter);
     this.#unreserved.delete(waiter);
+    this.#slots.left(waiter);
   }
 
   #expire(waiter: Waiter): void {
@@ -206,6 +212,11 @@ export class FleetQueue {
     waiter.arrival.ticket.cancel();
     waiter.reject(error);
     this.#parts.onChange();
+  }
+
+  /** Waits for nothing any more that other processes do. */
+  close(): void {
+    this.#slots.close();
   }
 
   refuseAll(error: HeadgateError): void {
@@ -337,6 +348,7 @@ export class FleetQueue {
     // Held back by its own quota, its user does not go on waiting for the others.
     if (waiter.lane.queue.backlogOf(waiter.flowKey) === 0) this.#tags.delete(tagKey(waiter));
     this.#parking.park(waiter, entry.state, waitMs ?? SLOT_MS);
+    if (waitMs === undefined) this.#slots.parked(waiter, entry.state);
   }
 
   /** It goes, and its user is charged `paid`; it has still to leave. What it was thought to cost, and how long it waited. */

@@ -16,7 +16,7 @@ const NOTHING = { requests: 0, inputTokens: 0, outputTokens: 0, usd: 0 } as cons
  */
 export class FleetQuotas {
   readonly #clock: Clock;
-  readonly #onChange: () => void;
+  readonly #onChange: (haste: 'slot' | 'soon') => void;
   readonly #backlog: QuotaBacklog;
   /** The ledger's wall clock, on our own. */
   #ahead: number;
@@ -24,7 +24,7 @@ export class FleetQuotas {
   #hasWithheld = false;
   #refused = 0;
 
-  constructor(clock: Clock, onChange: () => void, onForgotten: () => void) {
+  constructor(clock: Clock, onChange: (haste: 'slot' | 'soon') => void, onForgotten: () => void) {
     this.#clock = clock;
     this.#onChange = onChange;
     this.#backlog = new QuotaBacklog(onForgotten);
@@ -64,20 +64,20 @@ export class FleetQuotas {
   /** What was reserved for a call that leaves is free. */
   release(asks: readonly QuotaAsk[]): void {
     for (const ask of asks) if (ask.onExceed !== 'wait') this.#backlog.release(ask);
-    this.#onChange();
+    this.#onChange(hasteOf(asks));
   }
 
   /** What was charged for a call that had left meanwhile goes back. */
   giveBack(asks: readonly QuotaAsk[]): void {
-    for (const { key, meters } of asks) {
-      const back = meters.map((each) => ({
+    for (const ask of asks) {
+      const back = ask.meters.map((each) => ({
         name: each.name,
         delta: -each.amount,
         start: each.kind === 'window' ? each.start : 0,
       }));
-      this.#backlog.correct(key, -1, back, 0);
+      this.#backlog.correct(ask, -1, back, 0);
     }
-    this.#onChange();
+    this.#onChange(hasteOf(asks));
   }
 
   /** The ledger has charged the call's quotas: they are charged here too, and its end puts both right. */
@@ -101,19 +101,21 @@ export class FleetQuotas {
   }
 
   #correct(corrections: readonly Correction[], at: number): void {
-    for (const { state, slots, used } of corrections) {
-      const { meters } = state.ask(NOTHING, at);
+    const asks = corrections.map(({ state }) => state.ask(NOTHING, at));
+    for (const [index, ask] of asks.entries()) {
+      const { meters } = ask;
+      const { slots, used } = corrections[index] as Correction;
       const starts = new Map(meters.map((each) => [each.name, each.kind === 'window' ? each.start : 0]));
       const deltas = used.map(({ name, delta }) => ({ name, delta, start: starts.get(name) ?? 0 }));
-      this.#backlog.correct(state.hash, slots, deltas, at);
+      this.#backlog.correct(ask, slots, deltas, at);
     }
-    this.#onChange();
+    this.#onChange(hasteOf(asks));
   }
 
   /** What there is to tell, or a part of it where it is much. It is not told again. */
   take(): Pick<Exchange, 'quotas' | 'spent'> {
     const told = this.#backlog.take(AT_ONCE, this.#wall);
-    if (this.#backlog.size > 0) this.#onChange();
+    if (this.#backlog.size > 0) this.#onChange('soon');
     return told;
   }
 
@@ -122,9 +124,13 @@ export class FleetQuotas {
     // One that is refused again and again has something in it that no ledger takes.
     if (++this.#refused > MOST_REFUSED) return;
     this.#backlog.putBack(quotas, spent);
-    this.#onChange();
+    this.#onChange('soon');
   }
 }
+
+/** A slot that is free again may let the next call go, in whichever process it comes. */
+const hasteOf = (asks: readonly Pick<QuotaAsk, 'concurrency'>[]) =>
+  asks.some(({ concurrency }) => concurrency !== undefined) ? 'slot' : 'soon';
 
 /** What was spent of a quota that refills and has not come back, by this process's own share of it. */
 const missingOf =

@@ -20,13 +20,14 @@ import type { QuotaTicket } from '../ticket.ts';
 import type { Arrival, Passage, Waiter } from '../waiter.ts';
 import { FleetQueue } from './fleet-queue.ts';
 import { FleetQuotas } from './fleet-quotas.ts';
-import type { FleetUpstream } from './fleet-upstream.ts';
+import type { FleetUpstream, Haste } from './fleet-upstream.ts';
 import { Line, type Mode } from './line.ts';
 
-/** What is to be put right waits so long for more of it. */
-const GATHER_MS = 400;
-/** The same for what frees nothing: it goes with what is said sooner, as a rule. */
-const PATIENT_MS = 800;
+/**
+ * How long a change waits for more of its kind, in milliseconds. A free slot waits for the end of the present turn of the event
+ * loop alone: somebody else may stand before it. What frees nothing goes with an earlier message, as a rule.
+ */
+const GATHERED_MS = { slot: 0, soon: 400, patient: 800 } as const;
 /** A turn that is somebody else's is asked about again so much later than it should have been taken, at random. */
 const SPREAD_MS = 25;
 
@@ -67,7 +68,7 @@ export class FleetScheduler {
     this.#parts = parts;
     this.upstream = upstream;
     this.#local = new Scheduler(upstream.mirror, lanes, alarms, clock, random);
-    this.#quotas = new FleetQuotas(clock, () => this.#soon(), parts.onForgotten);
+    this.#quotas = new FleetQuotas(clock, (haste) => this.#change(haste), parts.onForgotten);
     this.#queue = new FleetQueue({
       ...parts,
       quotas: this.#quotas,
@@ -89,10 +90,7 @@ export class FleetScheduler {
       onMode: (mode, error) => this.#turned(mode, error),
       isBusy: () => this.upstream.active > 0 || this.#queue.waiting > 0,
     });
-    upstream.onChange = (haste) => {
-      if (haste === 'now') this.#line.ask();
-      else this.#soon(haste === 'soon' ? GATHER_MS : PATIENT_MS);
-    };
+    upstream.onChange = (haste) => this.#change(haste);
   }
 
   get size(): number {
@@ -133,7 +131,13 @@ export class FleetScheduler {
     });
   }
 
-  #soon(ms = GATHER_MS): void {
+  /** There is something to tell the ledger. */
+  #change(haste: Haste): void {
+    if (haste === 'now') this.#line.ask();
+    else this.#soon(GATHERED_MS[haste]);
+  }
+
+  #soon(ms: number = GATHERED_MS.soon): void {
     this.#line.tellBy(this.#parts.clock.now() + ms);
   }
 
@@ -216,7 +220,11 @@ export class FleetScheduler {
   }
 
   #woken({ process, waitMs }: Wake): void {
-    if (this.#queue.waiting === 0) return;
+    if (this.#queue.waiting === 0) {
+      // A turn of ours that nobody takes any more: the ledger passes it on as soon as it is told.
+      if (process === this.#parts.process && waitMs <= 0) this.#line.ask();
+      return;
+    }
     const now = this.#parts.clock.now();
     if (process !== this.#parts.process)
       this.#line.askAt(now + waitMs + GRACE_MS + SPREAD_MS * this.#parts.random());
@@ -329,6 +337,7 @@ export class FleetScheduler {
 
   /** Says the last word to the ledger, and hangs up. */
   async hangUp(): Promise<void> {
+    this.#queue.close();
     this.#unlisten?.();
     this.#unlisten = undefined;
     await this.#line.close();

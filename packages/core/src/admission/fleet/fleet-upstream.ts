@@ -28,6 +28,9 @@ interface Told {
   outputCharged: number;
 }
 
+/** When the ledger should know of a change: at once, as soon as a slot is free, soon, or with the next message. */
+export type Haste = 'now' | 'slot' | 'soon' | 'patient';
+
 type Dated = { readonly at: number } & LedgerEvent;
 
 /**
@@ -39,8 +42,7 @@ export class FleetUpstream {
   readonly account: string;
   readonly name: string;
   readonly mirror: UpstreamBucket;
-  /** Something has changed that the ledger should know: at once, soon, or with the next message. */
-  onChange: (haste: 'now' | 'soon' | 'patient') => void = () => {};
+  onChange: (haste: Haste) => void = () => {};
   /** What the calls of this process are going to produce. */
   readonly #running: Projection;
   readonly #flights = new Map<Flight, Told>();
@@ -179,7 +181,7 @@ export class FleetUpstream {
     this.#owed.requests -= 1;
     this.#owed.inputTokens -= inputTokens;
     this.#owed.outputTokens -= outputTokens;
-    this.onChange('soon');
+    this.onChange(this.#answer?.concurrency === undefined ? 'soon' : 'slot');
   }
 
   inputKnown(flight: Flight, tokens: number, now: number): void {
@@ -205,9 +207,9 @@ export class FleetUpstream {
       this.#owed.outputTokens += truth.outputTokens - told.outputCharged;
     }
     this.mirror.settle(flight, truth, now);
-    if (this.#answer?.concurrency !== undefined)
-      this.#push({ type: 'ended', startedAgo: 0, at: flight.startedAt });
-    this.onChange('soon');
+    const isLimited = this.#answer?.concurrency !== undefined;
+    if (isLimited) this.#push({ type: 'ended', startedAgo: 0, at: flight.startedAt });
+    this.onChange(isLimited ? 'slot' : 'soon');
   }
 
   /** Takes what another bucket's call has used of this one. */

@@ -27,6 +27,8 @@ interface KeySum {
   ask: Ask | undefined;
   missing: Missing;
   slots: number;
+  /** A slot of a limited number came free. */
+  frees: boolean;
   readonly meters: Map<string, MeterSum>;
 }
 
@@ -70,16 +72,23 @@ export class QuotaBacklog {
   }
 
   /** What was reserved for a call that left is free. */
-  release({ key, meters }: Pick<Ask, 'key' | 'meters'>): void {
+  release({ key, meters, concurrency }: Pick<Ask, 'key' | 'meters' | 'concurrency'>): void {
     const sum = this.#of(key);
     sum.slots -= 1;
+    sum.frees ||= concurrency !== undefined;
     for (const each of meters) meterOf(sum, each.name, startOf(each)).released += each.amount;
   }
 
   /** A charge of the ledger is put right: by `used`, in the window of `start`, and by the slots that are free again. */
-  correct(key: string, slots: number, used: readonly Correction[], at: number): void {
+  correct(
+    { key, concurrency }: Pick<Ask, 'key' | 'concurrency'>,
+    slots: number,
+    used: readonly Correction[],
+    at: number,
+  ): void {
     const sum = this.#of(key);
     sum.slots += slots;
+    sum.frees ||= concurrency !== undefined && slots < 0;
     for (const { name, delta, start } of used) {
       if (delta === 0) continue;
       const meter = meterOf(sum, name, start);
@@ -90,9 +99,10 @@ export class QuotaBacklog {
 
   /** The ledger has refused a message, with this in it. */
   putBack(changes: readonly QuotaChange[], spent: readonly Ask[]): void {
-    for (const { key, slots, meters } of changes) {
+    for (const { key, slots, meters, frees = false } of changes) {
       const sum = this.#of(key);
       sum.slots += slots;
+      sum.frees ||= frees;
       for (const { name, released, used, at } of meters) {
         const meter = meterOf(sum, name, at);
         meter.released += released;
@@ -114,7 +124,8 @@ export class QuotaBacklog {
       spent.push(...asks);
       // The ledger takes a slot with each of them.
       const slots = sum.slots - asks.length;
-      if (slots !== 0 || changes.length > 0) quotas.push({ key, slots, meters: changes });
+      const frees = sum.frees ? { frees: true } : {};
+      if (slots !== 0 || changes.length > 0) quotas.push({ key, slots, ...frees, meters: changes });
     }
     return { quotas, spent };
   }
@@ -123,7 +134,7 @@ export class QuotaBacklog {
     const known = this.#keys.get(key);
     if (known !== undefined) return known;
     if (this.#keys.size >= this.#maxKeys) this.#forget();
-    const made: KeySum = { ask: undefined, missing: ALL, slots: 0, meters: new Map() };
+    const made: KeySum = { ask: undefined, missing: ALL, slots: 0, frees: false, meters: new Map() };
     this.#keys.set(key, made);
     return made;
   }
