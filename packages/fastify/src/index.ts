@@ -38,6 +38,7 @@ const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, erro
     raw: (request, reply) => ({ request: request.raw, response: reply.raw }),
     route: (request) => request.routeOptions.url,
     options: (request) => request.routeOptions.config.headgate,
+    gaveUp: onHandlerTimeout,
   });
   app.addHook('onRequest', (request, reply, next) => {
     door(request.raw, [request, reply], next);
@@ -50,6 +51,22 @@ const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, erro
   }
   if (errors) app.setErrorHandler(headgateErrors);
 };
+
+/**
+ * Calls `end` when Fastify answers 503 by `handlerTimeout`. Its signal aborts for other reasons too: of a request with a
+ * body as soon as that has been read, with the client still waiting.
+ */
+function onHandlerTimeout(end: () => void, request: FastifyRequest): void {
+  // An older Fastify has neither option nor signal; without the option the signal is made by looking at it.
+  const { handlerTimeout }: { handlerTimeout?: number } = request.routeOptions;
+  if (handlerTimeout === undefined || handlerTimeout === 0) return;
+  const { signal } = request;
+  const look = () => {
+    if ((signal.reason as { code?: unknown } | undefined)?.code === 'FST_ERR_HANDLER_TIMEOUT') end();
+  };
+  if (signal.aborted) look();
+  else signal.addEventListener('abort', look, { once: true });
+}
 
 /**
  * Answers for the calls that Headgate refused, with the status, `Retry-After` and an error body like the API's own.

@@ -35,6 +35,8 @@ export interface Framework<A extends unknown[]> {
   route(...request: A): string | undefined;
   /** What the route says about its calls, where the framework knows it in advance. */
   options?(...request: A): RouteOptions | undefined;
+  /** Calls `end` when the framework answers in the handler's place since it took too long; a client that leaves is seen without. */
+  gaveUp?(end: () => void, ...request: A): void;
 }
 
 /** Opens the scope of a request, which is Node's own, and runs the rest of the request in it. */
@@ -103,7 +105,7 @@ function sourceOf<A extends unknown[]>(
       return found instanceof Promise ? found.then((late) => complete(late, asked)) : complete(found, asked);
     },
 
-    /** Aborts when the client is gone before the response was sent whole. */
+    /** Aborts when the client is gone before the response was sent whole, and when the framework has given the handler up. */
     hangUp(asked) {
       const { response } = framework.raw(...asked);
       const controller = new AbortController();
@@ -115,6 +117,12 @@ function sourceOf<A extends unknown[]>(
       // `close` of the response, not of the request: that one fires in healthy requests too.
       if (isClosed(response)) look();
       else response.once('close', look);
+      framework.gaveUp?.(
+        () => {
+          controller.abort(new AbortedError('the handler took longer than it may', { reason: 'deadline' }));
+        },
+        ...asked,
+      );
       return controller.signal;
     },
 
