@@ -58,10 +58,42 @@ describe('the parser of events', () => {
     expect(parser.end()).toEqual([]);
   });
 
-  it('gives up on an event without end, in bounded memory', () => {
+  it('passes over events that are longer than its bound, in bounded memory, and reads what follows', () => {
+    const long = { event: 'long', lines: ['x'.repeat(70)] };
+    const small = { event: 'small', lines: ['y'] };
+    const spread = { event: 'spread', lines: Array.from({ length: 9 }, () => 'z'.repeat(10)) };
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom(long, small, spread), { maxLength: 12 }),
+        fc.array(fc.nat()),
+        fc.constantFrom('\n', '\r\n', '\r'),
+        (events, places, newline) => {
+          const written = events
+            .map(({ event, lines }) =>
+              [`event: ${event}`, ...lines.map((line) => `data: ${line}`), '', ''].join(newline),
+            )
+            .join('');
+          const parser = new SseParser(60);
+          const seen = cut(encoder.encode(written), places).flatMap((chunk) => parser.push(chunk));
+          // A whole event that comes in one chunk is no burden, however long: its line alone is bounded.
+          const kept = [...seen, ...parser.end()].filter(({ event }) => event !== 'long');
+          expect(kept).toEqual(
+            events.filter((each) => each === small).map(() => ({ event: 'small', data: 'y' })),
+          );
+        },
+      ),
+    );
+  });
+
+  it('reads on after an event of 11 MiB, and has no bound for many small ones in one chunk (old: nothing read)', () => {
     const parser = new SseParser();
     for (let i = 0; i < 10; i++) expect(parser.push(new Uint8Array(1024 * 1024).fill(97))).toEqual([]);
-    expect(parser.push(encoder.encode('\n\nevent: a\ndata: x\n\n'))).toEqual([]);
+    expect(parser.push(encoder.encode('\n\nevent: a\ndata: x\n\n'))).toEqual([{ event: 'a', data: 'x' }]);
+    const comment = `: ${'c'.repeat(5 * 1024 * 1024)}`;
+    expect(parser.push(encoder.encode(`event: a\n${comment}`))).toEqual([]);
+    expect(parser.push(encoder.encode('\ndata: x\n\n'))).toEqual([{ event: 'a', data: 'x' }]);
+    const many = 'event: a\ndata: 0123456789\n\n'.repeat(200_000);
+    expect(parser.push(encoder.encode(many))).toHaveLength(200_000);
   });
 });
 

@@ -1,6 +1,7 @@
 import { readRateHeaders, readRetryAfter, showsEmpty } from '../admission/rate-headers.ts';
 import { OWN_SPEND_LIMIT } from '../errors.ts';
 import { isRecord, text } from '../json.ts';
+import type { Payer } from '../request/billing.ts';
 import { spendLimitEnd } from './spend-limits.ts';
 
 /** What a failed attempt means. */
@@ -44,6 +45,9 @@ export interface Verdict {
 
 const SPEND_CODES = new Set(['enforced_spend_limit_reached', 'contract_spend_limit_reached']);
 
+/** What stands in the way of billing the customer that a request names: nothing of the account's own. */
+const CUSTOMER_CODE = /^(?:linked_organization_|user_profile_)/;
+
 const TYPE_BY_STATUS: Record<number, string> = {
   400: 'invalid_request_error',
   401: 'authentication_error',
@@ -58,19 +62,30 @@ const TYPE_BY_STATUS: Record<number, string> = {
   529: 'overloaded_error',
 };
 
-/** Reads a failed response. Pure: branches on status and codes, on words only where the API gives nothing else. */
-export function classifyResponse(status: number, headers: Headers, body: string, wallNow: number): Verdict {
+/**
+ * Reads a failed response. Pure: branches on status and codes, on words only where the API gives nothing else. `payer`:
+ * who was to be billed; what is wrong with a customer's money is final for that call, and says nothing of the account.
+ */
+export function classifyResponse(
+  status: number,
+  headers: Headers,
+  body: string,
+  wallNow: number,
+  payer: Payer = 'self',
+): Verdict {
   const error = readError(body);
   const retryAfter = readRetryAfter(headers, wallNow);
   const errorType = error.type ?? TYPE_BY_STATUS[status] ?? (status >= 500 ? 'api_error' : '_OTHER');
-  const named = kindOf(status, error);
+  const isCustomers = CUSTOMER_CODE.test(error.code ?? '') || (status === 402 && payer !== 'self');
+  const named = isCustomers ? 'final' : kindOf(status, error);
   const isTimeless = retryAfter.ms === undefined && error.code === undefined;
   const isCrowd = named === 'rate_limited' && isTimeless && !showsEmpty(readRateHeaders(headers));
   const kind = isCrowd ? 'congested' : named;
   const asked = headers.get('x-should-retry');
+  const isSettled = kind === 'spend_limit' || isCustomers;
   return {
     kind,
-    isRetryable: kind !== 'spend_limit' && (asked === 'true' || (asked !== 'false' && !isLast(kind))),
+    isRetryable: !isSettled && (asked === 'true' || (asked !== 'false' && !isLast(kind))),
     retryAfterMs: retryAfter.ms,
     errorType,
     errorCode: error.code,

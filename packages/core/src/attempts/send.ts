@@ -5,6 +5,7 @@ import { readRateHeaders } from '../admission/rate-headers.ts';
 import { AbortedError, type Reason } from '../errors.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
+import { type Payer, payerOf } from '../request/billing.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
 import type { AttemptEnd, CallStory } from '../telemetry/types.ts';
 import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
@@ -134,7 +135,7 @@ export async function send(
         }),
       };
     }
-    const failed = await failResponse(parts, response, link);
+    const failed = await failResponse(parts, response, link, payerOf(call.body));
     release();
     const { kind, ignoredRetryAfter } = failed.verdict;
     if (isOverload(failed.verdict)) granted?.lease.overloaded();
@@ -217,6 +218,7 @@ async function failResponse(
   { alarms, clock }: Parts,
   response: Response,
   link: LinkedSignal,
+  payer: Payer,
 ): Promise<Failure> {
   const bound = alarms.set(clock.now() + ERROR_BODY_MS, () =>
     link.abort(new DOMException('Too slow.', 'AbortError')),
@@ -234,7 +236,7 @@ async function failResponse(
   // The body is decoded by now, and may be shorter than was announced.
   headers.delete('content-encoding');
   headers.delete('content-length');
-  const verdict = classifyResponse(response.status, response.headers, body, clock.wall());
+  const verdict = classifyResponse(response.status, response.headers, body, clock.wall(), payer);
   return { verdict, isCounted: false, response: remake(response, body, headers) };
 }
 
