@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import {
   type Caller,
   ConfigError,
@@ -7,7 +8,10 @@ import {
   describeLimits,
   type Explanation,
   explainCall,
+  type PriceList,
+  readPriceFile,
   understandConfig,
+  withPathsFrom,
 } from '@headgate/core';
 import { locate, parseFile } from './positions.ts';
 
@@ -66,10 +70,13 @@ export async function check(
 function examine(file: string, text: string, caller: Caller | undefined, options: CheckOptions): Report {
   const { content, document, problems } = parseFile(text);
   if (problems.length > 0) return { file, problems, warnings: [] };
+  const input = withPathsFrom(dirname(file), content as ConfigInput);
   try {
-    const { config, warnings } = understandConfig(content as ConfigInput, { today: Date.now() });
+    const filePrices = pricesBeside(input);
+    const { config, warnings } = understandConfig(input, { today: Date.now(), filePrices });
     const { model, maxTokens } = options;
-    const explanation = caller === undefined ? undefined : explainCall(config, { caller, model, maxTokens });
+    const explanation =
+      caller === undefined ? undefined : explainCall(config, { caller, model, maxTokens }, filePrices);
     return {
       file,
       problems: [],
@@ -81,6 +88,24 @@ function examine(file: string, text: string, caller: Caller | undefined, options
     if (!(error instanceof ConfigError)) throw error;
     const found = error.problems.map((problem) => ({ ...problem, ...locate(document, text, problem.path) }));
     return { file, problems: found, warnings: [] };
+  }
+}
+
+/** The prices of the file that a configuration names. @throws ConfigError whose problems stand at the file's name. */
+function pricesBeside({ prices }: ConfigInput): PriceList | undefined {
+  const file = prices?.file;
+  if (typeof file !== 'string' || file === '') return undefined;
+  try {
+    return readPriceFile(file).prices;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(
+      error.problems.map((problem) => ({
+        ...problem,
+        path: 'prices.file',
+        message: `${file}: ${problem.path === 'prices.file' ? '' : `${problem.path}: `}${problem.message}`,
+      })),
+    );
   }
 }
 

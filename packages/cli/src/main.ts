@@ -9,6 +9,7 @@ import { dashboards } from './dashboards/write.ts';
 import { type PlanOptions, plan } from './plan/plan.ts';
 import { interruption } from './plan/real/interruption.ts';
 import { DIMENSIONS } from './plan/smallest.ts';
+import { type PricesOptions, prices } from './prices/prices.ts';
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
 
@@ -63,6 +64,18 @@ program
       process.exitCode = await check(file, options, (text) => process.stdout.write(`${text}\n`));
     },
   );
+
+program
+  .command('prices')
+  .description(
+    'print the prices that hold and where they come from; with --diff, exit code 1 where another table differs, 2 where a file cannot be read',
+  )
+  .argument('[config]', 'a configuration file, whose prices and price file go first')
+  .option('--diff <file>', "hold them against a table in LiteLLM's or models.dev's JSON format")
+  .option('--json', 'print JSON: without --diff, a price file')
+  .action(async (config: string | undefined, options: PricesOptions) => {
+    process.exitCode = await prices(config, options, (text) => process.stdout.write(`${text}\n`));
+  });
 
 program
   .command('dashboards')

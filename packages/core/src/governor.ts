@@ -8,7 +8,7 @@ import { Alarms } from './alarms.ts';
 import { Breakers } from './attempts/breakers.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import { Models } from './attempts/models.ts';
-import type { Parts } from './attempts/parts.ts';
+import type { Parts, Rules } from './attempts/parts.ts';
 import { Pressure } from './attempts/pressure.ts';
 import { RetryBudget } from './attempts/retry.ts';
 import { openTopics } from './attempts/topics.ts';
@@ -26,6 +26,7 @@ import { Prefixes } from './estimate/prefixes.ts';
 import { OnceLog } from './logger.ts';
 import { quotaRules } from './policy/budgets.ts';
 import { compilePolicy } from './policy/policy.ts';
+import { PriceFile } from './price-file.ts';
 import { memoryJournal } from './stores/memory-journal.ts';
 import { SafeCounters } from './stores/safe.ts';
 import { sqliteJournal } from './stores/sqlite-journal.ts';
@@ -64,10 +65,22 @@ export function internalsOf(governor: Governor): Internals {
   return found;
 }
 
-/** Makes a governor. No I/O. @throws ConfigError with every problem of the configuration at once. */
+/**
+ * Makes a governor. No I/O, but for the price file where the configuration names one. @throws ConfigError with every
+ * problem of the configuration, or of that file, at once.
+ */
 export function createGovernor(options: GovernorOptions = {}): Governor {
   const config = parseConfig(options.config);
   const clock = options.clock ?? systemClock;
+  const priceFile = new PriceFile(
+    () => pricesChanged(),
+    (error) => reloadFailed(error, 'prices'),
+  );
+  priceFile.prepare(config.prices.file)();
+  const rulesOf = (next: Config): Rules => ({
+    config: next,
+    policy: compilePolicy(next, { filePrices: priceFile.prices, wall: () => clock.wall() }),
+  });
   const random = options.random ?? Math.random;
   const logger = options.logger ?? console;
   const alarms = new Alarms(clock);
@@ -135,7 +148,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     clock,
     random,
     alarms,
-    rules: { config, policy: compilePolicy(config) },
+    rules: rulesOf(config),
     scopes: new Scopes(clock),
     admission,
     prefixes,
@@ -176,7 +189,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const middlewares = new Map<string, Middleware>();
   const onClose: (() => void)[] = [];
   let generation = 1;
-  let problem: string | undefined;
+  const problems: { configuration?: string | undefined; prices?: string | undefined } = {};
   let closing: Promise<void> | undefined;
 
   const middlewareOf = (account: string): Middleware => {
@@ -194,15 +207,27 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   };
   const isOurs = (middleware: Middleware) => [...middlewares.values()].includes(middleware);
 
-  const reloadFailed = (error: unknown) => {
-    problem = error instanceof Error ? error.message : String(error);
+  const reloadFailed = (error: unknown, what: keyof typeof problems = 'configuration') => {
+    const problem = error instanceof Error ? error.message : String(error);
+    problems[what] = problem;
     telemetry.reloaded('refused');
+    const said =
+      what === 'prices'
+        ? 'the price file was not taken over, the old prices stay'
+        : 'the configuration was not taken over, the old one stays';
     // A logger that throws must not hide what is wrong with the configuration.
     quietly(() =>
-      logger.error(`Headgate: the configuration was not taken over, the old one stays: ${problem}`, {
+      logger.error(`Headgate: ${said}: ${problem}`, {
         problems: error instanceof ConfigError ? error.problems : [],
       }),
     );
+  };
+  const pricesChanged = () => {
+    parts.rules = rulesOf(parts.rules.config);
+    problems.prices = undefined;
+    generation++;
+    telemetry.reloaded('applied');
+    quietly(() => logger.info(`Headgate: the price file was taken over: ${parts.rules.config.prices.file}`));
   };
 
   const governor: Governor = {
@@ -240,21 +265,25 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
     update(input) {
       let next: Config;
+      let takePrices: () => void;
       try {
         next = parseConfig(input);
+        takePrices = priceFile.prepare(next.prices.file);
       } catch (error) {
         reloadFailed(error);
         throw error;
       }
       // Nothing of the following can fail: the new rules hold for all, or would not have got here.
-      parts.rules = { config: next, policy: compilePolicy(next) };
+      takePrices();
+      parts.rules = rulesOf(next);
       accounts.configure(next);
       quotas.configure(quotaRules(next), next.timeZone);
       budget.configure(next.retries.budget);
       telemetry.configure(next.telemetry);
       breakers.liftSpendLimits();
       generation++;
-      problem = undefined;
+      problems.configuration = undefined;
+      problems.prices = undefined;
       telemetry.reloaded('applied');
       warn(next);
     },
@@ -297,7 +326,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
     snapshot: () => ({
       version: VERSION,
-      config: { generation, problem },
+      config: { generation, problem: problems.configuration ?? problems.prices },
       ...admission.snapshot(),
       ...breakers.snapshot(),
       ...parts.models.snapshot(),
@@ -327,7 +356,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   }
 
   function warn(checked: Config): void {
-    for (const { code, path, message, received } of findWarnings(checked)) {
+    for (const { code, path, message, received } of findWarnings(checked, priceFile.prices)) {
       once.warn(code, path, `${path}: ${message} (received ${received})`);
     }
     const isCalendar = quotaRules(checked).some((quota) =>
@@ -372,6 +401,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     await admission.idle();
     timer.cancel();
     telemetry.stopRecordings();
+    priceFile.close();
     for (const fn of onClose) fn();
     await lanes.close();
     await book.close();
@@ -387,7 +417,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     scopes,
     once,
     currentConfig: () => parts.rules.config,
-    reloadFailed,
+    reloadFailed: (error) => reloadFailed(error),
     onClose: (fn) => void onClose.push(fn),
   });
   telemetry.metrics.start();

@@ -10,10 +10,12 @@ export {
   type ExplainedCall,
   type Explanation,
   explainCall,
+  listPrices,
   understandConfig,
 } from './config/explain.ts';
-export { loadConfig } from './config/load.ts';
+export { loadConfig, withPathsFrom } from './config/load.ts';
 export { configJsonSchema } from './config/parse.ts';
+export { type PriceList, type ReadPrices, readPriceFile } from './config/price-file.ts';
 export type { ConfigInput } from './config/schema.ts';
 export {
   AbortedError,
@@ -39,7 +41,8 @@ export { createGovernor } from './governor.ts';
 export { type LogFields, logFields } from './log-fields.ts';
 export type { Logger } from './logger.ts';
 export { MAX_NOTICES, NOTICE_LENGTH } from './notice.ts';
-export { MODEL_TABLE_DATE } from './policy/prices.ts';
+export type { PriceBook, PriceEntry, PriceOrigin, PriceTag } from './policy/price-book.ts';
+export { MODEL_TABLE_DATE, type Price, type PriceStep, type Tariff } from './policy/prices.ts';
 export type {
   AheadCharge,
   BatchItem,

@@ -14,9 +14,12 @@ export const CHECKS = {
   HG_DUPLICATE_MODEL: 'a model pattern in two buckets of one account',
   HG_EMPTY_QUOTA: 'a quota that limits nothing',
   HG_RESERVED_NAME: 'a name that Headgate itself uses',
+  HG_PRICE_FILE: 'a price file that cannot be read, or holds no prices',
   HG_ROUTE_TO_ITSELF: 'a route or a fallback to the very model it is for',
 
   HG_UNKNOWN_MODEL: 'a model, or a pattern, that fits no model of the built-in table',
+  HG_UNPRICED_MODEL:
+    'a model without a price: in calls that a money rule applies to, `unpriced` says what counts',
   HG_MODEL_GONE: 'a model that the API says it does not have: retired, misspelt, or not for this account',
   HG_MODEL_DEPRECATED: 'a model that the API is going to retire',
   HG_CAP_ABOVE_CEILING: 'a cap above what the model can produce, which never does anything',

@@ -1,8 +1,11 @@
 import type { ConfigProblem } from '../errors.ts';
 import { compileGlob } from '../policy/glob.ts';
+import { quotaRules } from '../policy/budgets.ts';
 import { MODELS } from '../policy/models.ts';
+import { compilePolicy } from '../policy/policy.ts';
 import { MODEL_TABLE_DATE } from '../policy/prices.ts';
 import { patternsOf } from './checks.ts';
+import type { PriceList } from './price-file.ts';
 import type { Config } from './schema.ts';
 
 type Problems = ConfigProblem[];
@@ -30,9 +33,10 @@ export function oldPrices(today: number): Problems {
   ];
 }
 
-/** What is allowed and most likely not meant. */
-export function findWarnings(config: Config): Problems {
+/** What is allowed and most likely not meant. `filePrices`: what the price file holds. */
+export function findWarnings(config: Config, filePrices?: PriceList): Problems {
   const warnings: Problems = [];
+  unpriced(config, filePrices, warnings);
   for (const [path, pattern] of modelPatterns(config)) {
     if (knownModels(pattern).length > 0) continue;
     warnings.push({
@@ -70,6 +74,37 @@ export function findWarnings(config: Config): Problems {
   }
   overshadowed(config, warnings);
   return warnings;
+}
+
+/** What the setting makes of a call whose model has no price. */
+const UNPRICED_MEANS: Record<Config['unpriced'], string> = {
+  dearest: 'counts at the highest price known for its provider',
+  refuse: 'is refused',
+  free: 'counts as free',
+};
+
+/** Models that the configuration names and nobody has priced. */
+function unpriced(config: Config, filePrices: PriceList | undefined, warnings: Problems): void {
+  const { prices } = compilePolicy(config, { filePrices });
+  const rules = quotaRules(config).filter(({ usd }) => usd !== undefined);
+  const isPriced = (pattern: string) =>
+    prices.known(pattern) !== undefined ||
+    (pattern.includes('*') && prices.entries.some(({ model }) => compileGlob(pattern)(model)));
+  for (const [path, model] of modelPatterns(config)) {
+    if (isPriced(model)) continue;
+    const means =
+      rules.length === 0
+        ? 'No quota or budget in USD is configured: its tokens are counted, and its cost is not.'
+        : `Where a quota or budget in USD applies, such a call ${UNPRICED_MEANS[config.unpriced]} (unpriced: ${config.unpriced}).`;
+    warnings.push({
+      code: 'HG_UNPRICED_MODEL',
+      path,
+      message: 'has no known price',
+      expected: 'a model of the price table, or one that is priced under `prices` or in the price file',
+      received: JSON.stringify(model),
+      hint: means,
+    });
+  }
 }
 
 /** Two rules that match the same calls, of which one always binds first. */

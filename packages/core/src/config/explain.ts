@@ -2,9 +2,11 @@ import { type Caller, normalizeCaller } from '../caller/caller.ts';
 import { type ConfigProblem, isHeadgateError } from '../errors.ts';
 import { compileGlobs } from '../policy/glob.ts';
 import { compilePolicy } from '../policy/policy.ts';
+import type { PriceBook } from '../policy/price-book.ts';
 import type { Call } from '../request/read.ts';
 import { findWarnings, oldPrices } from './doubts.ts';
 import { parseConfig } from './parse.ts';
+import type { PriceList } from './price-file.ts';
 import type { Config, ConfigInput, QuotaConfig } from './schema.ts';
 
 /** A call to explain. */
@@ -35,20 +37,24 @@ export interface Explanation {
 
 /**
  * A configuration as it is understood, with what is doubtful about it; by `today`, in milliseconds of the epoch, also
- * whether the built-in prices are old. @throws ConfigError when it is wrong.
+ * whether the built-in prices are old. `filePrices` is what the price file holds. @throws ConfigError when it is wrong.
  */
 export function understandConfig(
   input: ConfigInput,
-  { today }: { readonly today?: number } = {},
+  { today, filePrices }: { readonly today?: number; readonly filePrices?: PriceList | undefined } = {},
 ): { config: Config; warnings: ConfigProblem[] } {
   const config = parseConfig(input);
-  return { config, warnings: [...findWarnings(config), ...(today === undefined ? [] : oldPrices(today))] };
+  return {
+    config,
+    warnings: [...findWarnings(config, filePrices), ...(today === undefined ? [] : oldPrices(today))],
+  };
 }
 
 /** Which rules apply to a call and what it would be granted, by the very policy that runs in production. */
 export function explainCall(
   config: Config,
   { caller, model, maxTokens = 1_024 }: ExplainedCall,
+  filePrices?: PriceList,
 ): Explanation {
   const call: Call = {
     kind: 'messages',
@@ -60,7 +66,10 @@ export function explainCall(
     isReplayable: true,
   };
   try {
-    const plan = compilePolicy(config).plan(call, { ...normalizeCaller(caller), signals: [] });
+    const plan = compilePolicy(config, { filePrices }).plan(call, {
+      ...normalizeCaller(caller),
+      signals: [],
+    });
     const bucket = config.account.find(({ models }) => compileGlobs(models)(plan.modelId));
     return {
       lane: plan.lane,
@@ -80,6 +89,17 @@ export function explainCall(
     if (!isHeadgateError(error)) throw error;
     return { quotas: [], refusal: { code: error.code, message: error.message } };
   }
+}
+
+/**
+ * The prices that hold with a configuration: what one model costs, and every entry with its origin and sources. `today` is
+ * in milliseconds of the epoch. @throws ConfigError for a configuration that is wrong.
+ */
+export function listPrices(
+  input: ConfigInput,
+  { today, filePrices }: { readonly today: number; readonly filePrices?: PriceList | undefined },
+): PriceBook {
+  return compilePolicy(parseConfig(input), { filePrices, wall: () => today }).prices;
 }
 
 /** What a quota allows, on one line. */

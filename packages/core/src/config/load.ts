@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { ConfigError } from '../errors.ts';
 import { describeValue, parseConfig } from './parse.ts';
 import type { ConfigInput } from './schema.ts';
 
 /**
- * Reads a configuration file, YAML or JSON (which is YAML), checks it whole and returns it as it was written.
+ * Reads a configuration file, YAML or JSON (which is YAML), checks it whole and returns it as it was written, but for
+ * the path of a price file, which is made absolute.
  * @throws ConfigError for a file that is empty, does not parse, or whose content is wrong, with every problem at
  * once; the error of the file system for one that cannot be read.
  */
@@ -33,7 +35,15 @@ export function readConfig(text: string, source: string): ConfigInput {
     );
   }
   parseConfig(content, source);
-  return content as ConfigInput;
+  return withPathsFrom(dirname(source), content as ConfigInput);
+}
+
+/** The price file is looked for beside the configuration file that names it. */
+export function withPathsFrom(folder: string, config: ConfigInput): ConfigInput {
+  const file = config.prices?.file;
+  return file === undefined
+    ? config
+    : { ...config, prices: { ...config.prices, file: resolve(folder, file) } };
 }
 
 function unreadable(message: string, expected: string, received: string, source: string): ConfigError {

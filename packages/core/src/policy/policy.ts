@@ -1,6 +1,7 @@
 import { ANONYMOUS } from '../caller/caller.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
 import { compositeKey } from '../composite-key.ts';
+import type { PriceList } from '../config/price-file.ts';
 import type { CachingConfig, CapConfig, Config, QuotaConfig } from '../config/schema.ts';
 import { CapRefusedError, UnpricedError } from '../errors.ts';
 import { isRecord } from '../json.ts';
@@ -12,7 +13,7 @@ import { compileRules, type Subject } from './match.ts';
 import { shortModel } from './model-name.ts';
 import { MODELS, type Model } from './models.ts';
 import { type Answering, countsMoney, type Plan } from './plan.ts';
-import { compilePrices, type PriceBook, type PriceList, type PriceTag } from './price-book.ts';
+import { compilePrices, type PriceBook, type PriceTag } from './price-book.ts';
 
 /** The rules of a configuration, compiled. */
 export interface Policy {

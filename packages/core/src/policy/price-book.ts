@@ -1,3 +1,4 @@
+import type { PriceList } from '../config/price-file.ts';
 import type { PriceConfig } from '../config/schema.ts';
 import { compileGlob } from './glob.ts';
 import { BATCH_SHARE, PRICES, type Price, type PriceRow, type PriceStep, type Tariff } from './prices.ts';
@@ -28,9 +29,6 @@ export interface PriceEntry extends PriceTag {
   readonly sources: readonly string[];
   readonly isRetired: boolean;
 }
-
-/** Prices by model, in one file or one configuration. */
-export type PriceList = Readonly<Record<string, PriceConfig>>;
 
 export interface PriceBook {
   /** What the model costs now; undefined where nobody has said. */
