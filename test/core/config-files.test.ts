@@ -37,6 +37,7 @@ const MISTAKES: [file: string, code: string, path: string, expected: string][] =
 ];
 const DOUBTS: [file: string, code: string, path: string][] = [
   ['warn-model.yaml', 'HG_UNKNOWN_MODEL', 'quotas[0].when.model'],
+  ['warn-unpriced.yaml', 'HG_UNPRICED_MODEL', 'routes[0].model'],
   ['warn-cap-ceiling.yaml', 'HG_CAP_ABOVE_CEILING', 'caps[0].maxTokens'],
   ['warn-cap-thinking.yaml', 'HG_CAP_UNDER_THINKING', 'caps[0].maxTokens'],
   ['warn-quota-twice.yaml', 'HG_RULE_OVERSHADOWED', 'quotas[1].requests'],
@@ -83,6 +84,7 @@ it('every file is in a table, and every check of a configuration has a file', ()
     'HG_NO_CALLER',
     'HG_OTEL_API',
     'HG_PRICES_OLD',
+    'HG_PRICE_FILE',
     'HG_COUNT_TOKENS',
     'HG_RETRY_AFTER',
     'HG_JOURNAL',

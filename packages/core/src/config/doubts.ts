@@ -36,18 +36,7 @@ export function oldPrices(today: number): Problems {
 /** What is allowed and most likely not meant. `filePrices`: what the price file holds. */
 export function findWarnings(config: Config, filePrices?: PriceList): Problems {
   const warnings: Problems = [];
-  unpriced(config, filePrices, warnings);
-  for (const [path, pattern] of modelPatterns(config)) {
-    if (knownModels(pattern).length > 0) continue;
-    warnings.push({
-      code: 'HG_UNKNOWN_MODEL',
-      path,
-      message: 'fits no model that this version knows',
-      expected: 'a model id, or a pattern such as claude-sonnet-4-*',
-      received: JSON.stringify(pattern),
-      hint: 'It is matched all the same; look for a typing error.',
-    });
-  }
+  doubtModels(config, filePrices, warnings);
   for (const [index, cap] of config.caps.entries()) {
     const path = `caps[${index}].maxTokens`;
     const patterns = patternsOf(cap.when.model);
@@ -83,27 +72,38 @@ const UNPRICED_MEANS: Record<Config['unpriced'], string> = {
   free: 'counts as free',
 };
 
-/** Models that the configuration names and nobody has priced. */
-function unpriced(config: Config, filePrices: PriceList | undefined, warnings: Problems): void {
+/** Models that the configuration names and this version does not know, or nobody has priced. */
+function doubtModels(config: Config, filePrices: PriceList | undefined, warnings: Problems): void {
   const { prices } = compilePolicy(config, { filePrices });
-  const rules = quotaRules(config).filter(({ usd }) => usd !== undefined);
+  const countsMoney = quotaRules(config).some(({ usd }) => usd !== undefined);
+  const means = countsMoney
+    ? `Where a quota or budget in USD applies, its call ${UNPRICED_MEANS[config.unpriced]} (unpriced: ${config.unpriced}).`
+    : 'Its tokens are counted, and its cost is not.';
   const isPriced = (pattern: string) =>
     prices.known(pattern) !== undefined ||
     (pattern.includes('*') && prices.entries.some(({ model }) => compileGlob(pattern)(model)));
   for (const [path, model] of modelPatterns(config)) {
     if (isPriced(model)) continue;
-    const means =
-      rules.length === 0
-        ? 'No quota or budget in USD is configured: its tokens are counted, and its cost is not.'
-        : `Where a quota or budget in USD applies, such a call ${UNPRICED_MEANS[config.unpriced]} (unpriced: ${config.unpriced}).`;
-    warnings.push({
-      code: 'HG_UNPRICED_MODEL',
-      path,
-      message: 'has no known price',
-      expected: 'a model of the price table, or one that is priced under `prices` or in the price file',
-      received: JSON.stringify(model),
-      hint: means,
-    });
+    const received = JSON.stringify(model);
+    warnings.push(
+      knownModels(model).length > 0
+        ? {
+            code: 'HG_UNPRICED_MODEL',
+            path,
+            message: 'has no known price',
+            expected: 'a model of the price table, or one that is priced under `prices` or in the price file',
+            received,
+            hint: means,
+          }
+        : {
+            code: 'HG_UNKNOWN_MODEL',
+            path,
+            message: 'fits no model that this version knows, and has no known price',
+            expected: 'a model id, or a pattern such as claude-sonnet-4-*',
+            received,
+            hint: `It is matched all the same; look for a typing error. ${means}`,
+          },
+    );
   }
 }
 

@@ -1,5 +1,5 @@
-import { type PriceList, parsePrices, type ReadPrices, readPriceFile } from './config/price-file.ts';
-import { type FileWatch, watchFile } from './watch-file.ts';
+import { type FileWatch, watchFile } from '../watch-file.ts';
+import { type PriceList, parsePrices, type ReadPrices, readPriceFile } from './price-file.ts';
 
 /** The price file of a governor, read at the start and again whenever it changes. */
 export class PriceFile {
