@@ -126,7 +126,18 @@ describe('a model from next year under a hard budget of 0.01 USD', () => {
     },
   );
 
-  it.each(MODES)('is free with `unpriced: free`, %s', async (mode) => {
+  it.each(MODES)('is refused with `unpriced: refuse`, by name and with a remedy, %s', async (mode) => {
+    const { claude, api } = await bench({ ...BUDGET, unpriced: 'refuse' });
+    const error = await rejection(call(claude, mode, { model: NEXT }));
+    expect(error).toBeInstanceOf(UnpricedError);
+    expect(error).toMatchObject({ code: 'unpriced', reason: 'unpriced', rule: 'day', status: 400 });
+    expect(String(error)).toContain(NEXT);
+    expect(String(error)).toContain('prices');
+    expect(api.ledger.count({ outcome: 'admitted' })).toBe(0);
+    await call(claude, mode, { model: 'claude-haiku-4-5' });
+  });
+
+  it.each(MODES)('is free with `unpriced: free`, and that is said, %s', async (mode) => {
     const { governor, claude } = await bench({ ...BUDGET, unpriced: 'free' });
     for (let n = 0; n < 5; n++) await call(claude, mode, { model: NEXT });
     expect(governor.budgets()[0]?.usedUsd).toBe(0);

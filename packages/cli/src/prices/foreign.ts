@@ -1,4 +1,4 @@
-import type { Price, PriceStep, Tariff } from '@headgate/core';
+import type { Price, PriceStep } from '@headgate/core';
 
 /** A tariff of another table, in USD per million tokens: as much of it as that table says. */
 export interface ForeignTariff {
@@ -136,7 +136,3 @@ function stepsOf(cost: Json): ForeignTariff['steps'] {
   }
   return isRecord(cost.context_over_200k) ? [{ above: 200_000, price: costOf(cost.context_over_200k) }] : [];
 }
-
-/** The tariff that another table gives, for the size of prompt of a step of ours. */
-export const stepOf = (tariff: ForeignTariff | Tariff, above: number) =>
-  tariff.steps.find((step) => step.above === above);

@@ -1,6 +1,6 @@
 import type { ConfigProblem } from '../errors.ts';
-import { compileGlob } from '../policy/glob.ts';
 import { quotaRules } from '../policy/budgets.ts';
+import { compileGlob } from '../policy/glob.ts';
 import { MODELS } from '../policy/models.ts';
 import { compilePolicy } from '../policy/policy.ts';
 import { MODEL_TABLE_DATE } from '../policy/prices.ts';
