@@ -1,12 +1,14 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type HeadgateError, sqliteStore } from '@headgate/core';
+import { type CounterStore, type HeadgateError, sqliteStore } from '@headgate/core';
 import { manualClock } from '@headgate/testing';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Quotas } from '../../packages/core/src/admission/quotas.ts';
+import { Alarms } from '../../packages/core/src/alarms.ts';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
+import { SafeCounters } from '../../packages/core/src/stores/safe.ts';
 import { gate, MODEL, type Outcome, outcome } from '../support/gate.ts';
 
 const granted = (all: Outcome[]) => all.flatMap((each) => (each.granted === undefined ? [] : [each.granted]));
@@ -321,28 +323,57 @@ describe('counters of days and months', () => {
 });
 
 describe('memory', () => {
-  it('is bounded at a million made-up users, and none gets more than its quota by them', async () => {
+  const NOTHING = { inputTokens: 0, outputTokens: 0, usd: 0 };
+  const users = (store?: CounterStore) => {
     const { quotas: rules, timeZone } = parseConfig({ quotas: [{ name: 'q', requests: '2/day' }] });
     const clock = manualClock();
-    const quotas = new Quotas(rules, timeZone, clock);
+    const counters = store && new SafeCounters(store, new Alarms(clock), clock, () => expect.unreachable());
+    let forgotten = 0;
+    const quotas = new Quotas(rules, timeZone, clock, counters, {
+      maxKeys: 1_000,
+      onForgotten: () => forgotten++,
+    });
     const rule = rules[0]!;
-    const use = (user: string) => {
-      const ticket = quotas.ticket([{ rule, key: user }], {
-        requests: 1,
-        inputTokens: 0,
-        outputTokens: 0,
-        usd: 0,
-      });
-      if (ticket.arrive() !== undefined) return false;
+    const enter = (user: string) => {
+      const ticket = quotas.ticket([{ rule, key: user }], { requests: 1, ...NOTHING });
+      if (ticket.arrive() !== undefined) return undefined;
       ticket.commit();
-      ticket.settle(true, () => ({ inputTokens: 0, outputTokens: 0, usd: 0 }));
-      return true;
+      return ticket;
     };
+    const use = (user: string) => {
+      const ticket = enter(user);
+      ticket?.settle(true, () => NOTHING);
+      return ticket !== undefined;
+    };
+    return { clock, enter, use, keys: () => quotas.snapshot()[0]?.keys ?? 0, forgotten: () => forgotten };
+  };
+
+  it('is bounded: made-up users push out each other, and nobody who has used up his quota', () => {
+    const { enter, use, keys, forgotten } = users();
     expect([use('victim'), use('victim'), use('victim')]).toEqual([true, true, false]);
-    for (let i = 0; i < 1_100_000; i++) use(`made up ${i}`);
-    expect(quotas.snapshot()[0]?.keys).toBeLessThanOrEqual(1_000_000 + 1_024);
+    const running = enter('running');
+    for (let i = 0; i < 20_000; i++) use(`made up ${i}`);
+    expect(keys()).toBeLessThanOrEqual(1_000);
     expect(use('victim')).toBe(false);
-  }, 60_000);
+    expect(forgotten()).toBeGreaterThan(18_000);
+    // Its charge and its slot are still its own.
+    running?.settle(true, () => NOTHING);
+    expect([use('running'), use('running')]).toEqual([true, false]);
+  });
+
+  it('with a store has users of the last minutes alone, and forgets nothing of the others', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'headgate-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const { clock, use, keys, forgotten } = users(sqliteStore({ path: join(folder, 's.sqlite') }));
+    expect([use('first'), use('first')]).toEqual([true, true]);
+    for (let minute = 0; minute < 30; minute++) {
+      for (let i = 0; i < 60; i++) use(`user ${minute} ${i}`);
+      await clock.advance(60_000);
+    }
+    expect(keys()).toBeLessThan(60 * 10);
+    expect(forgotten()).toBe(0);
+    expect([use('first'), use('user 0 0'), use('user 0 0')]).toEqual([false, true, false]);
+  });
 
   it('of users who are done is given back as others come', () => {
     const { quotas: rules, timeZone } = parseConfig({ quotas: [{ name: 'q', requests: '60/minute' }] });

@@ -8,7 +8,7 @@ import { parseAmount, parseDuration, parseRate } from '../../packages/core/src/c
 import { compileGlob } from '../../packages/core/src/policy/glob.ts';
 import { compileWhen } from '../../packages/core/src/policy/match.ts';
 import { readCall } from '../../packages/core/src/request/read.ts';
-import { KeyedStates } from '../../packages/core/src/stores/keyed.ts';
+import { type Keyed, KeyedStates } from '../../packages/core/src/stores/keyed.ts';
 import { matchesGlob } from '../../packages/testing/src/api/glob.ts';
 
 const at = (iso: string) => new Date(iso).toUTCString();
@@ -361,17 +361,55 @@ describe('the next attempt', () => {
 });
 
 describe('state per key', () => {
-  it('is bounded, drops what is idle, and gives nobody a fresh state for having been dropped', () => {
-    let made = 0;
-    const states = new KeyedStates(() => ({ id: made++, isIdle: false }), 100);
-    const first = states.get('key 0');
-    for (let i = 1; i < 50_000; i++) states.get(`key ${i}`);
-    expect(states.size).toBeLessThanOrEqual(100 + 1_024);
-    expect(states.get('key 0')).toBe(first);
-    expect(states.get('key 40000')).toBe(states.get('key 40000'));
+  const state = (id: number, more: Partial<Keyed> = {}) => ({
+    id,
+    isIdle: false,
+    isBusy: false,
+    isSaved: false,
+    usedShare: 0.5,
+    lastUsedAt: 0,
+    ...more,
+  });
 
-    const idle = new KeyedStates(() => ({ isIdle: true }), 1_000_000);
+  it('is bounded: those go first that have used least, and none on which calls run', () => {
+    let made = 0;
+    let forgotten = 0;
+    const used: Record<string, Partial<Keyed>> = {
+      heavy: { usedShare: 1 },
+      running: { usedShare: 0, isBusy: true },
+    };
+    const states = new KeyedStates({
+      create: (key) => state(made++, used[key]),
+      now: () => 0,
+      limit: 100,
+      onForgotten: () => forgotten++,
+    });
+    const [heavy, running] = [states.get('heavy'), states.get('running')];
+    for (let i = 1; i < 20_000; i++) states.get(`key ${i}`);
+    expect(states.size).toBeLessThanOrEqual(100);
+    expect(states.get('heavy')).toBe(heavy);
+    expect(states.get('running')).toBe(running);
+    expect(forgotten).toBe(made - states.size);
+  });
+
+  it('drops what is idle at once, and what is saved elsewhere when it was not used for minutes', () => {
+    let now = 0;
+    const of = (more: Partial<Keyed>) =>
+      new KeyedStates({
+        create: () => state(0, more),
+        now: () => now,
+        limit: 1_000_000,
+        onForgotten: () => expect.unreachable(),
+      });
+    const idle = of({ isIdle: true });
     for (let i = 0; i < 10_000; i++) idle.get(`key ${i}`);
     expect(idle.size).toBeLessThan(10);
+    // A hundred an hour and ten a second: only those of the last minutes are there.
+    const saved = of({ isSaved: true });
+    for (let i = 0; i < 30_000; i++) {
+      now += 100;
+      saved.get(`key ${i}`);
+    }
+    expect(saved.size).toBeLessThan(1.5 * 3_000);
   });
 });

@@ -106,11 +106,24 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const accounts = new Accounts(config, { estimator, alarms, clock, random, fleet });
   const storeFails = (error: unknown) => {
     quietly(() => telemetry.storeFailed());
-    once.warn('HG_MEMORY_ONLY', 'store', `the store fails, counters go on in memory alone: ${String(error)}`);
+    once.warn(
+      'HG_MEMORY_ONLY',
+      'store',
+      `the store fails, counters and usage go on in memory until it can be written again: ${error instanceof Error ? error.message : String(error)}`,
+    );
   };
   const counters = kept === undefined ? undefined : new SafeCounters(kept, alarms, clock, storeFails);
   const book = new UsageBook(kept?.usage, alarms, clock, storeFails);
-  const quotas = new Quotas(quotaRules(config), config.timeZone, clock, counters);
+  const quotas = new Quotas(quotaRules(config), config.timeZone, clock, counters, {
+    isShared: shared !== undefined,
+    maxKeys: config.maxKeys,
+    onForgotten: () =>
+      once.warn(
+        'HG_QUOTA_KEYS',
+        'quotas',
+        'a quota has more users than are kept in memory, and those that have used least are forgotten, in their favour; give the governor a store, as sqliteStore({ path }), or raise `maxKeys`',
+      ),
+  });
   const admission = new Admission({ accounts, quotas, estimator, clock, book });
   const prefixes = new Prefixes((tokens) => telemetry.metrics.add('cacheUnread', tokens, {}));
   const budget = new RetryBudget(config.retries.budget, clock.now(), () => accounts.processes);
@@ -277,7 +290,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       takePrices();
       parts.rules = rulesOf(next);
       accounts.configure(next);
-      quotas.configure(quotaRules(next), next.timeZone);
+      quotas.configure(quotaRules(next), next.timeZone, next.maxKeys);
       budget.configure(next.retries.budget);
       telemetry.configure(next.telemetry);
       breakers.liftSpendLimits();
@@ -386,7 +399,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     });
   }
 
-  async function askDoubts(store: Store): Promise<void> {
+  async function askDoubts(store: Pick<Store, 'doubts'>): Promise<void> {
     for (const { code, message } of (await store.doubts?.()) ?? []) once.warn(code, 'store', message);
   }
 
@@ -422,7 +435,8 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   });
   telemetry.metrics.start();
   // What cannot be asked now is no doubt: that a store is not there is told by those who need it.
-  if (shared !== undefined) askDoubts(shared).catch(() => {});
+  const store = shared ?? kept;
+  if (store !== undefined) askDoubts(store).catch(() => {});
   warn(config);
   if (cluster.isWorker && shared === undefined) {
     once.warn(

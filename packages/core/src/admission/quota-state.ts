@@ -36,6 +36,8 @@ export interface CurrentRule {
   rule: QuotaRule;
   /** The rule as configured, where `rule` is this process's share of it. */
   whole: QuotaRule;
+  /** A ledger outside this process keeps what is used. */
+  readonly isShared: boolean;
   timeZone: string;
   version: number;
 }
@@ -47,8 +49,10 @@ export class QuotaState implements Keyed {
   #pace: Pace | undefined;
   /** Slots taken by running calls, and by waiting ones that hold theirs. */
   slots = 0;
-  /** Called when something may fit that did not. */
-  readonly parked = new Set<() => void>();
+  /** Tickets of calls that wait or run. */
+  tickets = 0;
+  lastUsedAt = 0;
+  #parked: Set<() => void> | undefined;
   readonly #key: string;
   readonly #current: CurrentRule;
   readonly #clock: Clock;
@@ -113,10 +117,35 @@ export class QuotaState implements Keyed {
     };
   }
 
+  /** Called when something may fit that did not. */
+  get parked(): Set<() => void> {
+    this.#parked ??= new Set();
+    return this.#parked;
+  }
+
+  get isBusy(): boolean {
+    return this.slots > 0 || this.tickets > 0 || (this.#parked?.size ?? 0) > 0;
+  }
+
   get isIdle(): boolean {
-    if (this.slots > 0 || this.parked.size > 0) return false;
+    if (this.isBusy) return false;
     for (const meter of this.meters.values()) if (!meter.isIdle) return false;
     return true;
+  }
+
+  get isSaved(): boolean {
+    const { isShared } = this.#current;
+    for (const meter of this.meters.values())
+      if (!meter.isIdle && !isShared && (meter.kind === 'continuous' || this.#counters === undefined))
+        return false;
+    return true;
+  }
+
+  get usedShare(): number {
+    let most = 0;
+    for (const { quota, remaining } of this.meters.values())
+      most = Math.max(most, 1 - remaining / Math.max(quota, 1e-9));
+    return most;
   }
 
   /** Whether the amount is within the quota as configured, where this process gives a share of it. */
@@ -157,7 +186,7 @@ export class QuotaState implements Keyed {
   }
 
   wake(): void {
-    const first = this.parked.values().next().value;
+    const first = this.#parked?.values().next().value;
     first?.();
   }
 }

@@ -10,8 +10,8 @@ import { type BudgetStanding, type CurrentRule, METERED, type Metered, QuotaStat
 import type { QuotaShare } from './shares.ts';
 import { type Amounts, type Binding, type Entry, QuotaTicket, type Used } from './ticket.ts';
 
-/** Distinct keys of one rule that are kept apart, per process. */
-const MAX_KEYS = 1_000_000;
+/** Keys of each rule that are kept in memory, where nothing else is configured. */
+const MAX_KEYS = 200_000;
 const HOUR_MS = 3_600_000;
 
 const countsAhead = ([name, meter]: [Metered, Meter]) => name === 'usd' || meter.kind !== 'continuous';
@@ -45,14 +45,30 @@ export class Quotas {
   #rules = new Map<string, RuleStates>();
   readonly #clock: Clock;
   readonly #counters: SafeCounters | undefined;
+  readonly #isShared: boolean;
+  readonly #onForgotten: () => void;
+  #maxKeys: number;
   #version = 0;
   #share = 1;
   #whole: readonly QuotaRule[] = [];
   #timeZone = 'UTC';
 
-  constructor(rules: readonly QuotaRule[], timeZone: string, clock: Clock, counters?: SafeCounters) {
+  constructor(
+    rules: readonly QuotaRule[],
+    timeZone: string,
+    clock: Clock,
+    counters?: SafeCounters,
+    {
+      isShared = false,
+      onForgotten = () => {},
+      maxKeys = MAX_KEYS,
+    }: { isShared?: boolean; onForgotten?: () => void; maxKeys?: number } = {},
+  ) {
     this.#clock = clock;
     this.#counters = counters;
+    this.#isShared = isShared;
+    this.#onForgotten = onForgotten;
+    this.#maxKeys = maxKeys;
     this.configure(rules, timeZone);
   }
 
@@ -60,7 +76,8 @@ export class Quotas {
    * Other rules from now on. A rule of a name that stays keeps all that has been used of it; one that counts by
    * something else than before (`per`) is another rule, and begins anew. States are told when they are next asked for.
    */
-  configure(rules: readonly QuotaRule[], timeZone: string): void {
+  configure(rules: readonly QuotaRule[], timeZone: string, maxKeys = this.#maxKeys): void {
+    this.#maxKeys = maxKeys;
     this.#whole = rules;
     this.#timeZone = timeZone;
     this.#apply(this.#share < 1 ? rules.map((rule) => shareOfRule(rule, this.#share)) : rules, timeZone);
@@ -82,12 +99,18 @@ export class Quotas {
       const whole = wholes.get(rule.name) ?? rule;
       if (known !== undefined && known.current.rule.per === rule.per) {
         Object.assign(known.current, { rule, whole, timeZone, version });
+        known.states.limit = this.#maxKeys;
         next.set(rule.name, known);
         continue;
       }
-      const current: CurrentRule = { rule, whole, timeZone, version };
-      const create = (key: string) => new QuotaState(key, current, this.#clock, this.#counters);
-      next.set(rule.name, { current, states: new KeyedStates(create, MAX_KEYS) });
+      const current: CurrentRule = { rule, whole, isShared: this.#isShared, timeZone, version };
+      const states = new KeyedStates({
+        create: (key) => new QuotaState(key, current, this.#clock, this.#counters),
+        now: () => this.#clock.now(),
+        limit: this.#maxKeys,
+        onForgotten: this.#onForgotten,
+      });
+      next.set(rule.name, { current, states });
     }
     this.#rules = next;
   }

@@ -56,6 +56,7 @@ export class QuotaTicket {
   readonly #makeEntries: () => Entry[];
   readonly #amounts: Amounts;
   #entries: Entry[];
+  #isOver = false;
   #shadowed: Binding[] = [];
   #follower: ((changes: Correction[]) => void) | undefined;
 
@@ -63,7 +64,22 @@ export class QuotaTicket {
   constructor(makeEntries: () => Entry[], amounts: Amounts) {
     this.#makeEntries = makeEntries;
     this.#amounts = amounts;
-    this.#entries = makeEntries();
+    this.#entries = this.#take();
+  }
+
+  /** The states stay as long as the call waits or runs. */
+  #take(): Entry[] {
+    const entries = this.#makeEntries();
+    for (const { state } of entries) state.tickets++;
+    this.#isOver = false;
+    return entries;
+  }
+
+  /** The states that the call draws on may be forgotten again. */
+  #letGo(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    for (const { state } of this.#entries) state.tickets--;
   }
 
   /** Rules in shadow that would have refused or held back this call. */
@@ -88,6 +104,15 @@ export class QuotaTicket {
 
   /** The first quota that refuses, or nothing: then all are held. */
   arrive(): Binding | undefined {
+    const binding = this.#refusing();
+    if (binding !== undefined) this.#letGo();
+    else
+      for (const entry of this.#entries)
+        if (entry.rule.onExceed === 'refuse' || entry.rule.shadow) this.#hold(entry);
+    return binding;
+  }
+
+  #refusing(): Binding | undefined {
     for (const entry of this.#entries) {
       if (entry.rule.shadow) {
         const binding = this.#binding(entry);
@@ -101,8 +126,6 @@ export class QuotaTicket {
         if (binding?.waitMs === Number.POSITIVE_INFINITY) return binding;
       }
     }
-    for (const entry of this.#entries)
-      if (entry.rule.onExceed === 'refuse' || entry.rule.shadow) this.#hold(entry);
     return undefined;
   }
 
@@ -113,7 +136,8 @@ export class QuotaTicket {
 
   /** Arrives again, by the rules that hold now. The call must hold nothing. */
   renew(): Binding | undefined {
-    this.#entries = this.#makeEntries();
+    this.#letGo();
+    this.#entries = this.#take();
     this.#shadowed = [];
     return this.arrive();
   }
@@ -146,6 +170,7 @@ export class QuotaTicket {
       // Also where nothing was held: the room that woke this call is another's now.
       entry.state.wake();
     }
+    this.#letGo();
   }
 
   /** Puts the charges right by what was used of each quota; without `isCounted` the request is given back. */
@@ -170,6 +195,7 @@ export class QuotaTicket {
       entry.state.slots--;
       entry.state.wake();
     }
+    this.#letGo();
   }
 
   /** How the caller's own quotas stand: what is left of each, and when all of it is back. */

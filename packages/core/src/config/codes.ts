@@ -28,8 +28,11 @@ export const CHECKS = {
   HG_STORE_EVICTS: 'a store that may forget limits and quotas when its memory is full',
   HG_STORE_OLD: 'a store older than what is tested',
   HG_STORE_READ_ONLY: 'a store that cannot be written to',
+  HG_STORE_FILE: 'a file of counters that cannot be opened or written, with what can be done',
+  HG_STORE_OCCUPIED: 'a file of counters that another process has open too',
   HG_STORE_BACKLOG:
     'an outage of the store in which more users came than are kept: use of the first is forgotten',
+  HG_QUOTA_KEYS: 'more users of a quota than are kept in memory: those that have used least are forgotten',
   HG_PRICES_OLD: 'built-in prices that are more than 90 days old',
   HG_MEMORY_ONLY: 'quotas of days or months that begin anew with the process',
   HG_BUDGET_SOFT: 'a budget that is past its soft share',

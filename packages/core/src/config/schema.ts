@@ -284,6 +284,11 @@ export const configSchema = z.strictObject({
       'What counts for a model without a price where a quota or budget in USD applies: the highest price known for its provider; or the call is refused; or it counts as free. Said once by name in the log',
     ),
   shadow: z.boolean().default(false).describe('The whole policy decides and records, and never refuses'),
+  maxKeys: count
+    .default(200_000)
+    .describe(
+      'Users, tenants, routes or models that each quota keeps in memory, at most. Past it those that have used least are forgotten, in their favour; with a store only those of the last minutes are in memory',
+    ),
   timeZone: z
     .string()
     .refine(isTimeZone, {

@@ -1,3 +1,4 @@
+import type { StoreDoubt } from './store.ts';
 import type { UsageStore } from './usage-store.ts';
 
 /** What a calendar window has used, as it is kept beyond the life of a process. */
@@ -21,6 +22,8 @@ export interface CounterStore {
   flush(): void;
   /** Keeps what `governor.usage` tells beyond the life of the process, where the store can. */
   readonly usage?: UsageStore;
+  /** What is wrong with the store, if anything: asked once, as the governor starts, and said by name. */
+  doubts?(): Promise<readonly StoreDoubt[]>;
   /** Flushes and lets go of everything. */
   close(): void;
 }

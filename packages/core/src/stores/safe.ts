@@ -4,6 +4,8 @@ import type { CounterStore, SavedCounter } from './counters.ts';
 
 /** How long writes are gathered, in milliseconds. */
 const FLUSH_MS = 500;
+/** How soon a store that could not be written is tried again, in milliseconds. */
+const RETRY_MS = 5_000;
 
 /** A counter store that never fails a call: it flushes by itself, and tells once what goes wrong. */
 export class SafeCounters {
@@ -26,9 +28,18 @@ export class SafeCounters {
 
   set(key: string, counter: SavedCounter): void {
     this.#safely(() => this.#store.set(key, counter));
-    this.#timer ??= this.#alarms.set(this.#clock.now() + FLUSH_MS, () => {
+    this.#flushIn(FLUSH_MS);
+  }
+
+  #flushIn(ms: number): void {
+    this.#timer ??= this.#alarms.set(this.#clock.now() + ms, () => {
       this.#timer = undefined;
-      this.#safely(() => this.#store.flush());
+      // What could not be written is written when there is room again, whether calls come or not.
+      const isDone = this.#safely(() => {
+        this.#store.flush();
+        return true;
+      });
+      if (isDone !== true) this.#flushIn(RETRY_MS);
     });
   }
 

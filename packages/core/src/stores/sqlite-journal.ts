@@ -7,7 +7,7 @@ import {
   type Submission,
 } from './batch-journal.ts';
 import { REMEMBERED_MS } from './memory-journal.ts';
-import { openPrivate } from './sqlite-file.ts';
+import { openPrivate, transact } from './sqlite-file.ts';
 
 export interface SqliteJournalOptions {
   /** The file, created with mode 0600 where it does not exist. It is locked for one process at a time. */
@@ -65,18 +65,7 @@ export function sqliteJournal({ path }: SqliteJournalOptions): BatchJournal {
     }
     return statement;
   };
-  const one = <T>(fn: () => T): T => {
-    const db = open();
-    db.exec('BEGIN IMMEDIATE');
-    try {
-      const result = fn();
-      db.exec('COMMIT');
-      return result;
-    } catch (error) {
-      db.exec('ROLLBACK');
-      throw error;
-    }
-  };
+  const one = <T>(fn: () => T): T => transact(open(), fn);
   const finish = (id: string, outcome: string, at: number) =>
     sql(
       "UPDATE batch_items SET params = '', bytes = 0, submission = NULL, outcome = ?, done = ? WHERE id = ? AND done IS NULL",

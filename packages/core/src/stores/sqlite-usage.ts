@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
+import { transact } from './sqlite-file.ts';
 import type { UsageStore } from './usage-store.ts';
 
 export const USAGE_TABLE =
@@ -14,8 +15,7 @@ export function sqliteUsage(open: () => DatabaseSync): UsageStore {
     addUsage(records) {
       const db = open();
       const add = db.prepare(ADD);
-      db.exec('BEGIN');
-      try {
+      transact(db, () => {
         for (const { hour, by, key, sums } of records) {
           const { calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, usd, unpriced } = sums;
           add.run(
@@ -31,11 +31,7 @@ export function sqliteUsage(open: () => DatabaseSync): UsageStore {
             unpriced,
           );
         }
-        db.exec('COMMIT');
-      } catch (error) {
-        db.exec('ROLLBACK');
-        throw error;
-      }
+      });
     },
     readUsage(by, since) {
       const rows = open().prepare(READ).all(by, since);

@@ -41,7 +41,12 @@ export const isShared = (store: object | undefined): store is Store =>
   store !== undefined && 'kind' in store && store.kind === 'fleet';
 
 export interface StoreDoubt {
-  readonly code: 'HG_STORE_EVICTS' | 'HG_STORE_OLD' | 'HG_STORE_READ_ONLY';
+  readonly code:
+    | 'HG_STORE_EVICTS'
+    | 'HG_STORE_OLD'
+    | 'HG_STORE_READ_ONLY'
+    | 'HG_STORE_OCCUPIED'
+    | 'HG_STORE_FILE';
   readonly message: string;
 }
 

@@ -22,6 +22,10 @@ const MAX_KEYS = 10_000;
 const MAX_ROWS = 100_000;
 /** How long rows are gathered before they are written. */
 const FLUSH_MS = 500;
+/** Rows written at once. */
+const AT_ONCE = 1_000;
+/** How soon rows that could not be written are tried again, in milliseconds. */
+const RETRY_MS = 5_000;
 export const OTHER = '_OTHER';
 
 /** Whose usage it is. */
@@ -78,6 +82,8 @@ export class UsageBook {
   /** Keys of the present hour. */
   #keys = new Map<UsageBy, Set<string>>();
   #timer: Timer | undefined;
+  #retryAt = Number.NEGATIVE_INFINITY;
+  #isClosed = false;
   #totals: UsageSums = NO_SUMS;
   readonly #since: number;
 
@@ -142,15 +148,43 @@ export class UsageBook {
   async flush(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
-    if (this.#pending.size === 0) return;
+    const isKept = this.#hasUnwritten;
+    const isDue = isKept && this.#clock.now() >= this.#retryAt;
+    if (this.#pending.size === 0 && !isDue) return;
     const records = [...this.#pending.values()];
     this.#pending = new Map();
-    try {
-      await this.#store.addUsage(records);
-    } catch (error) {
-      this.#onError(error);
+    // What could not be written before goes first, when there may be room again.
+    if (isDue) records.unshift(...this.#memory.take(AT_ONCE));
+    else if (isKept) {
       this.#memory.addUsage(records);
+      this.#retryLater();
+      return;
     }
+    // In parts: a file answers nobody else meanwhile.
+    for (let from = 0; from < records.length; from += AT_ONCE) {
+      try {
+        await this.#store.addUsage(records.slice(from, from + AT_ONCE));
+      } catch (error) {
+        this.#onError(error);
+        this.#memory.addUsage(records.slice(from));
+        this.#retryAt = this.#clock.now() + RETRY_MS;
+        break;
+      }
+    }
+    if (this.#hasUnwritten) this.#retryLater();
+  }
+
+  /** The store could not be written, and what it was to have is in memory. */
+  get #hasUnwritten(): boolean {
+    return this.#store !== this.#memory && this.#memory.first !== undefined;
+  }
+
+  #retryLater(): void {
+    if (this.#isClosed) return;
+    this.#timer ??= this.#alarms.set(
+      Math.max(this.#retryAt, this.#clock.now() + FLUSH_MS),
+      () => void this.flush(),
+    );
   }
 
   async report(by: UsageBy, since: number): Promise<UsageReport> {
@@ -180,7 +214,10 @@ export class UsageBook {
 
   /** Writes the rest, and drops what is too old. */
   async close(): Promise<void> {
-    await this.flush();
+    this.#isClosed = true;
+    this.#retryAt = Number.NEGATIVE_INFINITY;
+    do await this.flush();
+    while (this.#hasUnwritten && this.#clock.now() >= this.#retryAt);
     try {
       await this.#store.dropUsage(hourOf(this.#clock.wall()) - KEPT_MS);
     } catch (error) {
@@ -237,6 +274,23 @@ class MemoryUsage implements UsageStore {
   }
 
   dropUsage(): void {}
+
+  /** Up to `most` rows, which are forgotten here. */
+  take(most: number): UsageRecord[] {
+    const records: UsageRecord[] = [];
+    for (const [hour, things] of this.#hours) {
+      for (const [by, keys] of things) {
+        for (const [key, sums] of keys) {
+          if (records.length >= most) return records;
+          keys.delete(key);
+          this.#rows--;
+          records.push({ hour, by, key, sums });
+        }
+      }
+      this.#hours.delete(hour);
+    }
+    return records;
+  }
 }
 
 function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
