@@ -111,7 +111,7 @@ describe('a model from next year under a hard budget of 0.01 USD', () => {
   it.each(MODES)(
     'is counted at the dearest price: the budget ends with what is in flight, %s',
     async (mode) => {
-      const { governor, claude, api } = await bench(BUDGET);
+      const { governor, claude, api, warnings } = await bench(BUDGET);
       const tries = await Promise.allSettled(
         Array.from({ length: 3 }, async () => {
           for (let n = 0; n < 10; n++) await call(claude, mode, { model: NEXT });
@@ -123,6 +123,14 @@ describe('a model from next year under a hard budget of 0.01 USD', () => {
       // Three at once, of 0.005 USD and a little each.
       expect(governor.budgets()[0]?.usedUsd).toBeLessThan(0.01 + 3 * 0.006);
       expect(api.ledger.count({ outcome: 'admitted' })).toBeLessThanOrEqual(5);
+      const said = warnings.filter((text) => text.includes('HG_UNPRICED_MODEL'));
+      expect(said).toHaveLength(1);
+      expect(said[0]).toContain(NEXT);
+      expect(said[0]).toContain('highest price');
+      expect((await governor.usage({ by: 'model' })).rows[0]).toMatchObject({
+        key: NEXT,
+        unpriced: api.ledger.count({ outcome: 'admitted' }),
+      });
     },
   );
 
@@ -138,9 +146,12 @@ describe('a model from next year under a hard budget of 0.01 USD', () => {
   });
 
   it.each(MODES)('is free with `unpriced: free`, and that is said, %s', async (mode) => {
-    const { governor, claude } = await bench({ ...BUDGET, unpriced: 'free' });
+    const { governor, claude, warnings } = await bench({ ...BUDGET, unpriced: 'free' });
     for (let n = 0; n < 5; n++) await call(claude, mode, { model: NEXT });
     expect(governor.budgets()[0]?.usedUsd).toBe(0);
+    expect(
+      warnings.filter((text) => text.includes('HG_UNPRICED_MODEL') && text.includes('free')),
+    ).toHaveLength(1);
   });
 
   it.each([

@@ -15,5 +15,6 @@ export const charge = (fields: Partial<Charge> = {}): Charge => ({
   tier: 'standard',
   geography: undefined,
   usd: 0,
+  pricing: 'usd' in fields && fields.usd === undefined ? 'unknown' : 'known',
   ...fields,
 });

@@ -7,6 +7,7 @@ import { cacheEffect } from '../settlement/cost.ts';
 import { blindReader, jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { termsOf } from '../settlement/terms.ts';
+import { sayUnpriced } from '../settlement/unpriced.ts';
 import { ATTRIBUTES as A } from '../telemetry/names.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
 import { catalogueReader } from './models.ts';
@@ -127,6 +128,7 @@ function settle(
   else if (charges === undefined) granted?.lease.drop('lost');
   else {
     granted?.lease.settle(charges, { isWhole, promptTokens });
+    sayUnpriced(parts.once, charges);
     learnCache(parts, rules, plan, call, prefix, charges);
     const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
     if (estimated > 0 && promptTokens !== undefined) story.estimateSeen(promptTokens / estimated);
@@ -165,7 +167,7 @@ function learnCache(
   charges: readonly Charge[],
 ): void {
   const own = charges.filter(({ model }) => model === plan.modelId);
-  const { written, cacheReadTokens, usd } = totalsOf(own);
+  const { written, cacheReadTokens, usd, pricing } = totalsOf(own);
   prefix.learned({ read: cacheReadTokens, written });
   const { metrics } = parts.telemetry;
   if (prefix.marks) {
@@ -178,6 +180,7 @@ function learnCache(
   if (plan.reroutedFrom === undefined) return;
   const asked = rules.policy.priceOf(plan.reroutedFrom, false);
   const instead = totalsOf(reprice(own, { ...termsOf(plan, call), priceOf: () => asked }));
-  if (!totalsOf(own).isUnpriced && !instead.isUnpriced && instead.usd > usd)
+  // A guess at a price saves nobody anything.
+  if (pricing === 'known' && !instead.isUnpriced && instead.usd > usd)
     metrics.add('saved', instead.usd - usd, { [A.mechanism]: 'downgrade' });
 }

@@ -1,8 +1,10 @@
 import type { Admission } from '../admission/admission.ts';
 import type { Clock } from '../clock.ts';
+import type { OnceLog } from '../logger.ts';
 import { countsMoney } from '../policy/plan.ts';
 import type { Policy } from '../policy/policy.ts';
 import { chargesOfMessage, reprice, type Terms, totalsOf } from '../settlement/charges.ts';
+import { sayUnpriced } from '../settlement/unpriced.ts';
 import type { UsageOwner } from '../stores/usage-book.ts';
 import type { BatchTelemetry } from '../telemetry/batch.ts';
 import type { Sent } from './collect.ts';
@@ -12,12 +14,13 @@ export interface SettleParts {
   readonly admission: Admission;
   readonly telemetry: BatchTelemetry;
   readonly clock: Clock;
+  readonly once: OnceLog;
   rules(): { readonly policy: Policy };
 }
 
 /** A request of a batch is done: its charges are put right, its usage is written down, its span and metrics are made. */
 export function settleItem(
-  { admission, telemetry, clock, rules }: SettleParts,
+  { admission, telemetry, clock, once, rules }: SettleParts,
   item: Sent,
   outcome: BatchOutcome,
   batchId: string | undefined,
@@ -38,6 +41,7 @@ export function settleItem(
   };
   const message = outcome.type === 'succeeded' ? outcome.message : undefined;
   const charges = message === undefined ? undefined : chargesOfMessage(message, terms);
+  sayUnpriced(once, charges ?? []);
   const plan = { modelId: model, quotas: answeredBy(model).quotas, answeredBy };
   admission.settleAhead(item.charges, ownerOf(item), charges === undefined ? undefined : { charges, plan });
   const direct = charges === undefined ? [] : reprice(charges, { ...terms, isBatch: false });

@@ -14,8 +14,8 @@ export interface PriceTag extends Tariff {
   readonly origin: PriceOrigin;
   /** In fast mode. Absent where that price is not known. */
   readonly fast?: Tariff | undefined;
-  /** True where the price of fast mode is a guess though the other is known. */
-  readonly isFastGuessed?: boolean;
+  /** What the price of fast mode is, where nobody has said that one though the other is known. */
+  readonly guessedFast?: 'dearest' | 'free';
   /** Share of the price that a batch pays, for every kind of token. */
   readonly batch: number;
 }
@@ -78,9 +78,14 @@ export function compilePrices(lists: {
       if (tag.fast !== undefined) return tag;
       let whole = completed.get(tag);
       if (whole === undefined) {
-        const guess: Tariff =
-          lists.unpriced === 'free' ? FREE : { price: highest([dearestOf(model).fast, tag]), steps: [] };
-        whole = { ...tag, fast: guess, isFastGuessed: true };
+        whole =
+          lists.unpriced === 'free'
+            ? { ...tag, fast: FREE.fast, guessedFast: 'free' }
+            : {
+                ...tag,
+                fast: { price: highest([dearestOf(model).fast, tag]), steps: [] },
+                guessedFast: 'dearest',
+              };
         completed.set(tag, whole);
       }
       return whole;

@@ -41,7 +41,15 @@ export interface Charge extends Priced {
   readonly thinkingTokens: number;
   /** What it costs the account; undefined where its price is not known. */
   readonly usd: number | undefined;
+  /** Where `usd` comes from. */
+  readonly pricing: Pricing;
 }
+
+/**
+ * Where the money of a charge comes from: a price that somebody has said, or what `unpriced` puts in its place where money
+ * is counted; `unknown` where it is not counted.
+ */
+export type Pricing = 'known' | 'dearest' | 'free' | 'unknown';
 
 /** What the charges of one call are judged by. */
 export interface Terms {
@@ -115,12 +123,21 @@ export function expectedCharge(
 export const reprice = (charges: readonly Charge[], terms: Terms): Charge[] =>
   charges.map((charge) => priced({ ...charge, tier: terms.isBatch ? 'batch' : 'standard' }, terms));
 
-function priced(line: Omit<Charge, 'usd'>, { priceOf, payer }: Terms): Charge {
+function priced(line: Omit<Charge, 'usd' | 'pricing'>, { priceOf, payer }: Terms): Charge {
   // What a customer pays is not the account's money, whatever it costs.
-  return { ...line, usd: payer === 'self' ? cost(priceOf(line.model), line) : 0 };
+  if (payer !== 'self') return { ...line, usd: 0, pricing: 'known' };
+  const tag = priceOf(line.model);
+  return { ...line, usd: cost(tag, line), pricing: pricingOf(tag, line.speed) };
 }
 
-type Line = Omit<Charge, 'usd' | 'tier' | 'thinkingTokens' | 'webSearches'>;
+function pricingOf(tag: PriceTag | undefined, speed: Speed): Pricing {
+  if (tag === undefined) return 'unknown';
+  if (tag.origin === 'dearest' || tag.origin === 'free') return tag.origin;
+  if (speed !== 'fast') return 'known';
+  return tag.fast === undefined ? 'unknown' : (tag.guessedFast ?? 'known');
+}
+
+type Line = Omit<Charge, 'usd' | 'pricing' | 'tier' | 'thinkingTokens' | 'webSearches'>;
 
 function lineOf(
   entry: Iteration,
@@ -189,8 +206,10 @@ export interface Totals extends Tokens {
   readonly written: number;
   /** Of those with a known price. */
   readonly usd: number;
-  /** True where the price of one of them is not known: then `usd` is too low. */
+  /** True where the price of one of them is not known and not counted: then `usd` is too low. */
   readonly isUnpriced: boolean;
+  /** The first that is not `known`, or `known` where all are. */
+  readonly pricing: Pricing;
 }
 
 export function totalsOf(charges: readonly Charge[]): Totals {
@@ -203,6 +222,7 @@ export function totalsOf(charges: readonly Charge[]): Totals {
     written: writtenTokens(tokens),
     usd: charges.reduce((sum, { usd }) => sum + (usd ?? 0), 0),
     isUnpriced: charges.some(({ usd }) => usd === undefined),
+    pricing: charges.find(({ pricing }) => pricing !== 'known')?.pricing ?? 'known',
   };
 }
 

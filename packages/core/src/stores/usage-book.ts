@@ -56,7 +56,7 @@ export interface UsageReport {
 
 /** What a call has used, as it is counted here. */
 function sumsOf(charges: readonly Charge[], calls: 0 | 1): UsageSums {
-  const { inputTokens, cacheReadTokens, written, outputTokens, usd, isUnpriced } = totalsOf(charges);
+  const { inputTokens, cacheReadTokens, written, outputTokens, usd, pricing } = totalsOf(charges);
   const cacheWriteTokens = written;
   return {
     calls,
@@ -65,7 +65,7 @@ function sumsOf(charges: readonly Charge[], calls: 0 | 1): UsageSums {
     cacheWriteTokens,
     outputTokens,
     usd,
-    unpriced: isUnpriced ? 1 : 0,
+    unpriced: pricing === 'known' ? 0 : 1,
   };
 }
 

@@ -11,7 +11,7 @@ export interface UsageSums {
   readonly cacheWriteTokens: number;
   readonly outputTokens: number;
   readonly usd: number;
-  /** Calls whose price is not known: `usd` is too low by what they cost. */
+  /** Calls whose price is not known: `usd` has what `unpriced` puts in its place, or nothing where no money is counted. */
   readonly unpriced: number;
 }
 

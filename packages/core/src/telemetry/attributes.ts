@@ -15,6 +15,7 @@ import {
   MODEL_CAUSES,
   MODES,
   OTHER,
+  PRICINGS,
   RELOAD_OUTCOMES,
   RETRY_DENIALS,
   SUBMISSION_OUTCOMES,
@@ -130,6 +131,10 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
   direction: oneOf(DIRECTIONS, 'Which tokens'),
   mechanism: oneOf(MECHANISMS, 'What has made it cheaper: marks for the cache, a batch, a smaller model'),
   billing: oneOf(BILLINGS, 'By which prices it is paid'),
+  pricing: oneOf(
+    PRICINGS,
+    'What counts for a model without a known price: by `unpriced` where a quota or budget in USD applies, else `unknown`: no money',
+  ),
 
   batchId: text('Id of the batch at the API'),
   batchSize: int('Requests in it', '{request}'),

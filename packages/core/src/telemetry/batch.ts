@@ -153,7 +153,8 @@ export class BatchTelemetry {
       );
       countTokens(this.#telemetry, labels, theirs);
     }
-    const { usd, isUnpriced } = totalsOf(charges);
-    if (!isUnpriced) metrics.add('saved', directUsd - usd, { [A.mechanism]: 'batch' });
+    const { usd, pricing } = totalsOf(charges);
+    // Half of a guess is no saving.
+    if (pricing === 'known') metrics.add('saved', directUsd - usd, { [A.mechanism]: 'batch' });
   }
 }

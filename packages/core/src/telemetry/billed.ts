@@ -1,6 +1,7 @@
 import type { Attributes } from '@opentelemetry/api';
 import { sameModel } from '../policy/model-id.ts';
 import { type Charge, totalsOf } from '../settlement/charges.ts';
+import { ATTRIBUTES as A } from './names.ts';
 import type { Telemetry } from './telemetry.ts';
 import type { AttemptEnd } from './types.ts';
 
@@ -28,7 +29,7 @@ export function billedByModel(
 
 /** What charges of one model cost, as far as their prices are known. */
 export function countCost({ metrics }: Telemetry, labels: Attributes, charges: readonly Charge[]): void {
-  const { usd, isUnpriced } = totalsOf(charges);
-  if (isUnpriced) metrics.add('unpriced', 1, labels);
+  const { usd, isUnpriced, pricing } = totalsOf(charges);
+  if (pricing !== 'known') metrics.add('unpriced', 1, { ...labels, [A.pricing]: pricing });
   if (!isUnpriced || usd > 0) metrics.add('cost', usd, labels);
 }

@@ -197,8 +197,8 @@ export const INSTRUMENTS = {
     name: 'headgate.cost.unpriced',
     kind: 'counter',
     unit: '{call}',
-    labels: SPENT,
-    description: 'Calls of models without a known price',
+    labels: [...SPENT, 'pricing'],
+    description: 'Calls of models without a known price, by what counts in its place',
     question: 'Is the cost that is shown all of it?',
   },
   estimateRatio: {

@@ -70,6 +70,7 @@ export const ATTRIBUTES = {
   direction: 'headgate.direction',
   mechanism: 'headgate.mechanism',
   billing: 'headgate.billing',
+  pricing: 'headgate.pricing',
 
   // Conventions.
   errorType: 'error.type',

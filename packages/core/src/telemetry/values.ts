@@ -45,6 +45,9 @@ export const MECHANISMS = ['cache', 'batch', 'downgrade'] as const;
 /** By which prices a request is paid. */
 export const BILLINGS = ['standard', 'batch'] as const;
 
+/** What counts for a model without a known price: the dearest price, nothing, or no money at all. */
+export const PRICINGS = ['dearest', 'free', 'unknown'] as const;
+
 /** What became of a batch that was sent. */
 export const SUBMISSION_OUTCOMES = ['accepted', 'refused', 'doubt'] as const;
 
