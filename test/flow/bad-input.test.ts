@@ -118,7 +118,8 @@ describe('a wrong request goes to the API untouched, whose error comes back as t
 
 describe('an unknown model', () => {
   it('is governed under a default bucket, and said so once', async () => {
-    const { claude, governor, warnings } = await startGoverned();
+    const { claude: governed, governor, warnings } = await startGoverned();
+    const claude = governor.with({ user: 'ada' }, governed);
     for (let i = 0; i < 3; i++) {
       const error = await rejection(claude.messages.create({ ...ask(), model: 'claude-tulip-9' as never }));
       expect(error).toBeInstanceOf(Anthropic.NotFoundError);

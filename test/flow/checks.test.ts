@@ -63,7 +63,7 @@ describe('a likely mistake is named, once', () => {
       middleware: [governor.middleware],
     });
     api.inject({ kind: 'reset', at: 'before-headers', times: Number.POSITIVE_INFINITY });
-    await rejection(careless.messages.create(ask()));
+    await rejection(governor.run({ user: 'ada' }, () => careless.messages.create(ask())));
     expect(warnings).toEqual([expect.stringContaining('[HG_SDK_RETRIES]')]);
     expect(api.received).toHaveLength(1);
   });
@@ -79,7 +79,8 @@ describe('a likely mistake is named, once', () => {
     const key = Symbol.for('opentelemetry.js.api.1');
     const shared = globalThis as { [key]?: unknown };
     const before = shared[key];
-    const { claude, warnings } = await startGoverned();
+    const { claude: governed, governor, warnings } = await startGoverned();
+    const claude = governor.with({ user: 'ada' }, governed);
     await claude.messages.create(ask());
     expect(warnings).toEqual([]);
     shared[key] = { version: '1.3.0', trace: {} };

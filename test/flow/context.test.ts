@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { ask, rejection, startGoverned, until } from '../support/governed.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { ask, pause, rejection, startGoverned, until } from '../support/governed.ts';
 import { startTelemetry } from '../support/telemetry.ts';
 
 /** Whose call it is, as the admission spans tell. */
@@ -154,6 +154,108 @@ describe('the caller of a call', () => {
       ),
     );
     expect(error).toMatchObject({ name: 'AbortedError', reason: 'deadline' });
+  });
+
+  it('is told of, once for each place, where it may be another’s: the scope has changed, or its user', async () => {
+    const { claude, governor, warnings, telemetry } = await setUp();
+    const made = governor.run({ user: 'ada', route: '/a' }, () => governor.with({}, claude));
+    const say = (content: string, user_id: string) =>
+      claude.messages.create({ ...ask(content), metadata: { user_id } });
+    for (let i = 0; i < 2; i++) {
+      await governor.run({ user: 'ben', route: '/b' }, () => made.messages.create(ask()));
+      await made.messages.create(ask());
+      await governor.run({ user: 'ben', route: '/b' }, () => say('hello', 'ada'));
+      // Made up to say nothing: whose they are is known only when another has had them.
+      await governor.run({ user: 'ada', route: '/c' }, () =>
+        say('hello', '0b7c5a52-5b2f-4f6c-9f0e-1d2c3b4a5f60'),
+      );
+      await governor.run({ user: 'ben', route: '/d' }, () =>
+        say('hello', '0b7c5a52-5b2f-4f6c-9f0e-1d2c3b4a5f60'),
+      );
+      await governor.run({ user: 'ben', route: '/e' }, () => say('hello', 'ben'));
+    }
+    const here = String.raw`context\.test\.ts:\d+`;
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        new RegExp(`made in the scope of "/a" and called in the scope of "/b".*${here}.*HG_SCOPE_CHANGED`),
+      ),
+      expect.stringMatching(
+        new RegExp(`made in the scope of "/a" and called in no scope.*${here}.*HG_SCOPE_CHANGED`),
+      ),
+      expect.stringMatching(new RegExp(`the scope of "/b".*${here}.*HG_USER_DIFFERS`)),
+    ]);
+    expect(warnings.join()).not.toMatch(/\b(ada|ben)\b/);
+    await telemetry.collect();
+    const counted = (doubt: string) =>
+      telemetry.metrics.value('headgate.caller.doubts', { 'headgate.caller.doubt': doubt });
+    expect([counted('scope_changed'), counted('user_differs')]).toEqual([4, 4]);
+  });
+
+  it('is nobody’s outside every scope, which is told once for each line; in production without the line', async () => {
+    const { claude, warnings } = await setUp();
+    const one = () => claude.messages.create(ask());
+    const other = async () => {
+      await claude.messages.create(ask());
+    };
+    for (let i = 0; i < 2; i++) await Promise.all([one(), one(), other()]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/one \(.*context\.test\.ts:\d+:\d+\)\) \[HG_NO_SCOPE\]/),
+      expect.stringMatching(/other \(.*context\.test\.ts:\d+:\d+\)\) \[HG_NO_SCOPE\]/),
+    ]);
+    vi.stubEnv('NODE_ENV', 'production');
+    try {
+      const inProduction = await setUp();
+      const { claude: quiet } = inProduction;
+      for (let i = 0; i < 2; i++) await quiet.messages.create(ask());
+      expect(inProduction.warnings).toEqual([expect.stringMatching(/HG_NO_SCOPE/)]);
+      expect(inProduction.warnings[0]).not.toContain('context.test');
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
+
+  it('is told of in bounded number, whatever places and routes there are', async () => {
+    const { claude, governor, warnings } = await setUp();
+    const made = governor.run({ user: 'ada', route: '/a' }, () => governor.with({}, claude));
+    await Promise.all(
+      Array.from({ length: 60 }, (_, i) =>
+        governor.run({ user: 'ben', route: `/${i}` }, () => made.messages.create(ask())),
+      ),
+    );
+    expect(warnings.length).toBe(25);
+  });
+
+  it('pays nothing for a call that is never sent: past its deadline, gone before, gone in the queue', async () => {
+    const { claude, governor, api } = await setUp({
+      account: [{ name: 's', models: ['claude-sonnet-*'], concurrency: 1 }],
+      quotas: [{ name: 'q', requests: '100/day' }],
+    });
+    const past = await rejection(
+      governor.run({ user: 'past', deadlineMs: 1 }, async () => {
+        await pause(10);
+        return claude.messages.create(ask());
+      }),
+    );
+    expect(past).toMatchObject({ name: 'AbortedError', reason: 'deadline', status: 504 });
+    const gone = await rejection(
+      governor.run({ user: 'gone', signal: AbortSignal.abort() }, () => claude.messages.create(ask())),
+    );
+    expect(gone).toMatchObject({ name: 'AbortedError', reason: 'aborted', status: 499 });
+
+    api.inject({ kind: 'stall', at: 'before-headers', ms: 300 });
+    const first = governor.run({ user: 'first' }, () => claude.messages.create(ask()));
+    await until(() => governor.snapshot().inFlight === 1);
+    const hangUp = new AbortController();
+    const queued = rejection(
+      governor.run({ user: 'queued', signal: hangUp.signal }, () => claude.messages.create(ask())),
+    );
+    await pause(10);
+    hangUp.abort();
+    expect(await queued).toMatchObject({ name: 'AbortedError' });
+    await first;
+    const { rows } = await governor.usage({ by: 'user' });
+    expect(rows.map(({ key, calls }) => [key, calls])).toEqual([['first', 1]]);
+    expect(api.ledger.count({})).toBe(1);
   });
 
   it('hangs up by its signal: queued and running calls end, with our error', async () => {

@@ -45,7 +45,8 @@ describe('a large prompt is counted by the API first', () => {
   });
 
   it('and where that fails it is estimated, and nobody is asked for a minute', async () => {
-    const { api, claude, governor, warnings } = await startGoverned({ config: CONFIG });
+    const { api, claude: governed, governor, warnings } = await startGoverned({ config: CONFIG });
+    const claude = governor.with({ user: 'ada' }, governed);
     api.inject({ kind: 'status', status: 404, path: '/v1/messages/count_tokens' });
     await claude.messages.create(large());
     await claude.messages.create(large());

@@ -273,7 +273,8 @@ describe('governor.record', () => {
     ],
     ['that is ended meanwhile', () => new PassThrough().end()],
   ])('a stream %s fails no call, and is told of once', async (_name, make) => {
-    const { governor, claude, warnings } = await startGoverned();
+    const { governor, claude: governed, warnings } = await startGoverned();
+    const claude = governor.with({ user: 'ada' }, governed);
     let stream = make();
     if (!stream.writable) {
       stream = new PassThrough();

@@ -103,6 +103,7 @@ export async function everything(
   for (let i = 0; i < 2; i++)
     await as({ tier: 'trial' }, () => claude.messages.create(ask())).catch(() => {});
   await claude.messages.create(ask());
+  await as({}, () => claude.messages.create({ ...ask(), metadata: { user_id: 'another' } }));
   await claude.models.list();
   await rejection(as({}, () => claude.messages.create(ask('x', { model: 'claude-of-tomorrow' }))));
   await as({ tier: 'paid' }, () => claude.messages.create(ask('x', { model: 'claude-fable-5' })));

@@ -6,7 +6,9 @@ export interface GovernableClient {
   readonly apiKey?: string | null;
   readonly authToken?: string | null;
   readonly middleware?: readonly Middleware[];
-  /** `never`: each client has an options type of its own, of which two fields are set here. */
+  /** The client's tracing; absent in an SDK without spans of its own. */
+  readonly openTelemetry?: unknown;
+  /** `never`: each client has an options type of its own, of which a few fields are set here. */
   withOptions(options: never): this;
 }
 
@@ -18,6 +20,7 @@ const FIRST_WRAP = 'govern first, then wrap: wrap(governor.govern(client))';
 interface Changes {
   readonly maxRetries?: number;
   readonly middleware: readonly Middleware[];
+  readonly openTelemetry?: object;
 }
 
 /**

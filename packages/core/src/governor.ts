@@ -6,6 +6,7 @@ import { Admission } from './admission/admission.ts';
 import { Quotas } from './admission/quotas.ts';
 import { Alarms } from './alarms.ts';
 import { Breakers } from './attempts/breakers.ts';
+import { CallerNotices } from './attempts/caller-notices.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import { Models } from './attempts/models.ts';
 import type { Parts, Rules } from './attempts/parts.ts';
@@ -14,7 +15,9 @@ import { RetryBudget } from './attempts/retry.ts';
 import { openTopics } from './attempts/topics.ts';
 import { BatchLanes } from './batch/lanes.ts';
 import type { BatchClient } from './batch/types.ts';
-import { Scopes } from './caller/scope.ts';
+import { NamedClient } from './caller/named-client.ts';
+import { Scopes } from './caller/scopes.ts';
+import { notingPlaces, tracedBy } from './caller/sdk-traces.ts';
 import { checkGovernable, type GovernableClient, governedCopy, lostBy, remedyFor } from './client.ts';
 import { systemClock } from './clock.ts';
 import { findWarnings } from './config/doubts.ts';
@@ -38,7 +41,7 @@ import { readGauges } from './telemetry/gauges.ts';
 import { quietly } from './telemetry/quietly.ts';
 import { Recorder } from './telemetry/recorder.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
-import type { Governor, GovernorOptions } from './types.ts';
+import type { AnyFunction, Governor, GovernorOptions } from './types.ts';
 import { VERSION } from './version.ts';
 
 const DRAIN_MS = 30_000;
@@ -171,6 +174,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     models: new Models(clock, once),
     telemetry,
     once,
+    notices: new CallerNotices(once, telemetry.metrics),
     countsQuietUntil: new Map(),
     running: new Set(),
     batchLane: (account) => lanes.of(account),
@@ -250,7 +254,11 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       const others = (client.middleware ?? []).filter((middleware) => !isOurs(middleware));
       // Refreshing a token after a 401 is a retry of the SDK's: a client with such credentials keeps that one.
       const canRefresh = client.apiKey == null && client.authToken == null;
-      const changes = { maxRetries: canRefresh ? 1 : 0, middleware: [ours, ...others] };
+      const changes = {
+        maxRetries: canRefresh ? 1 : 0,
+        middleware: [ours, ...others],
+        ...tracedBy(client, notingPlaces),
+      };
       const copy = governedCopy('govern()', client, changes, ours);
       const lost = lostBy(client, copy);
       if (lost !== undefined) throw new TypeError(`Headgate govern(): ${remedyFor(lost)}`);
@@ -260,22 +268,22 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     get middleware() {
       return middlewareOf(DEFAULT_ACCOUNT);
     },
-    run: (caller, fn) => scopes.run(scopes.open(caller), fn),
+    run: (caller, fn) => scopes.runWhole(scopes.open(caller), fn),
     with(caller, client) {
       checkGovernable('with()', client);
       const governed = client.middleware?.some(isOurs) ? client : governor.govern(client);
       const chain = [...(governed.middleware ?? [])];
-      const enter: Middleware = (request, next) => scopes.run(scopes.open(caller), () => next(request));
+      const named = new NamedClient(scopes, caller, (made, now) => parts.notices.changed(made, now));
       // Right before ours: of two callers named one after the other, the later one is the inner scope.
-      chain.splice(chain.findIndex(isOurs), 0, enter);
-      const copy = governedCopy('with()', governed, { middleware: chain }, enter);
+      chain.splice(chain.findIndex(isOurs), 0, named.middleware);
+      const traced = tracedBy(governed, (provider) => named.tracerProvider(provider));
+      const copy = governedCopy('with()', governed, { middleware: chain, ...traced }, named.middleware);
       const lost = lostBy(governed, copy);
       if (lost !== undefined) once.warn('HG_COPY_LACKS', lost, `with(): ${remedyFor(lost)}`);
       return copy;
     },
-    bind(req, fn) {
-      return (...args) => scopes.rejoin(req, () => fn(...args));
-    },
+    bind: <F extends AnyFunction>(first: object | F, second?: F): F =>
+      second === undefined ? scopes.bind(first as F) : scopes.bind(second, first),
     update(input) {
       let next: Config;
       let takePrices: () => void;

@@ -11,25 +11,39 @@ export interface Logger {
   error(message: string, fields?: Record<string, unknown>): void;
 }
 
-/** Warnings kept: past so many nothing is said any more. */
-const MAX_SAID = 100;
+/** Where in the app something happened: the line to name, and the lines around it. */
+export interface Place {
+  /** As `handler (file:///app/chat.ts:12:9)`. */
+  readonly line: string;
+  readonly stack: string;
+}
+
+/** Warnings kept of one code: past so many it has nothing new to say, and leaves room to the others. */
+const MAX_OF_CODE = 25;
 
 /** Warnings, said once each, in bounded number, each with the code of its check. */
 export class OnceLog {
   readonly #logger: Logger;
   readonly #said = new Map<string, { readonly code: CheckCode; readonly message: string }>();
+  readonly #ofCode = new Map<CheckCode, number>();
 
   constructor(logger: Logger) {
     this.#logger = logger;
   }
 
-  warn(code: CheckCode, key: string, message: string): void {
+  /** `text` may be made only when it is said; `placeOf` finds the line of the app that it is about. */
+  warn(code: CheckCode, key: string, text: string | (() => string), placeOf?: () => Place | undefined): void {
     const full = `${code} ${key}`;
-    if (this.#said.has(full) || this.#said.size >= MAX_SAID) return;
+    const count = this.#ofCode.get(code) ?? 0;
+    if (this.#said.has(full) || count >= MAX_OF_CODE) return;
+    const place = placeOf?.();
+    const message = `${typeof text === 'string' ? text : text()}${place === undefined ? '' : ` (at ${place.line})`}`;
     this.#said.set(full, { code, message });
+    this.#ofCode.set(code, count + 1);
+    const where = place === undefined ? {} : { stack: place.stack };
     // A logger that throws must not fail the call that had something to say.
     try {
-      this.#logger.warn(`Headgate: ${message} [${code}]`, { code, ...logFields() });
+      this.#logger.warn(`Headgate: ${message} [${code}]`, { code, ...where, ...logFields() });
     } catch {}
   }
 

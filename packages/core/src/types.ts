@@ -41,6 +41,9 @@ export interface GovernorOptions {
   readonly logger?: Logger;
 }
 
+/** Any function, whatever it takes. */
+export type AnyFunction = (...args: never[]) => unknown;
+
 export interface Governor {
   /**
    * The same client, governed: a copy whose calls pass this governor, with the SDK's own retries off.
@@ -50,14 +53,26 @@ export interface Governor {
   govern<T extends GovernableClient>(client: T, options?: { account?: string }): T;
   /** For `new Anthropic({ maxRetries: 0, middleware: [governor.middleware] })`. */
   readonly middleware: Middleware;
-  /** Runs `fn` as this caller: every governed call that starts in it, however deep, is the caller's. */
+  /**
+   * Runs `fn` as this caller: every governed call that starts in it, however deep, is the caller's. So is what `fn`
+   * returns and what starts only when it is read: a tool runner, a generator, a stream, a lazy promise. Inside another
+   * scope it overrides the fields that it names.
+   */
   run<T>(caller: CallerSource, fn: () => T): T;
   /**
-   * The client, governed, with an explicit caller for every call made through it. @throws TypeError as `govern`.
+   * The client, governed, with an explicit caller for every call made through it. Its calls stay in the scope and the
+   * trace in which the client was made, wherever they run. A caller that names another user or tenant than that scope
+   * replaces the whole of it: also its deadline, its signals and its trace. @throws TypeError
+   * as `govern`.
    */
   with<T extends GovernableClient>(caller: CallerSource, client: T): T;
-  /** `fn`, running in the scope that an adapter opened for `req`: for callbacks that have lost their context. */
-  bind<A extends unknown[], R>(req: object, fn: (...args: A) => R): (...args: A) => R;
+  /**
+   * `fn`, fixed to the scope and the trace of now, whoever calls it later: for queues, pools, loaders, emitters. Keeps
+   * `this`, arguments, name and length; a generator that it returns is fixed too. @throws TypeError for no function.
+   */
+  bind<F extends AnyFunction>(fn: F): F;
+  /** As `bind(fn)`, in the scope that an adapter opened for `req`: for callbacks whose context is lost already. */
+  bind<F extends AnyFunction>(req: object, fn: F): F;
   /**
    * Another configuration from now on, whole or not at all: counters, holds and queues live on, a call under way keeps
    * to the rules it began with. @throws ConfigError, and everything stays as it was.

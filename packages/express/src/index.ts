@@ -13,6 +13,7 @@ import {
 } from '@headgate/core/http';
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
 import { routeOf } from './route.ts';
+import { Steps } from './steps.ts';
 
 export type HeadgateOptions = DoorOptions<[req: Request, res: Response]>;
 
@@ -22,7 +23,11 @@ function middleware(governor: Governor, options: HeadgateOptions = {}): RequestH
     raw: (request, response) => ({ request, response }),
     route: routeOf,
   });
-  return (req, res, next) => door(req, [req, res], next);
+  const steps = new Steps(door.step);
+  return (req, res, next) => {
+    steps.ofApp(req);
+    door(req, [req, res], next);
+  };
 }
 
 /** What a route says about its calls: `app.post('/summary', headgate.route({ lane: 'background' }), …)`. */

@@ -11,6 +11,7 @@ import {
 } from '@headgate/core/http';
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
+import { stepAgain, stepAgainOnChannel } from './steps.ts';
 
 export interface HeadgateOptions extends DoorOptions<[request: FastifyRequest, reply: FastifyReply]> {
   readonly governor: Governor;
@@ -43,6 +44,8 @@ const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, erro
   app.addHook('onRequest', (request, reply, next) => {
     door(request.raw, [request, reply], next);
   });
+  stepAgainOnChannel(app, door);
+  stepAgain(app, door.step);
   if (!app.hasReplyDecorator('claudeEvents')) {
     app.decorateReply('claudeEvents', async function (stream, options) {
       const { headers, body } = await openEventStream(stream, this.raw, options);

@@ -11,6 +11,7 @@ import {
   withRoute,
 } from '@headgate/core/http';
 import type { Context, Middleware } from 'koa';
+import { followedBy } from './steps.ts';
 
 export type HeadgateOptions = DoorOptions<[ctx: Context]>;
 
@@ -23,7 +24,9 @@ function middleware(governor: Governor, options: HeadgateOptions = {}): Middlewa
     raw: ({ req, res }) => ({ request: req, response: res }),
     route: routeOf,
   });
-  return (ctx, next) => door(ctx.req, [ctx], next).catch((error: unknown) => refuse(ctx, error));
+  const own: Middleware = (ctx, next) =>
+    door(ctx.req, [ctx], followedBy(door.step, own, ctx, next)).catch((error: unknown) => refuse(ctx, error));
+  return own;
 }
 
 function refuse(ctx: Context, error: unknown): void {

@@ -35,6 +35,8 @@ export interface TestApp {
   readonly routes: readonly TestRoute[];
   /** Routes under `/nested`, in a router or plugin of their own. */
   readonly nested?: readonly TestRoute[];
+  /** Is handed the way on from a middleware or a hook that runs after the auth hook. */
+  readonly handOver?: (next: () => void) => void;
   readonly tracer: Tracer;
   readonly http2?: boolean;
 }

@@ -23,7 +23,7 @@ export function expressAdapter(name: string, version: typeof express): Adapter {
   return {
     name,
     hasHttp2: false,
-    serve({ doors, routes, nested, tracer }) {
+    serve({ doors, routes, nested, handOver, tracer }) {
       const app = version();
       app.use((req, res, next) => inSpan(tracer, res, req.path, next));
       for (const { governor, options } of doors) {
@@ -36,6 +36,7 @@ export function expressAdapter(name: string, version: typeof express): Adapter {
         res.locals.user = userOf(req);
         next();
       });
+      if (handOver !== undefined) app.use((_req, _res, next) => handOver(next));
       app.use(version.json());
       add(app, routes);
       if (nested !== undefined) {

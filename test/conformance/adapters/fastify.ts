@@ -37,7 +37,7 @@ export function fastifyAdapter(name: string, version: typeof Fastify): Adapter {
   return {
     name,
     hasHttp2: true,
-    async serve({ doors, routes, nested, tracer, http2 = false }) {
+    async serve({ doors, routes, nested, handOver, tracer, http2 = false }) {
       const app = version({
         ...(http2 ? { http2 } : {}),
         forceCloseConnections: true,
@@ -63,6 +63,9 @@ export function fastifyAdapter(name: string, version: typeof Fastify): Adapter {
         inner.addHook('onRequest', async (request) => {
           request.user = userOf(request.raw);
         });
+        if (handOver !== undefined) {
+          inner.addHook('preHandler', (_request, _reply, done) => handOver(done));
+        }
         inner.register(async (child) => add(child, routes));
         if (nested !== undefined) inner.register(async (child) => add(child, nested), { prefix: '/nested' });
       });

@@ -37,7 +37,7 @@ export function koaAdapter(name: string, version: typeof Koa): Adapter {
   return {
     name,
     hasHttp2: true,
-    serve({ doors, routes, nested, tracer, http2 }) {
+    serve({ doors, routes, nested, handOver, tracer, http2 }) {
       const app = new version();
       app.silent = true;
       app.use((ctx, next) => inSpan(tracer, ctx.res, ctx.path, next));
@@ -59,6 +59,11 @@ export function koaAdapter(name: string, version: typeof Koa): Adapter {
         if (ctx.is('json')) ctx.state.body = await jsonOf(ctx.req);
         await next();
       });
+      if (handOver !== undefined) {
+        app.use(
+          (_ctx, next) => new Promise((resolve, reject) => handOver(() => void next().then(resolve, reject))),
+        );
+      }
       app.use(routerOf(routes).routes());
       if (nested !== undefined) app.use(routerOf(nested, '/nested').routes());
       return listen(app.callback(), http2);

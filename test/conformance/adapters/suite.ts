@@ -53,11 +53,12 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
       config?: ConfigInput;
       api?: ClaudeApiOptions;
       door?: TestDoor;
+      handOver?: (next: () => void) => void;
       routes?: (governed: Governed) => readonly TestRoute[];
       nested?: (governed: Governed) => readonly TestRoute[];
     }
 
-    async function setUp({ config = {}, api = {}, door = { caller }, routes, nested }: SetUp = {}) {
+    async function setUp({ config = {}, api = {}, door = { caller }, handOver, routes, nested }: SetUp = {}) {
       const telemetry = startTelemetry({ register: true });
       const governed = await startGoverned({
         config: { telemetry: { user: 'raw' }, ...config },
@@ -73,6 +74,7 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
         doors: [{ governor, options: door }],
         routes: [chat, ...(routes?.(governed) ?? [])],
         ...(nested === undefined ? {} : { nested: nested(governed) }),
+        ...(handOver === undefined ? {} : { handOver }),
         tracer: telemetry.tracerProvider.getTracer('app'),
       });
       const post = (path = '/chat', { user, headers, ...init }: ClientInit & { user?: string } = {}) =>
@@ -806,6 +808,40 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
         expect((await callers()).sort()).toEqual(
           ['ada', 'ben', 'cy'].map((user) => [user, 'background', '/upload']),
         );
+      });
+
+      it('a queue in a hook that runs the requests of one in the context of another', async () => {
+        const tasks: ((done: () => void) => void)[] = [];
+        // Each task starts where the one before has ended.
+        const work = (): void =>
+          tasks[0]?.(() => {
+            tasks.shift();
+            work();
+          });
+        const handOver = (next: () => void) => {
+          tasks.push((done) => {
+            next();
+            setImmediate(done);
+          });
+          if (tasks.length === 1) work();
+        };
+        const { post, governor, telemetry } = await setUp({
+          api: { latency: { timeToFirstTokenMs: 1, tokensPerSecond: 100_000, flushMs: 1 } },
+          handOver,
+        });
+        const users = ['ada', 'ben', 'cy'];
+        for (let round = 0; round < 2; round++) {
+          await Promise.all(users.map(async (user) => (await post('/chat', { user })).text()));
+        }
+        const admitted = telemetry.spans.spans.filter(({ name }) => name === 'headgate.admission');
+        // Each in the trace of its own request.
+        expect(new Set(admitted.map(({ traceId }) => traceId)).size).toBe(6);
+        const { rows } = await governor.usage({ by: 'user' });
+        expect(Object.fromEntries(rows.map(({ key, calls }) => [key, calls]))).toEqual({
+          ada: 2,
+          ben: 2,
+          cy: 2,
+        });
       });
 
       for (const unknownCaller of ['allow', 'refuse'] as const) {

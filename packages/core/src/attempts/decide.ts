@@ -1,7 +1,9 @@
+import { placeOfCall } from '../caller/place.ts';
 import type { ResolvedCaller } from '../caller/scope.ts';
 import { AbortedError, UnknownCallerError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
+import { saidPlace } from './caller-notices.ts';
 import type { Parts, Rules } from './parts.ts';
 
 /** Who asks, and what the policy says. @throws whatever the app's `caller` function throws, or a refusal. */
@@ -12,7 +14,8 @@ export async function decide(
   request: ApiRequest,
   startedAt: number,
 ): Promise<Plan> {
-  const found = parts.scopes.current()?.resolve();
+  const scope = parts.scopes.current();
+  const found = scope?.resolve();
   const caller =
     found instanceof Promise
       ? await bounded(parts, found, request, startedAt + config.timeouts.total)
@@ -24,10 +27,11 @@ export async function decide(
     !config.shadow
   ) {
     throw new UnknownCallerError(
-      'the call was made outside every caller scope; use governor.run, governor.with or an adapter',
+      `the call was made outside every caller scope${saidPlace(placeOfCall())}; use governor.run, governor.with or an adapter`,
       { reason: 'unknown_caller' },
     );
   }
+  parts.notices.look(call, scope, caller);
   const plan = policy.plan(call, caller);
   if (caller?.lane !== undefined && caller.lane !== plan.lane) {
     parts.once.warn(

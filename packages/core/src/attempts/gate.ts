@@ -1,5 +1,5 @@
 import type { Granted } from '../admission/admission.ts';
-import { isHeadgateError } from '../errors.ts';
+import { AbortedError, isHeadgateError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import type { CallStory } from '../telemetry/types.ts';
@@ -53,6 +53,19 @@ export async function passGate(parts: Parts, arriving: Arriving): Promise<Grante
     refuse(parts, story, error, arrivedAt);
     throw error;
   }
+}
+
+/** Why a call is not worth sending any more: its caller has gone, or its deadline has passed. */
+export function endedBefore(
+  signals: readonly AbortSignal[],
+  deadlineAt: number,
+  now: number,
+): AbortedError | undefined {
+  if (signals.some(({ aborted }) => aborted)) {
+    return new AbortedError('the caller was gone before the call was sent', { reason: 'aborted' });
+  }
+  if (now < deadlineAt) return undefined;
+  return new AbortedError('the deadline had passed before the call was sent', { reason: 'deadline' });
 }
 
 /** Ends the story of a call that makes no attempt. */

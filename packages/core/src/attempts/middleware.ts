@@ -13,7 +13,7 @@ import { decide } from './decide.ts';
 import { doorFor } from './door.ts';
 import { fallbacksOf } from './fallbacks.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
-import { passGate, refuse } from './gate.ts';
+import { endedBefore, passGate, refuse } from './gate.ts';
 import type { Parts } from './parts.ts';
 import { nextAttempt, UNTOLD_PAUSE_MS } from './retry.ts';
 import { type Failure, send } from './send.ts';
@@ -93,6 +93,11 @@ async function governCall(
     caller.deadlineAt ?? Number.POSITIVE_INFINITY,
     startedAt + rules.config.timeouts.total,
   );
+  const early = endedBefore(signalsOf(request, options, plan), deadlineAt, startedAt);
+  if (early !== undefined) {
+    refuse(parts, story, early, startedAt);
+    throw early;
+  }
   if (goesByBatch(parts, rules, request, call, plan)) {
     return throughBatch(parts, account, call, plan, signalsOf(request, options, plan), story);
   }
@@ -162,6 +167,14 @@ async function governCall(
       if (last !== undefined) return giveUp(last, story, clock.now());
       refuse(parts, story, closed, startedAt);
       throw closed;
+    }
+
+    // What is not sent is not paid: its turn may have come with its end, or its caller have gone meanwhile.
+    const late = endedBefore(signals, deadlineAt, clock.now());
+    if (late !== undefined) {
+      granted?.lease.drop('unsent');
+      story.end('aborted', clock.now(), 'aborted');
+      throw late;
     }
 
     attemptsOfModel++;

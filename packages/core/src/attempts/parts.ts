@@ -1,7 +1,7 @@
 import type { Admission } from '../admission/admission.ts';
 import type { Alarms } from '../alarms.ts';
 import type { Lane } from '../batch/lane.ts';
-import type { Scopes } from '../caller/scope.ts';
+import type { Scopes } from '../caller/scopes.ts';
 import type { Clock, Random } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import type { Prefixes } from '../estimate/prefixes.ts';
@@ -9,6 +9,7 @@ import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Breakers } from './breakers.ts';
+import type { CallerNotices } from './caller-notices.ts';
 import type { Models } from './models.ts';
 import type { Pressure } from './pressure.ts';
 import type { RetryBudget } from './retry.ts';
@@ -36,6 +37,7 @@ export interface Parts {
   readonly models: Models;
   readonly telemetry: Telemetry;
   readonly once: OnceLog;
+  readonly notices: CallerNotices;
   /** The batch lane of an account. @throws TypeError where no client has told how to reach the API. */
   batchLane(account: string): Lane;
   /** By account: until when the API is not asked to count prompts, since it could not. */

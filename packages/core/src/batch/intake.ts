@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { Admission } from '../admission/admission.ts';
 import { economize } from '../admission/thrift.ts';
 import { ANONYMOUS } from '../caller/caller.ts';
-import type { CallerSource, ResolvedCaller, Scopes } from '../caller/scope.ts';
+import type { CallerSource, ResolvedCaller } from '../caller/scope.ts';
+import type { Scopes } from '../caller/scopes.ts';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import { UnknownCallerError } from '../errors.ts';
@@ -61,7 +62,7 @@ export function callerOf(
   { scopes, rules }: IntakeParts,
   source: CallerSource | undefined,
 ): ResolvedCaller | Promise<ResolvedCaller> | undefined {
-  const scope = source === undefined ? scopes.current() : scopes.open(source);
+  const scope = source === undefined ? scopes.current() : scopes.openWhole(source, scopes.current());
   if (scope !== undefined) return scope.resolve();
   const { config } = rules();
   if (config.unknownCaller === 'refuse' && !config.shadow) {

@@ -91,3 +91,11 @@ export function normalizeCaller(caller: Caller): NormalCaller {
   }
   return clean as NormalCaller;
 }
+
+/** Whether `caller` names another user or tenant than `around` does: the two are different callers. */
+export function contradicts(caller: Caller, around: Caller | undefined): boolean {
+  if (around === undefined) return false;
+  return (['user', 'tenant'] as const).some(
+    (field) => caller[field] !== undefined && around[field] !== undefined && caller[field] !== around[field],
+  );
+}

@@ -1,7 +1,6 @@
-import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
-import { type Context, context, trace } from '@opentelemetry/api';
-import type { Clock } from '../clock.ts';
-import { type Caller, type NormalCaller, normalizeCaller, type Standing } from './caller.ts';
+import { type Context, context } from '@opentelemetry/api';
+import { type Caller, contradicts, type NormalCaller, normalizeCaller, type Standing } from './caller.ts';
+import type { Scopes } from './scopes.ts';
 
 /** A caller, or how to find it. The function is asked once, at the first governed call of its scope. */
 export type CallerSource = Caller | (() => Caller | Promise<Caller>);
@@ -43,12 +42,21 @@ export interface ScopeSource<T> {
   hangUp?(about: T): AbortSignal;
   /** Is told how the caller's own quotas stand. */
   listener?(about: T): ResolvedCaller['onStanding'];
+  /** The route, without asking for the caller. */
+  route?(about: T): string | undefined;
+  /** Whether the work that the scope was opened for is done: its response has been sent. */
+  isOver?(about: T): boolean;
+  /** The caller is whole by itself: where it contradicts the scope around, nothing of that scope is taken over. */
+  readonly isWhole?: boolean;
 }
 
 /** A caller that is named, or found by a function. */
-const NAMED: ScopeSource<CallerSource> = {
+export const NAMED: ScopeSource<CallerSource> = {
   find: (source) => (typeof source === 'function' ? source() : source),
+  route: (source) => (typeof source === 'function' ? undefined : source?.route),
 };
+
+export const WHOLE: ScopeSource<CallerSource> = { ...NAMED, isWhole: true };
 
 /**
  * One `run`, or one HTTP request. One class for both, with a source that many share: a request opens a scope before it
@@ -69,9 +77,15 @@ export class Scope<T = unknown> {
   readonly #enteredAt: number;
   #resolved: ResolvedCaller | Promise<ResolvedCaller> | undefined;
 
-  constructor(owner: Scopes, source: ScopeSource<T>, about: T, key: object | undefined) {
+  constructor(
+    owner: Scopes,
+    source: ScopeSource<T>,
+    about: T,
+    key: object | undefined,
+    outer: Scope | undefined = owner.current(),
+  ) {
     this.owner = owner;
-    this.outer = owner.current();
+    this.outer = outer;
     this.key = key;
     this.#source = source;
     this.#about = about;
@@ -96,6 +110,37 @@ export class Scope<T = unknown> {
     return this.#resolved;
   }
 
+  /** The caller, where it is known by now. */
+  get known(): ResolvedCaller | undefined {
+    return this.#resolved instanceof Promise ? undefined : this.#resolved;
+  }
+
+  /** The route of the innermost scope that has one. Never asks for the caller. */
+  get route(): string | undefined {
+    return this.#source.route?.(this.#about) ?? this.outer?.route;
+  }
+
+  /** Whether the response has been sent for which this scope, or one around it, was opened. */
+  get isOver(): boolean {
+    return this.#source.isOver?.(this.#about) === true || this.outer?.isOver === true;
+  }
+
+  /** Whether this scope is `other`, or was opened inside it. */
+  isWithin(other: Scope): boolean {
+    for (let scope: Scope | undefined = this; scope !== undefined; scope = scope.outer) {
+      if (scope === other) return true;
+    }
+    return false;
+  }
+
+  /** Whether this scope, or one around it, was opened for `key`. */
+  isOf(key: object): boolean {
+    for (let scope: Scope | undefined = this; scope !== undefined; scope = scope.outer) {
+      if (scope.key === key) return true;
+    }
+    return false;
+  }
+
   #merge(): ResolvedCaller | Promise<ResolvedCaller> {
     const own = this.#source.find(this.#about);
     const outer = this.outer?.resolve();
@@ -105,8 +150,10 @@ export class Scope<T = unknown> {
     return this.#combine(own, outer);
   }
 
-  #combine(caller: Caller, outer: ResolvedCaller | undefined): ResolvedCaller {
+  #combine(caller: Caller, around: ResolvedCaller | undefined): ResolvedCaller {
     const own = normalizeCaller(caller);
+    const isAnother = this.#source.isWhole === true && contradicts(own, around);
+    const outer = isAnother ? undefined : around;
     const deadlines = [
       outer?.deadlineAt,
       own.deadlineMs === undefined ? undefined : this.#enteredAt + own.deadlineMs,
@@ -135,73 +182,4 @@ function wholeOf(own: NormalCaller, outer: ResolvedCaller | undefined): NormalCa
   if (outer?.whole === undefined) return own.whole;
   const kept = Object.entries(outer.whole).filter(([field]) => own[field as 'user'] === undefined);
   return { ...Object.fromEntries(kept), ...own.whole };
-}
-
-/**
- * Whether Node keeps contexts in frames, which it puts back by itself after every callback (24 and later, unless told
- * otherwise), and not with the resource that made the callback, as of a connection, where they would stay.
- */
-const HAS_FRAMES = ((): boolean => {
-  const storage = new AsyncLocalStorage<boolean>();
-  const resource = new AsyncResource('HEADGATE_PROBE');
-  resource.runInAsyncScope(() => storage.enterWith(true));
-  const isKept = resource.runInAsyncScope(() => storage.getStore()) === true;
-  storage.disable();
-  return !isKept;
-})();
-
-/** Where the scope of the running code is kept, and the scopes that a lost context can be rejoined to. */
-export class Scopes {
-  readonly #clock: Clock;
-  readonly #storage = new AsyncLocalStorage<Scope>();
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  now(): number {
-    return this.#clock.now();
-  }
-
-  current(): Scope | undefined {
-    return this.#storage.getStore();
-  }
-
-  open(source: CallerSource, key?: object): Scope {
-    return new Scope(this, NAMED, source, key);
-  }
-
-  run<T>(scope: Scope, fn: () => T): T {
-    return this.#storage.run(scope, fn);
-  }
-
-  /** Runs `fn` in no scope: for work that is nobody's in particular. */
-  outside<T>(fn: () => T): T {
-    return this.#storage.exit(fn);
-  }
-
-  /**
-   * As `run`, in a callback of which all that follows belongs to the scope, where the context was empty before. To put
-   * back what was costs as much again as to enter, and where there are frames Node does it when the callback is over.
-   */
-  enter<T>(scope: Scope, fn: () => T): T {
-    if (!HAS_FRAMES || scope.outer !== undefined) return this.run(scope, fn);
-    this.#storage.enterWith(scope);
-    return fn();
-  }
-
-  /** The scope opened for `key`, as for a framework's request object. */
-  of(key: object): Scope | undefined {
-    let scope = lastScopeOf(key);
-    while (scope !== undefined && scope.owner !== this) scope = scope.before;
-    return scope;
-  }
-
-  /** Runs `fn` in the scope opened for `key`, and in its trace where none is active; as it is where there is no such scope. */
-  rejoin<T>(key: object, fn: () => T): T {
-    const scope = this.of(key);
-    if (scope === undefined) return fn();
-    const isLost = trace.getSpan(context.active()) === undefined;
-    return context.with(isLost ? scope.context : context.active(), () => this.run(scope, fn));
-  }
 }

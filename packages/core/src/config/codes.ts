@@ -47,6 +47,10 @@ export const CHECKS = {
   HG_SDK_RETRIES: 'a client that still retries by itself',
   HG_GOVERNOR_PER_REQUEST: 'a governor made again and again, each with full limits of its own',
   HG_OTEL_API: 'an OpenTelemetry SDK that Headgate cannot see, so nothing is emitted',
+  HG_NO_SCOPE: 'a call outside every caller scope: it counts as `anonymous`',
+  HG_SCOPE_CHANGED: 'a client of `governor.with` that is called in another scope than it was made in',
+  HG_SCOPE_OVER: 'a call in the scope of a request whose response has been sent',
+  HG_USER_DIFFERS: 'a call whose `metadata.user_id` is another user than that of its scope',
   HG_NO_CALLER: 'an adapter without a `caller` function: all users share what quotas give to one',
 } as const;
 

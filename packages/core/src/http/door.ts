@@ -1,6 +1,8 @@
+import type { Channel } from 'node:diagnostics_channel';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Caller, normalizeCaller } from '../caller/caller.ts';
-import { lastScopeOf, Scope, type ScopeSource, type Scopes } from '../caller/scope.ts';
+import { lastScopeOf, Scope, type ScopeSource } from '../caller/scope.ts';
+import type { Scopes } from '../caller/scopes.ts';
 import { AbortedError } from '../errors.ts';
 import { internalsOf } from '../governor.ts';
 import type { Governor } from '../types.ts';
@@ -40,7 +42,20 @@ export interface Framework<A extends unknown[]> {
 }
 
 /** Opens the scope of a request, which is Node's own, and runs the rest of the request in it. */
-export type Door<A extends unknown[]> = <T>(request: IncomingMessage, asked: A, fn: () => T) => T;
+export interface Door<A extends unknown[]> {
+  <T>(request: IncomingMessage, asked: A, fn: () => T): T;
+  /**
+   * Runs one of the framework's further steps for a request in the request's scope and trace: the one before may have
+   * left it for those of another, as a queue does that calls `next`. `key` is the request, or the framework's object
+   * for it; what has no scope yet, or is no object, runs as it is.
+   */
+  step<T>(key: unknown, fn: () => T): T;
+  /**
+   * As `step`, for what a framework tells of on a channel of `node:diagnostics_channel` that runs it: in the request's
+   * scope, not in its trace. `keyOf` finds the request in a message.
+   */
+  listen(channel: Channel, keyOf: (message: unknown) => object | undefined): void;
+}
 
 const DEFAULT_TIMEOUT_HEADER = 'x-request-timeout';
 
@@ -53,7 +68,7 @@ export function createDoor<A extends unknown[]>(
   options: DoorOptions<A>,
   framework: Framework<A>,
 ): Door<A> {
-  const { scopes, once } = internalsOf(governor);
+  const { scopes, once, onClose } = internalsOf(governor);
   // A wrong number is told when the app starts, and not with the first call.
   normalizeCaller({ deadlineMs: options.deadlineMs });
   if (options.caller === undefined) {
@@ -64,10 +79,14 @@ export function createDoor<A extends unknown[]>(
     );
   }
   const source = sourceOf(options, framework);
-  return (request, asked, fn) => {
+  const open = <T>(request: IncomingMessage, asked: A, fn: () => T): T => {
     const scope = new Scope(scopes, source, asked, request);
     return isOnItsConnection(request) ? scopes.enter(scope, fn) : scopes.run(scope, fn);
   };
+  const step = <T>(key: unknown, fn: () => T): T =>
+    typeof key === 'object' && key !== null ? scopes.rejoin(key, fn) : fn();
+  const listen: Door<A>['listen'] = (channel, keyOf) => onClose(scopes.listen(channel, keyOf));
+  return Object.assign(open, { step, listen });
 }
 
 /**
@@ -125,6 +144,10 @@ function sourceOf<A extends unknown[]>(
       );
       return controller.signal;
     },
+
+    route: (asked) => framework.route(...asked),
+
+    isOver: (asked) => wasSentWhole(framework.raw(...asked).response),
 
     listener(asked) {
       const { response } = framework.raw(...asked);

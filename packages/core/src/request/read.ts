@@ -22,6 +22,7 @@ export interface MessageBody {
   readonly fallbacks?: unknown;
   readonly inference_geo?: unknown;
   readonly billing_policy?: unknown;
+  readonly metadata?: unknown;
 }
 
 /**

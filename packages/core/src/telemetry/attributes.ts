@@ -8,6 +8,7 @@ import {
   BILLINGS,
   BREAKER_STATES,
   CALL_OUTCOMES,
+  CALLER_DOUBTS,
   DECISIONS,
   DIRECTIONS,
   ERROR_TYPES,
@@ -134,6 +135,10 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
   pricing: oneOf(
     PRICINGS,
     'What counts for a model without a known price: by `unpriced` where a quota or budget in USD applies, else `unknown`: no money',
+  ),
+  callerDoubt: oneOf(
+    CALLER_DOUBTS,
+    'Why the caller is in doubt: a client of `governor.with` is used in another scope than it was made in, the response of the scope has been sent, `metadata.user_id` is not the user of the scope',
   ),
 
   batchId: text('Id of the batch at the API'),

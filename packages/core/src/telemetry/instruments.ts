@@ -260,6 +260,14 @@ export const INSTRUMENTS = {
     description: 'Calls made outside every caller scope',
     question: 'Do calls escape the quotas of their users?',
   },
+  callerDoubts: {
+    name: 'headgate.caller.doubts',
+    kind: 'counter',
+    unit: '{call}',
+    labels: ['callerDoubt'],
+    description: 'Calls with a sign that they run in the scope of another caller',
+    question: 'Does a queue, a pool or a worker run the calls of one user as those of another?',
+  },
   unknownModel: {
     name: 'headgate.model.unknown',
     kind: 'counter',

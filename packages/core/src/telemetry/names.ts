@@ -71,6 +71,7 @@ export const ATTRIBUTES = {
   mechanism: 'headgate.mechanism',
   billing: 'headgate.billing',
   pricing: 'headgate.pricing',
+  callerDoubt: 'headgate.caller.doubt',
 
   // Conventions.
   errorType: 'error.type',

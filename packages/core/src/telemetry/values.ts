@@ -40,6 +40,10 @@ export type BreakerState = (typeof BREAKER_STATES)[number];
 export const DIRECTIONS = ['input', 'output'] as const;
 
 /** What has made calls cheaper. */
+/** Signs that a call runs in the scope of another caller than its own. */
+export const CALLER_DOUBTS = ['scope_changed', 'scope_over', 'user_differs'] as const;
+export type CallerDoubt = (typeof CALLER_DOUBTS)[number];
+
 export const MECHANISMS = ['cache', 'batch', 'downgrade'] as const;
 
 /** By which prices a request is paid. */

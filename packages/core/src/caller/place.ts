@@ -1,0 +1,72 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { fileURLToPath } from 'node:url';
+import type { Place } from '../logger.ts';
+
+/** Frames that are looked at, and frames that are shown. */
+const DEPTH = 40;
+const SHOWN = 8;
+/** As a stack has them: as a URL, or as a path, by whatever has loaded the code. Nothing where a bundler leaves no URL. */
+const OWN_FILES = ((): readonly string[] => {
+  try {
+    const own = new URL('..', import.meta.url);
+    return [own.href, fileURLToPath(own)];
+  } catch {
+    return [];
+  }
+})();
+const OF_SDK = /[\\/]@anthropic-ai[\\/]/;
+const OF_PACKAGE = /[\\/]node_modules[\\/]/;
+
+interface Mark {
+  error: Error | undefined;
+}
+const marks = new AsyncLocalStorage<Mark>();
+
+/** A process that serves users has no time for stacks, and none of its logs names lines of code. */
+export const namesPlaces = (): boolean => process.env.NODE_ENV !== 'production';
+
+/**
+ * Notes where the running code stands, for the one call that it is about to make. It is not known here when that call
+ * begins, so the note stays until it is read, or until the next call in this context takes its place.
+ */
+export function markPlace(): void {
+  marks.enterWith({ error: stackHere() });
+}
+
+/** Where the call was made that the running code is part of; what awaits it, where that was not noted. */
+export function placeOfCall(): Place | undefined {
+  if (!namesPlaces()) return undefined;
+  const mark = marks.getStore();
+  const noted = mark?.error;
+  if (mark !== undefined) mark.error = undefined;
+  return readPlace((noted ?? stackHere()).stack ?? '');
+}
+
+/** V8 makes the text of a stack only when it is read. */
+function stackHere(): Error {
+  const { stackTraceLimit } = Error;
+  try {
+    Error.stackTraceLimit = DEPTH;
+    return new Error('place');
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
+/** The first line of the app's own code; of a package, where there is none. */
+function readPlace(stack: string): Place | undefined {
+  const lines = stack
+    .split('\n')
+    .filter((line) => /^\s+at /.test(line))
+    .map((line) =>
+      line
+        .trim()
+        .slice('at '.length)
+        .replace(/^async /, ''),
+    )
+    .filter(
+      (line) => !OWN_FILES.some((own) => line.includes(own)) && !OF_SDK.test(line) && !line.includes('node:'),
+    );
+  const line = lines.find((each) => !OF_PACKAGE.test(each)) ?? lines[0];
+  return line === undefined ? undefined : { line, stack: lines.slice(0, SHOWN).join('\n') };
+}
