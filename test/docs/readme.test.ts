@@ -5,7 +5,9 @@ import { promisify } from 'node:util';
 import { type ConfigInput, createGovernor } from '@headgate/core';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { PRICES } from '../../packages/core/src/policy/prices.ts';
 import { optionsTable, SCHEMA_FILE, schemaText, tableInReadme } from './options-table.ts';
+import { PRICE_PAGE, pricePage } from './price-page.ts';
 import { referenceOnDisk, telemetryReference } from './telemetry-reference.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -80,6 +82,16 @@ describe('the README', () => {
 
   it('comes with the JSON Schema of the configuration', async () => {
     expect(await readFile(SCHEMA_FILE, 'utf8')).toBe(schemaText());
+  });
+
+  it('comes with the page of prices that the built-in table makes, each row with its first day and a source', async () => {
+    const page = await readFile(PRICE_PAGE, 'utf8');
+    expect(page).toBe(pricePage());
+    for (const { model, since, sources } of PRICES) {
+      const row = page.split('\n').find((line) => line.startsWith(`| \`${model}\``));
+      expect(row, model).toContain(since);
+      for (const source of sources) expect(row, model).toContain(source);
+    }
   });
 
   it('comes with the reference of spans and metrics that the catalogue makes', () => {
