@@ -5,6 +5,7 @@ import { UpstreamBucket } from '../../packages/core/src/admission/upstream.ts';
 import { Alarms } from '../../packages/core/src/alarms.ts';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { Estimator } from '../../packages/core/src/estimate/estimator.ts';
+import { estimateOf, taking } from '../support/estimates.ts';
 
 /**
  * What one dispatch costs, with 100,000 calls queued by 10,000 users; what a queued call holds in memory; and what a
@@ -32,20 +33,13 @@ function gate(concurrency: number) {
   const quotas = new Quotas([], 'UTC', clock);
   const arrival = (user: number): Arrival => ({
     demand: {
-      estimate: {
-        rawInputTokens: 100,
-        inputTokens: 100,
-        leastInputTokens: 90,
-        outputTokens: 100,
-        maxOutputTokens: 1_000,
-        key: { modelClass: 'm', purpose: 'p', maxTokens: 1_000 },
-      },
+      estimate: estimateOf(100, 100, { leastInputTokens: 90 }),
       chargesTokens: true,
       isStreaming: true,
     },
     lane: 'only',
     flowKey: `user ${user}`,
-    ticket: quotas.ticket([], { requests: 1, inputTokens: 100, outputTokens: 100, usd: 0 }),
+    ticket: quotas.ticket([], taking({ inputTokens: 100, outputTokens: 100 })),
     deadlineAt: 1e9,
     isRetry: false,
     signals: [],

@@ -4,6 +4,7 @@ import { Quotas } from '../../packages/core/src/admission/quotas.ts';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
 import type { Call } from '../../packages/core/src/request/read.ts';
+import { taking } from '../support/estimates.ts';
 
 /**
  * Time of one policy decision, with its quotas asked, taken and settled: a hundred rules, a hundred thousand users in
@@ -50,7 +51,7 @@ function decide(user: number): number {
       route: `/api/${user % 10}/chat`,
       signals: [],
     });
-    return { scopes: plan.quotas.length, ticket: quotas.ticket(plan.quotas, amounts) };
+    return { scopes: plan.quotas.length, ticket: quotas.ticket(plan.quotas, taking(amounts)) };
   })();
   if (ticket.arrive() === undefined && ticket.ready() === undefined) {
     ticket.commit();

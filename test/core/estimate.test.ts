@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Forecast, POINT_MS, type Production } from '../../packages/core/src/admission/forecast.ts';
-import { countTokens, readFeatures } from '../../packages/core/src/estimate/input.ts';
+import { readFeatures } from '../../packages/core/src/estimate/input.ts';
+import { countTokens } from '../../packages/core/src/estimate/kinds.ts';
 import { Lengths } from '../../packages/core/src/estimate/lengths.ts';
 import { cover, learnRatio, UNKNOWN_RATIO } from '../../packages/core/src/estimate/ratio.ts';
 import { EvenCurve, type RestCurve } from '../../packages/core/src/estimate/rest-curve.ts';
@@ -45,7 +46,7 @@ describe('the estimate of input', () => {
     expect(
       readFeatures({
         messages: [{ content: [{ type: 'image', source: { type: 'url', url: 'https://x' } }] }],
-      }).media,
+      }).remote,
     ).toBe(1_600);
     expect(readFeatures(image(png)).ascii).toBe(0);
   });

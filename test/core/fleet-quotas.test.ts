@@ -41,7 +41,7 @@ function setUp(quotas: object[]) {
   const ticket = (user: string) =>
     states.ticket(
       config.quotas.map((rule) => ({ rule, key: user })),
-      ONE,
+      () => ({ amounts: ONE, least: ONE, isGuess: false }),
     );
   const takeAll = () => {
     const all: Pick<Exchange, 'quotas' | 'spent'>[] = [];

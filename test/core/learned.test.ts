@@ -6,20 +6,13 @@ import { Lengths } from '../../packages/core/src/estimate/lengths.ts';
 import { learnRatio, UNKNOWN_RATIO } from '../../packages/core/src/estimate/ratio.ts';
 import { mergeRatios } from '../../packages/core/src/estimate/ratios.ts';
 import { hashOfName } from '../../packages/core/src/hash.ts';
+import { estimateOf } from '../support/estimates.ts';
 import { startFleet } from '../support/fleet-process.ts';
 
 const key = (purpose = 'chat', maxTokens = 1_000): EstimateKey => ({
   modelClass: 'sonnet-4',
   purpose,
   maxTokens,
-});
-const estimateOf = (own: EstimateKey) => ({
-  rawInputTokens: 100,
-  inputTokens: 100,
-  leastInputTokens: 100,
-  outputTokens: 100,
-  maxOutputTokens: own.maxTokens,
-  key: own,
 });
 /** Over the board and back. */
 const sent = (told: Learned): Learned => readLearned(writeLearned(told)) as Learned;
@@ -195,7 +188,7 @@ describe('a process that joins a fleet', () => {
       const { estimator } = old[i % 2] ?? old[0]!;
       const purpose = i % 4 < 2 ? 'chat' : 'digest';
       const own = key(purpose);
-      estimator.learnInput(estimateOf(own), 130 + 10 * random());
+      estimator.learnInput(estimateOf(100, 100, { key: own }), 130 + 10 * random());
       estimator.learnOutput(own, Math.round((purpose === 'chat' ? 60 : 500) * (0.5 + random())));
       estimator.learnFirstToken('sonnet-4', 900);
       estimator.learnSpeed('sonnet-4', 50);

@@ -9,6 +9,7 @@ import { Quotas } from '../../packages/core/src/admission/quotas.ts';
 import { Alarms } from '../../packages/core/src/alarms.ts';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { SafeCounters } from '../../packages/core/src/stores/safe.ts';
+import { taking } from '../support/estimates.ts';
 import { gate, MODEL, type Outcome, outcome } from '../support/gate.ts';
 
 const granted = (all: Outcome[]) => all.flatMap((each) => (each.granted === undefined ? [] : [each.granted]));
@@ -335,7 +336,7 @@ describe('memory', () => {
     });
     const rule = rules[0]!;
     const enter = (user: string) => {
-      const ticket = quotas.ticket([{ rule, key: user }], { requests: 1, ...NOTHING });
+      const ticket = quotas.ticket([{ rule, key: user }], taking({}));
       if (ticket.arrive() !== undefined) return undefined;
       ticket.commit();
       return ticket;
@@ -380,14 +381,7 @@ describe('memory', () => {
     const clock = manualClock();
     const quotas = new Quotas(rules, timeZone, clock);
     for (let i = 0; i < 100_000; i++) {
-      quotas
-        .ticket([{ rule: rules[0]!, key: `user ${i}` }], {
-          requests: 1,
-          inputTokens: 0,
-          outputTokens: 0,
-          usd: 0,
-        })
-        .arrive();
+      quotas.ticket([{ rule: rules[0]!, key: `user ${i}` }], taking({})).arrive();
     }
     expect(quotas.snapshot()[0]?.keys).toBe(100_000);
   });

@@ -8,6 +8,7 @@ import { UpstreamBucket } from '../../packages/core/src/admission/upstream.ts';
 import { Alarms } from '../../packages/core/src/alarms.ts';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { Estimator } from '../../packages/core/src/estimate/estimator.ts';
+import { estimateOf, taking } from '../support/estimates.ts';
 
 /** Running answers are looked at five times a second, and a look may ask for another fifteen milliseconds later. */
 const LATE_MS = 220;
@@ -38,20 +39,13 @@ it('nobody waits for room that is there, whatever comes and ends when', async ()
       const scheduler = new Scheduler(upstream, lanes, new Alarms(clock), clock, () => 0.5);
       const quotas = new Quotas([], 'UTC', clock);
       const demand = {
-        estimate: {
-          rawInputTokens: 100,
-          inputTokens: 100,
-          leastInputTokens: 90,
-          outputTokens: 300,
-          maxOutputTokens: 1_000,
-          key: { modelClass: 'm', purpose: 'p', maxTokens: 1_000 },
-        },
+        estimate: estimateOf(100, 300, { leastInputTokens: 90 }),
         chargesTokens: true,
         isStreaming: true,
       };
       for (const { at, user, takesMs, outputTokens } of calls) {
         const flowKey = `user ${user}`;
-        const ticket = quotas.ticket([], { requests: 1, inputTokens: 100, outputTokens: 300, usd: 0 });
+        const ticket = quotas.ticket([], taking({ inputTokens: 100, outputTokens: 300 }));
         clock.at(at, () => {
           const passage = scheduler.enter({
             demand,

@@ -54,7 +54,7 @@ export function gate(input: ConfigInput, options: { clock?: ManualClock; store?:
       model,
       maxTokens,
       isStreaming: false,
-      body: { messages: [{ role: 'user', content: 'x'.repeat(chars) }] },
+      body: { messages: [{ role: 'user', content: 'xy'.repeat(chars).slice(0, chars) }] },
       bytes: chars,
       isReplayable: true,
     };

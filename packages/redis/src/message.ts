@@ -19,7 +19,8 @@ import type { Keys } from './keys.ts';
  * path       use, variance, most at each point                                   60 d
  * event      type, and what the type has: see `writeEvent`                       B …
  * asks       count: quota, on exceed, held, concurrency?, count of meters,       H: H B B d H
- *              each: kind amount quota, capacity rate | start end, name          B dddd Hc0
+ *              each: kind amount least? alone? quota, capacity rate | start end,  B dddddd
+ *              name                                                              Hc0
  * change     quota slots, count of meters: released used at, name                H d H: ddd Hc0
  */
 const EVENTS = ['headers', 'pause', 'endPause', 'overloaded', 'ended', 'corrected'] as const;
@@ -111,7 +112,7 @@ function writeAsks(out: Writer, asks: readonly QuotaAsk[], keys: Keys): void {
     out.short(keys.quotas.get(key) ?? 0).byte(ON_EXCEED.indexOf(onExceed) + 1);
     out.flag(isHeld).numbers(concurrency).short(meters.length);
     for (const meter of meters) {
-      out.byte(KINDS.indexOf(meter.kind) + 1).numbers(meter.amount, meter.quota);
+      out.byte(KINDS.indexOf(meter.kind) + 1).numbers(meter.amount, meter.least, meter.alone, meter.quota);
       if (meter.kind === 'window') out.numbers(meter.start, meter.end);
       else out.numbers(meter.capacity, meter.ratePerMs);
       out.text(meter.name);
@@ -164,9 +165,11 @@ local function readAsks()
       meters = {},
     }
     for m = 1, meters do
-      local kind, amount, quota, first, second, name
-      kind, amount, quota, first, second, name, readTo = read('<BddddHc0')
-      local meter = { name = name, kind = KINDS[kind], amount = amount, quota = quota }
+      local kind, amount, least, alone, quota, first, second, name
+      kind, amount, least, alone, quota, first, second, name, readTo = read('<BddddddHc0')
+      local meter = {
+        name = name, kind = KINDS[kind], amount = amount, least = given(least), alone = given(alone), quota = quota,
+      }
       if meter.kind == 'window' then meter.start, meter['end'] = first, second
       else meter.capacity, meter.ratePerMs = first, second end
       ask.meters[m] = meter

@@ -45,14 +45,19 @@ const meter: fc.Arbitrary<MeterAsk> = fc.oneof(
     capacity: fc.constant(3),
     ratePerMs: fc.constant(5 / 60_000),
   }),
-  fc.record({
-    name: fc.constant('outputTokens'),
-    amount: fc.integer({ min: 1, max: 900 }),
-    quota: fc.constant(2_000),
-    kind: fc.constant('window' as const),
-    start: fc.constantFrom(START - 5_000, START + 20_000),
-    end: fc.constantFrom(START + 20_000, START + 45_000),
-  }),
+  fc.record(
+    {
+      name: fc.constant('outputTokens'),
+      amount: fc.oneof(fc.integer({ min: 1, max: 900 }), fc.integer({ min: 1_900, max: 4_000 })),
+      least: fc.integer({ min: 0, max: 2_100 }),
+      alone: fc.integer({ min: 0, max: 2_100 }),
+      quota: fc.constant(2_000),
+      kind: fc.constant('window' as const),
+      start: fc.constantFrom(START - 5_000, START + 20_000),
+      end: fc.constantFrom(START + 20_000, START + 45_000),
+    },
+    { requiredKeys: ['name', 'amount', 'quota', 'kind', 'start', 'end'] },
+  ),
 );
 const quotaAsk: fc.Arbitrary<QuotaAsk> = fc
   .record({

@@ -3,7 +3,7 @@ import { withStanding } from '../caller/standing.ts';
 import type { Clock } from '../clock.ts';
 import type { BudgetConfig } from '../config/schema.ts';
 import { QuotaExceededError, type Reason } from '../errors.ts';
-import type { Estimator } from '../estimate/estimator.ts';
+import type { Estimate, Estimator } from '../estimate/estimator.ts';
 import { callerKey, type Plan, scopesFor } from '../policy/plan.ts';
 import { userKey } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
@@ -14,12 +14,15 @@ import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
 import type { Accounts } from './accounts.ts';
 import type { GateKeeper } from './gate.ts';
 import { Lease } from './lease.ts';
-import type { BudgetStanding } from './quota-state.ts';
+import type { Amounts, BudgetStanding, Claim } from './quota-state.ts';
 import type { Quotas } from './quotas.ts';
 import { quotaRefusal } from './refusals.ts';
 import { type QuotaShare, quotaShares, usedOf } from './shares.ts';
-import type { Amounts, Binding } from './ticket.ts';
+import type { Binding } from './ticket.ts';
 import type { Demand } from './upstream.ts';
+
+/** An answer has this many tokens at the least. */
+const LEAST_OUTPUT = 1;
 
 /** A call that asks to be let in. */
 export interface Ask {
@@ -85,19 +88,25 @@ export class Admission {
   }
 
   #demand(plan: Plan, call: Call, cachedTokens = 0): Demand {
-    const { model, purpose, maxTokens } = plan;
     return {
-      estimate: this.#estimator.estimate(
-        call,
-        model,
-        purpose,
-        maxTokens,
-        cachedTokens,
-        countedFor(plan, call),
-      ),
+      estimate: this.#estimator.estimate(call, plan, cachedTokens, countedFor(plan, call)),
       chargesTokens: call.kind === 'messages' && call.body !== undefined,
       isStreaming: call.isStreaming,
       caller: callerKey(plan.caller),
+    };
+  }
+
+  /** What a call takes of its caller's quotas, by what is known now of how long answers are. */
+  #claim(terms: Terms, { inputTokens, bound, key }: Estimate, requests: 0 | 1): Claim {
+    const { tokens: outputTokens, isGuess } = this.#estimator.expect(key);
+    return {
+      amounts: amountsOf(terms, { inputTokens, outputTokens }, requests),
+      // Worked out where something depends on it: a whole prompt is read for it.
+      get least() {
+        const read = { inputTokens: 0, cacheReadTokens: bound.promptTokens, outputTokens: LEAST_OUTPUT };
+        return { ...amountsOf(terms, read, requests), inputTokens: bound.chargedTokens };
+      },
+      isGuess,
     };
   }
 
@@ -107,13 +116,8 @@ export class Admission {
   }
 
   /** Tokens that a call is expected to take: the middle of what its input may be, and the mean of its output. */
-  expect({ model, purpose, maxTokens }: Plan, call: Call): { input: number; output: number } {
-    const { inputTokens, leastInputTokens, outputTokens } = this.#estimator.estimate(
-      call,
-      model,
-      purpose,
-      maxTokens,
-    );
+  expect(plan: Plan, call: Call): { input: number; output: number } {
+    const { inputTokens, leastInputTokens, outputTokens } = this.#estimator.estimate(call, plan);
     return { input: Math.round((inputTokens + leastInputTokens) / 2), output: outputTokens };
   }
 
@@ -135,11 +139,9 @@ export class Admission {
     cachedTokens,
   }: Ask): Promise<Granted> {
     const demand = this.#demand(plan, call, cachedTokens);
-    const { estimate, chargesTokens } = demand;
     const terms = termsOf(plan, call);
-    const ticket = this.#quotas.ticket(
-      chargesTokens ? scopesFor(plan, account) : [],
-      amountsOf(terms, estimate, isCounted ? 0 : 1),
+    const ticket = this.#quotas.ticket(demand.chargesTokens ? scopesFor(plan, account) : [], () =>
+      this.#claim(terms, demand.estimate, isCounted ? 0 : 1),
     );
     const refusal = ticket.arrive();
     if (refusal !== undefined) throw withStanding(quotaRefusal(refusal, plan.lane), ticket.standing());
@@ -227,13 +229,14 @@ export class Admission {
 
   /** Charges a request that goes in a batch. @throws QuotaExceededError, and nothing is taken. */
   chargeAhead(plan: Plan, call: Call, account: string): AheadCharge[] {
-    const { estimate } = this.#demand(plan, call);
-    const amounts = amountsOf(termsOf(plan, call, true), estimate, 1);
-    const charges = this.#quotas.chargeAhead(scopesFor(plan, account), amounts);
+    const claim = this.#claim(termsOf(plan, call, true), this.#demand(plan, call).estimate, 1);
+    const charges = this.#quotas.chargeAhead(scopesFor(plan, account), claim);
     if (Array.isArray(charges)) return charges;
-    const nothing = { requests: 0 as const, inputTokens: 0, outputTokens: 0, usd: 0 };
-    const standing = this.#quotas.ticket(scopesFor(plan, account), nothing).standing();
-    throw withStanding(quotaRefusal(charges as Binding, plan.lane), standing);
+    const ticket = this.#quotas.ticket(scopesFor(plan, account), () => claim);
+    const refusal = withStanding(quotaRefusal(charges as Binding, plan.lane), ticket.standing());
+    // A ticket keeps the states of its quotas from being forgotten.
+    ticket.cancel();
+    throw refusal;
   }
 
   /** A request of a batch is done: with the charges of its answer, or with nothing. */
@@ -255,7 +258,8 @@ export class Admission {
 
   /** A quota that applies only to another model that took part in the answer. */
   #chargeExtra(scheduler: GateKeeper, { scope, used }: QuotaShare): void {
-    const ticket = this.#quotas.ticket([scope], { requests: 0, ...used });
+    const amounts: Amounts = { requests: 0, ...used };
+    const ticket = this.#quotas.ticket([scope], () => ({ amounts, least: amounts, isGuess: false }));
     scheduler.charge(ticket);
     ticket.settle(true, () => used);
   }
@@ -314,13 +318,9 @@ export interface NamedStanding extends BudgetStanding {
 }
 
 /** What a call is expected to take of its quotas. */
-function amountsOf(
-  terms: Terms,
-  estimate: { readonly inputTokens: number; readonly outputTokens: number },
-  requests: 0 | 1,
-): Amounts {
-  const { inputTokens, outputTokens } = estimate;
-  const usd = terms.payer === 'self' ? (expectedCharge(terms, estimate).usd ?? 0) : undefined;
+function amountsOf(terms: Terms, expected: Parameters<typeof expectedCharge>[1], requests: 0 | 1): Amounts {
+  const { inputTokens, outputTokens } = expected;
+  const usd = terms.payer === 'self' ? (expectedCharge(terms, expected).usd ?? 0) : undefined;
   return { requests, inputTokens, outputTokens, usd };
 }
 

@@ -28,7 +28,7 @@ export function impossible(
   if (signals.some((signal) => signal.aborted)) return refusals.goneRefusal(lane.name);
   const large = upstream.tooLarge(demand);
   if (large === undefined) return undefined;
-  return refusals.tooLargeRefusal(demand.estimate.inputTokens, large.limit, upstream.name, lane.name);
+  return refusals.tooLargeRefusal(demand.estimate.bound.chargedTokens, large.limit, upstream.name, lane.name);
 }
 
 /** A wait that is too long, or too many that wait. */

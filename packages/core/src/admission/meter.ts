@@ -10,8 +10,12 @@ import { calendarWindow, type Window } from './calendar.ts';
  */
 export interface Meter {
   readonly kind: MeterKind;
-  /** Milliseconds until `amount` fits: 0 now, Infinity never. */
-  waitMs(amount: number): number;
+  /**
+   * Milliseconds until `amount` fits: 0 now, Infinity never. An amount above all that there ever is waits until all of it is
+   * there, and is then taken into debt; only `least`, what it is for certain (left out: all of it), can be too much for good.
+   * `back` is counted as there.
+   */
+  waitMs(amount: number, least?: number, back?: number): number;
   hold(amount: number): void;
   release(amount: number): void;
   /** Takes `amount`, and gives what a correction of that very charge needs. */
@@ -22,6 +26,8 @@ export interface Meter {
   readonly isIdle: boolean;
   readonly remaining: number;
   readonly quota: number;
+  /** The most that there ever is: what takes more for certain never fits. */
+  readonly most: number;
   /** Milliseconds until everything is there again. */
   readonly resetMs: number;
   configure(rate: Rate, burst: number, timeZone: string): void;
@@ -46,16 +52,18 @@ export interface SavedMeter {
 
 const UNIT_MS = { second: 1_000, minute: 60_000, hour: 3_600_000 } as const;
 
+/** `unit`: the least that the meter has to hold to let anything through: 1 for requests, which come whole. */
 export function createMeter(
   rate: Rate,
   burst: number,
   timeZone: string,
   clock: Clock,
   saved?: SavedMeter,
+  unit = 0,
 ): Meter {
   const kind = meterKind(rate);
   return kind === 'continuous'
-    ? new ContinuousMeter(rate, burst, clock)
+    ? new ContinuousMeter(rate, burst, unit, clock)
     : new CalendarMeter(kind, rate, timeZone, clock, saved);
 }
 
@@ -63,19 +71,25 @@ export function createMeter(
 class ContinuousMeter implements Meter {
   readonly kind = 'continuous';
   readonly #clock: Clock;
+  readonly #unit: number;
   #quota: number;
   #bucket: Bucket;
   #held = 0;
 
-  constructor(rate: Rate, burst: number, clock: Clock) {
+  constructor(rate: Rate, burst: number, unit: number, clock: Clock) {
     this.#clock = clock;
+    this.#unit = unit;
     this.#quota = rate.amount;
-    const { capacity, ratePerMs } = shape(rate, burst);
+    const { capacity, ratePerMs } = shape(rate, burst, unit);
     this.#bucket = fullBucket(capacity, ratePerMs, clock.now());
   }
 
   get quota(): number {
     return this.#quota;
+  }
+
+  get most(): number {
+    return Math.max(this.#quota, this.#bucket.capacity);
   }
 
   get remaining(): number {
@@ -93,9 +107,9 @@ class ContinuousMeter implements Meter {
     return this.#held === 0 && levelAt(this.#bucket, this.#clock.now()) >= this.#bucket.capacity;
   }
 
-  waitMs(amount: number): number {
-    if (amount > Math.max(this.#quota, this.#bucket.capacity)) return Number.POSITIVE_INFINITY;
-    return waitFor(this.#bucket, amount, this.#held, this.#clock.now());
+  waitMs(amount: number, least = amount, back = 0): number {
+    if (least > this.most) return Number.POSITIVE_INFINITY;
+    return waitFor(this.#bucket, amount, this.#held - back, this.#clock.now());
   }
 
   hold(amount: number): void {
@@ -117,17 +131,17 @@ class ContinuousMeter implements Meter {
   }
 
   configure(rate: Rate, burst: number): void {
-    const { capacity, ratePerMs } = shape(rate, burst);
+    const { capacity, ratePerMs } = shape(rate, burst, this.#unit);
     this.#quota = rate.amount;
     this.#bucket = resize(this.#bucket, capacity, ratePerMs, this.#clock.now());
   }
 }
 
-export function shape(rate: Rate, burst: number): { capacity: number; ratePerMs: number } {
+/** Depth and refill of a rate. A bucket that cannot hold one `unit` would never let any pass: half a request a minute is one in two. */
+export function shape(rate: Rate, burst: number, unit = 0): { capacity: number; ratePerMs: number } {
   const ms = UNIT_MS[rate.per as keyof typeof UNIT_MS];
-  // A bucket that cannot hold one request would never let any pass.
   return {
-    capacity: Math.max(Math.min(1, rate.amount), rate.amount * burst),
+    capacity: Math.max(unit, Math.min(1, rate.amount), rate.amount * burst),
     ratePerMs: rate.amount / ms,
   };
 }
@@ -178,6 +192,10 @@ class CalendarMeter implements Meter {
     return this.#quota;
   }
 
+  get most(): number {
+    return this.#quota;
+  }
+
   get remaining(): number {
     this.#turn();
     return this.#quota - this.#used - this.#held;
@@ -193,10 +211,11 @@ class CalendarMeter implements Meter {
     return this.#used <= 0 && this.#held === 0;
   }
 
-  waitMs(amount: number): number {
+  waitMs(amount: number, least = amount, back = 0): number {
     this.#turn();
-    if (amount > this.#quota) return Number.POSITIVE_INFINITY;
-    return amount <= this.#quota - this.#used - this.#held + 1e-9 ? 0 : this.#window.end - this.#clock.wall();
+    if (least > this.#quota) return Number.POSITIVE_INFINITY;
+    const left = this.#quota - this.#used - this.#held + back;
+    return Math.min(amount, this.#quota) <= left + 1e-9 ? 0 : this.#window.end - this.#clock.wall();
   }
 
   hold(amount: number): void {

@@ -13,6 +13,36 @@ import { endsInMs, Pace, tauOf } from './pace.ts';
 export const METERED = ['requests', 'inputTokens', 'outputTokens', 'usd'] as const;
 export type Metered = (typeof METERED)[number];
 
+/** Requests come whole: a quota of them holds one at the least. */
+const unitOf = (name: Metered): number => (name === 'requests' ? 1 : 0);
+
+/** What a call takes of the quotas that apply to it. */
+export interface Amounts {
+  /** 1, or 0 for a further attempt of a call that has been counted. */
+  readonly requests: 0 | 1;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  /** Undefined where the money is not the account's: then no limit of money applies. */
+  readonly usd: number | undefined;
+}
+
+/** What a call is expected to take, and what it takes for certain (`least`, which may cost a look at all of the prompt). */
+export interface Claim {
+  readonly amounts: Amounts;
+  readonly least: Amounts;
+  /** Nothing is known of how long such answers are: the output, and what it costs, is a placeholder. */
+  readonly isGuess: boolean;
+}
+
+/**
+ * What has to be there for a call that has the quota to itself: a placeholder refuses nobody, so one call at a time goes on
+ * what it takes for certain, and teaches. Pure.
+ */
+export function aloneOf(claim: Claim, name: Metered): number {
+  const isPlaceholder = claim.isGuess && (name === 'outputTokens' || name === 'usd');
+  return (isPlaceholder ? claim.least[name] : claim.amounts[name]) ?? 0;
+}
+
 /** How a budget of one user, tenant or account stands. */
 export interface BudgetStanding {
   readonly limitUsd: number;
@@ -52,6 +82,8 @@ export class QuotaState implements Keyed {
   /** Tickets of calls that wait or run. */
   tickets = 0;
   lastUsedAt = 0;
+  /** Charged for calls in flight by a mere guess: as much as may come back when they end. Made when it is first needed. */
+  guessed: Map<Metered, number> | undefined;
   #parked: Set<() => void> | undefined;
   readonly #key: string;
   readonly #current: CurrentRule;
@@ -78,7 +110,11 @@ export class QuotaState implements Keyed {
       const known = this.meters.get(name);
       if (rate === undefined) this.meters.delete(name);
       else if (known?.kind === meterKind(rate)) known.configure(rate, rule.burst, timeZone);
-      else this.meters.set(name, createMeter(rate, rule.burst, timeZone, this.#clock, this.#saved(name)));
+      else
+        this.meters.set(
+          name,
+          createMeter(rate, rule.burst, timeZone, this.#clock, this.#saved(name), unitOf(name)),
+        );
     }
   }
 
@@ -157,16 +193,23 @@ export class QuotaState implements Keyed {
   }
 
   /** What a call with these amounts asks of this quota, for a ledger outside this process; `wall` is the ledger's time. */
-  ask(amounts: Readonly<Record<Metered, number | undefined>>, wall: number): Omit<QuotaAsk, 'isHeld'> {
+  ask(claim: Claim, wall: number): Omit<QuotaAsk, 'isHeld'> {
     // A ledger keeps the whole quota, whatever share of it this process gives meanwhile.
     const { whole: rule, timeZone } = this.#current;
     const meters = METERED.flatMap((name): MeterAsk[] => {
       const rate: Rate | undefined = rule[name];
-      const amount = amounts[name];
+      const amount = claim.amounts[name];
       if (rate === undefined || amount === undefined) return [];
-      const own = { name, amount, quota: rate.amount };
       const kind = meterKind(rate);
-      if (kind === 'continuous') return [{ ...own, kind, ...shape(rate, rule.burst) }];
+      const depth = kind === 'continuous' ? shape(rate, rule.burst, unitOf(name)) : undefined;
+      const own = {
+        name,
+        amount,
+        ...(amount > Math.max(rate.amount, depth?.capacity ?? 0) ? { least: claim.least[name] ?? 0 } : {}),
+        ...(claim.isGuess ? { alone: aloneOf(claim, name) } : {}),
+        quota: rate.amount,
+      };
+      if (kind === 'continuous') return [{ ...own, kind, ...shape(rate, rule.burst, unitOf(name)) }];
       return [{ ...own, kind: 'window', ...calendarWindow(wall, kind, timeZone) }];
     });
     return {

@@ -6,9 +6,16 @@ import type { AheadCharge } from '../stores/batch-journal.ts';
 import { KeyedStates } from '../stores/keyed.ts';
 import type { SafeCounters } from '../stores/safe.ts';
 import type { Meter } from './meter.ts';
-import { type BudgetStanding, type CurrentRule, METERED, type Metered, QuotaState } from './quota-state.ts';
+import {
+  type BudgetStanding,
+  type Claim,
+  type CurrentRule,
+  METERED,
+  type Metered,
+  QuotaState,
+} from './quota-state.ts';
 import type { QuotaShare } from './shares.ts';
-import { type Amounts, type Binding, type Entry, QuotaTicket, type Used } from './ticket.ts';
+import { type Binding, type Entry, QuotaTicket, type Used } from './ticket.ts';
 
 /** Keys of each rule that are kept in memory, where nothing else is configured. */
 const MAX_KEYS = 200_000;
@@ -115,7 +122,8 @@ export class Quotas {
     this.#rules = next;
   }
 
-  ticket(scopes: readonly QuotaScope[], amounts: Amounts): QuotaTicket {
+  /** A call's claim on its quotas; `claimNow` says what it takes of them, as far as is known by then. */
+  ticket(scopes: readonly QuotaScope[], claimNow: () => Claim): QuotaTicket {
     const makeEntries = () =>
       scopes.flatMap((scope): Entry[] => {
         const { rule, key } = scope;
@@ -125,9 +133,9 @@ export class Quotas {
         const state = found.states.get(key);
         state.refresh();
         const now = this.#share < 1 ? found.current.rule : rule;
-        return [{ scope, rule: now, state, held: undefined, charges: undefined }];
+        return [{ scope, rule: now, state, claim: undefined, held: undefined, charges: undefined }];
       });
-    return new QuotaTicket(makeEntries, amounts);
+    return new QuotaTicket(makeEntries, claimNow);
   }
 
   /**
@@ -135,17 +143,17 @@ export class Quotas {
    * then. Money counts, and whatever has a day or a month; quotas by the minute and slots pace the interactive limits,
    * which a batch does not touch. Gives what must be put right later, or the quota that refuses: then nothing is taken.
    */
-  chargeAhead(scopes: readonly QuotaScope[], amounts: Amounts): AheadCharge[] | Binding {
+  chargeAhead(scopes: readonly QuotaScope[], claim: Claim): AheadCharge[] | Binding {
     const found = scopes.flatMap(({ rule, key }) => {
       const state = this.#state(rule.name, key);
       const meters = state === undefined ? [] : [...state.meters].filter(countsAhead);
       return meters.flatMap(([name, meter]) => {
-        const amount = amounts[name];
+        const amount = claim.amounts[name];
         return amount === undefined ? [] : [{ rule, key, name, meter, amount }];
       });
     });
     for (const { rule, name, meter, amount } of found) {
-      const waitMs = meter.waitMs(amount);
+      const waitMs = meter.waitMs(amount, amount > meter.most ? claim.least[name] : amount);
       if (waitMs > 0 && !rule.shadow)
         return { rule, reason: name === 'usd' ? 'budget' : 'user_quota', waitMs };
     }

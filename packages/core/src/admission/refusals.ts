@@ -40,7 +40,7 @@ export function hungUpRefusal(lane: string): HeadgateError {
 /** A prompt that no wait would help. */
 export function tooLargeRefusal(tokens: number, limit: number, bucket: string, lane: string): HeadgateError {
   return new QueueFullError(
-    `the prompt is about ${tokens} tokens and "${bucket}" allows ${limit} a minute: it can never be admitted`,
+    `the prompt has at least ${tokens} tokens and "${bucket}" allows ${limit} a minute: it can never be admitted`,
     { reason: 'input_tokens_per_minute', rule: bucket, lane },
   );
 }

@@ -4,20 +4,10 @@ import type { Reason } from '../errors.ts';
 import type { QuotaScope } from '../policy/plan.ts';
 import type { QuotaAsk } from '../stores/store.ts';
 import type { Booking, Meter } from './meter.ts';
-import { METERED, type Metered, type QuotaState } from './quota-state.ts';
+import { type Amounts, aloneOf, type Claim, METERED, type Metered, type QuotaState } from './quota-state.ts';
 
 /** A call larger than this process's share of a quota is looked at again after this. */
 const SHARE_MS = 1_000;
-
-/** What a call takes of the quotas that apply to it. */
-export interface Amounts {
-  /** 1, or 0 for a further attempt of a call that has been counted. */
-  readonly requests: 0 | 1;
-  readonly inputTokens: number;
-  readonly outputTokens: number;
-  /** Undefined where the money is not the account's: then no limit of money applies. */
-  readonly usd: number | undefined;
-}
 
 /** What a call has used of one quota. */
 export type Used = Omit<Amounts, 'requests'>;
@@ -28,6 +18,8 @@ export interface Binding {
   readonly reason: Reason;
   /** Milliseconds until it fits: Infinity never, undefined when another call ends. */
   readonly waitMs: number | undefined;
+  /** The same, if all came back that calls in flight were charged by a mere guess. Left out: no sooner. */
+  readonly soonestMs?: number;
 }
 
 /** What the end of a call puts right of one quota. */
@@ -42,6 +34,8 @@ export interface Entry {
   readonly scope: QuotaScope;
   readonly rule: QuotaConfig;
   readonly state: QuotaState;
+  /** What the call takes of it: as known now, until it is held or charged. */
+  claim: Claim | undefined;
   /** What is held of which meter: a reload may put others in their place meanwhile. */
   held: { readonly meter: Meter; readonly amount: number }[] | undefined;
   charges: { readonly name: Metered; readonly meter: Meter; readonly charge: Booking }[] | undefined;
@@ -54,16 +48,19 @@ export interface Entry {
  */
 export class QuotaTicket {
   readonly #makeEntries: () => Entry[];
-  readonly #amounts: Amounts;
+  readonly #claimNow: () => Claim;
   #entries: Entry[];
   #isOver = false;
   #shadowed: Binding[] = [];
   #follower: ((changes: Correction[]) => void) | undefined;
 
-  /** `makeEntries`: the quotas that the call draws on, by the rules that hold when it is called. */
-  constructor(makeEntries: () => Entry[], amounts: Amounts) {
+  /**
+   * `makeEntries`: the quotas that the call draws on, by the rules that hold when it is called. `claimNow`: what the call
+   * takes, as far as is known when it is called: a call that waits goes by what others have taught meanwhile.
+   */
+  constructor(makeEntries: () => Entry[], claimNow: () => Claim) {
     this.#makeEntries = makeEntries;
-    this.#amounts = amounts;
+    this.#claimNow = claimNow;
     this.#entries = this.#take();
   }
 
@@ -89,7 +86,8 @@ export class QuotaTicket {
 
   /** What the call asks of each quota, for a ledger outside this process; `wall` is the ledger's time. */
   asks(wall: number): Omit<QuotaAsk, 'isHeld'>[] {
-    return this.#entries.map(({ state }) => state.ask(this.#amounts, wall));
+    this.#look();
+    return this.#entries.map((entry) => entry.state.ask(claimOf(entry), wall));
   }
 
   /** The state of the quota of that place in `asks`. */
@@ -104,6 +102,7 @@ export class QuotaTicket {
 
   /** The first quota that refuses, or nothing: then all are held. */
   arrive(): Binding | undefined {
+    this.#look();
     const binding = this.#refusing();
     if (binding !== undefined) this.#letGo();
     else
@@ -129,6 +128,16 @@ export class QuotaTicket {
     return undefined;
   }
 
+  /** Reads what the call takes of each quota that has neither held nor charged it. */
+  #look(): void {
+    let claim: Claim | undefined;
+    for (const entry of this.#entries) {
+      if (entry.held !== undefined || entry.charges !== undefined) continue;
+      claim ??= this.#claimNow();
+      entry.claim = claim;
+    }
+  }
+
   /** Releases all that the call holds; `renew` is to follow. */
   withdraw(): void {
     for (const entry of this.#entries) if (entry.held !== undefined) this.#release(entry);
@@ -144,6 +153,7 @@ export class QuotaTicket {
 
   /** The first quota that makes the call wait, with the state to wait at. */
   ready(): { binding: Binding; state: QuotaState } | undefined {
+    this.#look();
     for (const entry of this.#entries) {
       if (entry.held !== undefined) continue;
       const binding = this.#binding(entry);
@@ -155,9 +165,11 @@ export class QuotaTicket {
   commit(): void {
     for (const entry of this.#entries) {
       if (entry.held !== undefined) this.#release(entry);
+      const { amounts } = claimOf(entry);
       entry.charges = [];
+      countGuess(entry, 1);
       for (const [name, meter] of entry.state.meters) {
-        const amount = this.#amounts[name];
+        const amount = amounts[name];
         if (amount !== undefined) entry.charges.push({ name, meter, charge: meter.charge(amount) });
       }
       entry.state.slots++;
@@ -175,12 +187,12 @@ export class QuotaTicket {
 
   /** Puts the charges right by what was used of each quota; without `isCounted` the request is given back. */
   settle(isCounted: boolean, usedOf: (scope: QuotaScope) => Used): void {
-    const requests = isCounted ? this.#amounts.requests : 0;
     const corrections: Correction[] = [];
-    for (const { scope, state, charges } of this.#entries) {
-      const used = usedOf(scope);
-      const delta = (name: Metered) =>
-        (name === 'requests' ? requests : (used[name] ?? 0)) - this.#amount(name);
+    for (const entry of this.#entries) {
+      const { scope, state, charges } = entry;
+      const { amounts } = claimOf(entry);
+      const used = { ...usedOf(scope), requests: isCounted ? amounts.requests : 0 };
+      const delta = (name: Metered) => (used[name] ?? 0) - (amounts[name] ?? 0);
       if (this.#follower !== undefined)
         corrections.push({ state, slots: -1, used: METERED.map((name) => ({ name, delta: delta(name) })) });
       if (charges === undefined) continue;
@@ -191,6 +203,7 @@ export class QuotaTicket {
     this.#follower = undefined;
     for (const entry of this.#entries) {
       if (entry.charges === undefined) continue;
+      countGuess(entry, -1);
       entry.charges = undefined;
       entry.state.slots--;
       entry.state.wake();
@@ -211,35 +224,36 @@ export class QuotaTicket {
     });
   }
 
-  #amount(name: Metered): number {
-    return this.#amounts[name] ?? 0;
-  }
-
-  #binding({ rule, state }: Entry): Binding | undefined {
+  #binding(entry: Entry): Binding | undefined {
+    const { rule, state } = entry;
     if (rule.concurrency !== undefined && state.slots >= rule.concurrency) {
       return { rule, reason: 'concurrency', waitMs: undefined };
     }
+    const claim = claimOf(entry);
     let worst: Binding | undefined;
     for (const [name, meter] of state.meters) {
-      if (name === 'requests' && this.#amounts.requests === 0) continue;
-      if (this.#amounts[name] === undefined) continue;
-      const amount = this.#amount(name);
-      const ownMs = meter.waitMs(amount);
+      const expected = claim.amounts[name];
+      if (expected === undefined || (name === 'requests' && expected === 0)) continue;
+      const least = expected > meter.most ? (claim.least[name] ?? 0) : expected;
+      const amount = state.slots === 0 ? aloneOf(claim, name) : expected;
+      const ownMs = meter.waitMs(amount, least);
       // Too much for this process's share, and not for the quota: it fits when the store is back.
-      const waitMs = ownMs === Number.POSITIVE_INFINITY && state.wholeFits(name, amount) ? SHARE_MS : ownMs;
-      if (waitMs > 0 && waitMs > (worst?.waitMs ?? 0)) {
-        worst = {
-          rule,
-          reason: name === 'usd' ? 'budget' : 'user_quota',
-          waitMs,
-        };
-      }
+      const waitMs = ownMs === Number.POSITIVE_INFINITY && state.wholeFits(name, least) ? SHARE_MS : ownMs;
+      if (waitMs <= 0 || waitMs <= (worst?.waitMs ?? 0)) continue;
+      const back = state.guessed?.get(name) ?? 0;
+      worst = {
+        rule,
+        reason: name === 'usd' ? 'budget' : 'user_quota',
+        waitMs,
+        ...(back > 0 ? { soonestMs: Math.min(waitMs, meter.waitMs(amount, least, back)) } : {}),
+      };
     }
     return worst;
   }
 
   #hold(entry: Entry): void {
-    entry.held = [...entry.state.meters].map(([name, meter]) => ({ meter, amount: this.#amount(name) }));
+    const { amounts } = claimOf(entry);
+    entry.held = [...entry.state.meters].map(([name, meter]) => ({ meter, amount: amounts[name] ?? 0 }));
     for (const { meter, amount } of entry.held) meter.hold(amount);
     entry.state.slots++;
   }
@@ -248,5 +262,23 @@ export class QuotaTicket {
     for (const { meter, amount } of entry.held ?? []) meter.release(amount);
     entry.held = undefined;
     entry.state.slots--;
+  }
+}
+
+function claimOf({ claim }: Entry): Claim {
+  if (claim === undefined) throw new TypeError('Headgate: a quota is charged before the call has arrived');
+  return claim;
+}
+
+/** Counts, or counts no more, by how much the charge of a call in flight is too high if its guess is. */
+function countGuess(entry: Entry, calls: 1 | -1): void {
+  const { amounts, least, isGuess } = claimOf(entry);
+  if (!isGuess) return;
+  entry.state.guessed ??= new Map();
+  const { guessed } = entry.state;
+  for (const name of ['outputTokens', 'usd'] as const) {
+    const sum = (guessed.get(name) ?? 0) + calls * ((amounts[name] ?? 0) - (least[name] ?? 0));
+    if (sum > 1e-9) guessed.set(name, sum);
+    else guessed.delete(name);
   }
 }

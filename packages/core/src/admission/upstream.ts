@@ -126,11 +126,12 @@ export class UpstreamBucket {
     return this.cost(estimate.inputTokens, this.#estimator.rest(estimate.key, 0).mean);
   }
 
-  /** The dimension and limit that a demand is above of, whatever the wait: such a call can never be admitted. */
+  /** The dimension and limit that a demand is above of for certain, whatever the wait: such a call can never be admitted. */
   tooLarge(demand: Demand): { dimension: Dimension; limit: number } | undefined {
     if (this.#limits.input === undefined) return undefined;
     const limit = Math.max(this.#limits.input.perMinute, this.#wholeInput);
-    return amountOf(demand, 'inputTokens') <= limit ? undefined : { dimension: 'inputTokens', limit };
+    if (amountOf(demand, 'inputTokens') <= limit) return undefined;
+    return demand.estimate.bound.chargedTokens <= limit ? undefined : { dimension: 'inputTokens', limit };
   }
 
   /**

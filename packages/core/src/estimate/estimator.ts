@@ -1,13 +1,15 @@
-import type { Model } from '../policy/models.ts';
+import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
-import { countTokens, readFeatures } from './input.ts';
+import { readFeatures } from './input.ts';
+import { sumOf, type TokensByKind, tokensByKind } from './kinds.ts';
 import type { Learned } from './learned.ts';
 import type { Rest } from './lengths.ts';
 import { EMPTY, LengthsBook } from './lengths-book.ts';
 import { type Pace, Paces } from './paces.ts';
-import { cover, least } from './ratio.ts';
+import { PromptBound } from './prompt-bound.ts';
 import { Ratios } from './ratios.ts';
 import type { RestCurve } from './rest-curve.ts';
+import { UsualLengths } from './usual-lengths.ts';
 
 /** Before and after: what is learned from, and for whom. */
 export interface EstimateKey {
@@ -16,15 +18,22 @@ export interface EstimateKey {
   /** Route or lane: what the call is for shapes its answers. */
   readonly purpose: string;
   readonly maxTokens: number;
+  readonly tier?: string;
+  /** By whom fairness counts; left out for a call with no caller in scope. */
+  readonly user?: string;
 }
 
 export interface Estimate {
   /** Input tokens as counted here, before any correction: what the truth is compared with. */
   readonly rawInputTokens: number;
+  /** The same, by kind of content. */
+  readonly rawTokens: TokensByKind;
   /** Input tokens to ask for: corrected, and enough for about nine calls in ten. */
   readonly inputTokens: number;
   /** Input tokens that it takes at the least, in about nine calls of ten. */
   readonly leastInputTokens: number;
+  /** What it takes for certain: nothing less can refuse a call for good. */
+  readonly bound: PromptBound;
   /** Output tokens expected. */
   readonly outputTokens: number;
   /** The ceiling of output, `max_tokens`. */
@@ -34,12 +43,14 @@ export interface Estimate {
 
 /** The ceiling assumed for a call without a readable `max_tokens`. */
 const ASSUMED_MAX_TOKENS = 4_096;
+
 /** Learned corrections, shared by all calls of a governor, and by the processes of a fleet as far as they tell. */
 export class Estimator {
   /** Something was learned. */
   onLearned: () => void = () => {};
   readonly #ratios = new Ratios();
   readonly #lengths = new LengthsBook();
+  readonly #usual = new UsualLengths();
   readonly #paces = new Paces();
   /** How far each running answer has been counted. */
   readonly #counted = new WeakMap<EstimateKey, number>();
@@ -48,31 +59,32 @@ export class Estimator {
    * `cachedTokens` of the input are going to be read from the API's cache, which is free of the input limit. `counted`: all
    * of the input, where the API was asked.
    */
-  estimate(
-    call: Call,
-    model: Model | undefined,
-    purpose: string,
-    maxTokens: number | undefined,
-    cachedTokens = 0,
-    counted?: number,
-  ): Estimate {
-    const modelClass = model?.class ?? 'unknown';
-    const key: EstimateKey = {
-      modelClass,
-      purpose,
-      maxTokens: maxTokens ?? ASSUMED_MAX_TOKENS,
-    };
-    const raw =
-      call.body === undefined ? 0 : countTokens(readFeatures(call.body), model?.tokenizer ?? 'newer');
-    const ratio = this.#ratios.of(modelClass);
+  estimate({ body, hasCacheControl }: Call, plan: Planned, cachedTokens = 0, counted?: number): Estimate {
+    const key = keyOf(plan);
+    const rawTokens = tokensByKind(readFeatures(body ?? {}), plan.model?.tokenizer ?? 'newer');
+    const { most, least } = this.#ratios.range(key.modelClass, rawTokens);
     return {
-      rawInputTokens: raw,
-      inputTokens: Math.ceil(uncached(counted ?? raw * cover(ratio), cachedTokens)),
-      leastInputTokens: Math.floor(uncached(counted ?? raw * least(ratio), cachedTokens)),
-      outputTokens: Math.ceil(this.rest(key, 0).mean),
+      rawInputTokens: sumOf(rawTokens),
+      rawTokens,
+      inputTokens: Math.ceil(uncached(counted ?? most, cachedTokens)),
+      leastInputTokens: Math.floor(uncached(counted ?? least, cachedTokens)),
+      bound: new PromptBound(body, hasCacheControl === true || plan.marksPrefix, counted),
+      outputTokens: this.expect(key).tokens,
       maxOutputTokens: key.maxTokens,
       key,
     };
+  }
+
+  /**
+   * Output tokens that such an answer is likely to have: as its user's have, then as those of its tier, its lane or
+   * route, its models. `isGuess`: nothing is known of any, and half of the ceiling stands for it.
+   */
+  expect(key: EstimateKey): { readonly tokens: number; readonly isGuess: boolean } {
+    const assumed = this.rest(key, 0).mean;
+    const isLearned = this.#lengths.of(key).isEnough;
+    const usual = isLearned ? assumed : this.#usual.ofClass(key, assumed);
+    const tokens = Math.min(key.maxTokens, Math.ceil(this.#usual.of(key, usual)));
+    return { tokens, isGuess: !isLearned && !this.#usual.knows(key) };
   }
 
   /** What is still to come of a running answer. */
@@ -105,8 +117,11 @@ export class Estimator {
     return this.#paces.of(modelClass);
   }
 
-  learnInput(estimate: Estimate, actual: number): void {
-    this.#ratios.learn(estimate.key.modelClass, estimate.rawInputTokens, actual);
+  /** The prompt alone has `actual` tokens, without what server tools have added while the answer was made. */
+  learnInput({ key, rawTokens, bound }: Estimate, actual: number): void {
+    // Fewer than there can be is no count: gateways answer from caches of their own.
+    if (actual < bound.promptTokens) return;
+    this.#ratios.learn(key.modelClass, rawTokens, actual);
     this.onLearned();
   }
 
@@ -114,6 +129,7 @@ export class Estimator {
     const counted = this.#counted.get(key) ?? 0;
     this.#counted.delete(key);
     for (const lengths of this.#lengths.learning(key)) lengths.learn(tokens, counted);
+    this.#usual.learn(key, tokens);
     this.onLearned();
   }
 
@@ -150,6 +166,17 @@ export class Estimator {
     this.#paces.heard(process, paces);
   }
 }
+
+/** What of a plan shapes an estimate. */
+export type Planned = Pick<Plan, 'model' | 'purpose' | 'maxTokens' | 'caller' | 'flowKey' | 'marksPrefix'>;
+
+const keyOf = ({ model, purpose, maxTokens, caller, flowKey }: Planned): EstimateKey => ({
+  modelClass: model?.class ?? 'unknown',
+  purpose,
+  maxTokens: maxTokens ?? ASSUMED_MAX_TOKENS,
+  ...(caller.tier === undefined ? {} : { tier: caller.tier }),
+  ...(caller.user === undefined ? {} : { user: flowKey }),
+});
 
 /** What is left of an input when the cache has given its part. Pure. */
 const uncached = (tokens: number, cachedTokens: number) => Math.max(0, tokens - cachedTokens);

@@ -77,6 +77,11 @@ export class Lengths {
     return this.#samples + this.#othersSamples;
   }
 
+  /** Whether they say how long answers are: with fewer, any length up to the ceiling is taken as likely. */
+  get isEnough(): boolean {
+    return this.samples >= ENOUGH;
+  }
+
   get ownSamples(): number {
     return this.#samples;
   }

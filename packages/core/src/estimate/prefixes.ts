@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { compositeKey } from '../composite-key.ts';
 import type { Model } from '../policy/models.ts';
 import type { Call, MessageBody } from '../request/read.ts';
-import { countTokens, readFeatures } from './input.ts';
+import { readFeatures } from './input.ts';
+import { countTokens } from './kinds.ts';
 
 /** How long the API keeps a prefix that nobody reads again. */
 const TTL_MS = 300_000;

@@ -16,14 +16,23 @@ export const UNKNOWN_RATIO: Ratio = { mean: 1, spread: 0.15, samples: 0 };
 export const FADE = 0.02;
 const MIN = 0.25;
 const MAX = 4;
+/** A sample counts as no farther from the mean than so many spreads, and than this share of the mean where they agree more closely. */
+const MOST_SPREADS = 3;
+const LEAST_STEP = 0.2;
+/** Samples that the start value weighs as much as. */
+const TRUST = 2;
 
-/** The ratio with one more pair of estimate and truth. Pure. */
-export function learnRatio(ratio: Ratio, estimate: number, actual: number): Ratio {
+/**
+ * The ratio with one more pair of estimate and truth. An outlier moves it little; where the truth has changed, the spread
+ * grows with the samples that say so, and the mean follows. `weight`: the share that the sample says of it. Pure.
+ */
+export function learnRatio(ratio: Ratio, estimate: number, actual: number, weight = 1): Ratio {
   if (!(estimate > 0) || !(actual > 0)) return ratio;
-  const sample = Math.min(MAX, Math.max(MIN, actual / estimate));
-  const weight = Math.max(FADE, 1 / (ratio.samples + 2));
-  const mean = ratio.mean + weight * (sample - ratio.mean);
-  const spread = ratio.spread + weight * (Math.abs(sample - mean) - ratio.spread);
+  const most = Math.max(MOST_SPREADS * ratio.spread, LEAST_STEP * ratio.mean);
+  const sample = Math.min(ratio.mean + most, Math.max(ratio.mean - most, actual / estimate));
+  const step = weight * Math.max(FADE, 1 / (ratio.samples + 1 + TRUST));
+  const mean = Math.min(MAX, Math.max(MIN, ratio.mean + step * (sample - ratio.mean)));
+  const spread = ratio.spread + step * (Math.abs(sample - mean) - ratio.spread);
   return { mean, spread, samples: ratio.samples + 1 };
 }
 

@@ -1,10 +1,17 @@
-import { FADE, learnRatio, type Ratio, UNKNOWN_RATIO } from './ratio.ts';
+import { KINDS, type Kind, type TokensByKind } from './kinds.ts';
+import { cover, FADE, learnRatio, least, type Ratio, UNKNOWN_RATIO } from './ratio.ts';
 import { Shared } from './shared.ts';
 
 /** Samples that count: older ones have faded. */
 const MOST_WEIGHT = 1 / FADE;
 
-/** The ratio of each class of models. */
+/** A kind of content with a smaller share of a prompt learns nothing from its count. */
+const LEAST_SHARE = 0.1;
+
+/** What text is learned under is what all content was once learned under: the name is told to processes of other releases. */
+const nameOf = (modelClass: string, kind: Kind) => (kind === 'text' ? modelClass : `${modelClass}\n${kind}`);
+
+/** The ratio of each class of models, by kind of content. */
 export class Ratios extends Shared<Ratio> {
   constructor() {
     super(UNKNOWN_RATIO, (own, others) =>
@@ -15,8 +22,32 @@ export class Ratios extends Shared<Ratio> {
     );
   }
 
-  learn(modelClass: string, estimate: number, actual: number): void {
-    this.learned(modelClass, learnRatio(this.own(modelClass), estimate, actual));
+  /** A prompt with these tokens, as estimated before any correction, has `actual`: each kind learns by its share of it. */
+  learn(modelClass: string, tokens: TokensByKind, actual: number): void {
+    const expected = this.#expected(modelClass, tokens, ({ mean }) => mean);
+    if (!(expected > 0) || !(actual > 0)) return;
+    for (const kind of KINDS) {
+      const name = nameOf(modelClass, kind);
+      const own = this.own(name);
+      const share = (tokens[kind] * this.of(name).mean) / expected;
+      if (share < LEAST_SHARE) continue;
+      this.learned(name, learnRatio(own, 1, this.of(name).mean * (actual / expected), share));
+    }
+  }
+
+  /** Tokens that about nine calls in ten do not exceed, and those that about nine in ten do. */
+  range(modelClass: string, tokens: TokensByKind): { readonly most: number; readonly least: number } {
+    return {
+      most: this.#expected(modelClass, tokens, cover),
+      least: this.#expected(modelClass, tokens, least),
+    };
+  }
+
+  #expected(modelClass: string, tokens: TokensByKind, factorOf: (ratio: Ratio) => number): number {
+    let sum = 0;
+    for (const kind of KINDS)
+      if (tokens[kind] > 0) sum += tokens[kind] * factorOf(this.of(nameOf(modelClass, kind)));
+    return sum;
   }
 }
 

@@ -18,6 +18,9 @@ export interface MessageBody {
   readonly top_p?: unknown;
   readonly top_k?: unknown;
   readonly speed?: unknown;
+  readonly context_management?: unknown;
+  readonly output_config?: unknown;
+  readonly output_format?: unknown;
   readonly cache_control?: unknown;
   readonly fallbacks?: unknown;
   readonly inference_geo?: unknown;

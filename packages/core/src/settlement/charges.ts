@@ -111,10 +111,10 @@ export function chargesOf(usage: Usage, terms: Terms): Charge[] {
 /** The charge that a call is expected to bring. Pure. */
 export function expectedCharge(
   terms: Terms,
-  { inputTokens, outputTokens }: { readonly inputTokens: number; readonly outputTokens: number },
+  expected: Pick<Tokens, 'inputTokens' | 'outputTokens'> & Partial<Tokens>,
 ): Charge {
   const { model, speed, geography, isBatch } = terms;
-  const tokens = { ...NO_TOKENS, inputTokens, outputTokens, thinkingTokens: 0, webSearches: 0 };
+  const tokens = { ...NO_TOKENS, ...expected, thinkingTokens: 0, webSearches: 0 };
   const tier = isBatch ? 'batch' : 'standard';
   return priced({ ...tokens, kind: 'message', model, speed, geography, tier }, terms);
 }

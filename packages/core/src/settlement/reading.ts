@@ -47,6 +47,8 @@ class Message {
   model: string | undefined;
   errorType: string | undefined;
   chars = 0;
+  /** The API has gone on by itself, with a longer prompt each time. */
+  hasServerSteps = false;
 
   constructor(terms: Terms | undefined) {
     this.#terms = terms;
@@ -59,6 +61,7 @@ class Message {
     this.messageId = text(message.id) ?? this.messageId;
     this.model = text(message.model) ?? this.model;
     this.stopReason = text(message.stop_reason) ?? this.stopReason;
+    this.hasServerSteps = hasServerSteps(message);
     this.readUsage(message.usage);
   }
 
@@ -188,11 +191,24 @@ export function jsonReader(terms: Terms): Reader {
   };
 }
 
+/** Whether tools of the API's own have run: by their number, or by the blocks that they leave in the answer. */
+function hasServerSteps({ usage, content }: Record<string, unknown>): boolean {
+  const counts =
+    isRecord(usage) && isRecord(usage.server_tool_use) ? Object.values(usage.server_tool_use) : [];
+  if (counts.some((count) => typeof count === 'number' && count > 0)) return true;
+  return (
+    Array.isArray(content) &&
+    content.some(
+      (block) => isRecord(block) && (block.type === 'server_tool_use' || block.type === 'mcp_tool_use'),
+    )
+  );
+}
+
 /** A whole message tells the prompt by its first iteration, or by its sum where no tool of the API's has added to it. */
-function promptOf({ usage, isInputKnown }: Message): number | undefined {
+function promptOf({ usage, isInputKnown, hasServerSteps }: Message): number | undefined {
   const first = usage.iterations.find(({ type }) => type === 'message');
   if (first !== undefined) return totalInput(first);
-  return isInputKnown && usage.webSearches === 0 ? totalInput(usage) : undefined;
+  return isInputKnown && !hasServerSteps ? totalInput(usage) : undefined;
 }
 
 /** Reads nothing: for what generates nothing. */

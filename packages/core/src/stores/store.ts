@@ -212,7 +212,14 @@ export interface QuotaAsk {
 export type MeterAsk = {
   readonly name: string;
   readonly amount: number;
-  /** Of a window; the most that one call may ever take. */
+  /**
+   * What the call takes for certain. Left out: `amount`. Only this can be more than there ever is; an amount above that waits
+   * until all of it is there, and is then taken into debt.
+   */
+  readonly least?: number;
+  /** What has to be there for a call that has the quota to itself, where `amount` is a mere guess. Left out: `amount`. */
+  readonly alone?: number;
+  /** Of a window; the most that one call may ever take for certain. */
   readonly quota: number;
 } & (
   | { readonly kind: 'continuous'; readonly capacity: number; readonly ratePerMs: number }

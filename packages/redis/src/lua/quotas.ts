@@ -36,14 +36,15 @@ local function forgetDead(state, me, now)
     if process ~= me and seenAt(process) < now - LEASE_MS then state.claims[process] = nil end
   end
 end
-local function meterWait(meter, ask, held, now)
+local function meterWait(meter, ask, held, isAlone, now)
+  local least, amount = ask.least or ask.amount, isAlone and ask.alone or ask.amount
   if ask.kind == 'window' then
-    if ask.amount > ask.quota then return NEVER_FITS end
-    if ask.amount <= ask.quota - meter.used - held + 1e-9 then return 0 end
+    if least > ask.quota then return NEVER_FITS end
+    if min(amount, ask.quota) <= ask.quota - meter.used - held + 1e-9 then return 0 end
     return max(1, meter['end'] - now)
   end
-  if ask.amount > max(ask.quota, ask.capacity) then return NEVER_FITS end
-  local missing = min(ask.amount, ask.capacity) - (meter.level - held)
+  if least > max(ask.quota, ask.capacity) then return NEVER_FITS end
+  local missing = min(amount, ask.capacity) - (meter.level - held)
   return missing <= 1e-6 and 0 or missing / ask.ratePerMs
 end
 local function bindingOf(state, ask, now)
@@ -51,9 +52,10 @@ local function bindingOf(state, ask, now)
     return { reason = 'concurrency', waitMs = UNTIL_ANOTHER_ENDS }
   end
   local worst
+  local isAlone = slotsOf(state) == 0
   for _, each in ipairs(ask.meters) do
     if not (each.name == 'requests' and each.amount == 0) then
-      local waitMs = meterWait(meterOf(state, each, now), each, quotaHeld(state, each.name), now)
+      local waitMs = meterWait(meterOf(state, each, now), each, quotaHeld(state, each.name), isAlone, now)
       if waitMs ~= 0 and not (worst and worst.waitMs == NEVER_FITS)
         and (waitMs == NEVER_FITS or waitMs > (worst and worst.waitMs or 0)) then
         worst = { reason = each.name == 'usd' and 'budget' or 'user_quota', waitMs = waitMs }

@@ -26,7 +26,9 @@ export type Action =
 const quota: fc.Arbitrary<Quota> = fc.record({
   rule: fc.constantFrom('calls of a day' as const, 'tokens' as const, 'slots' as const, 'money' as const),
   onExceed: fc.constantFrom('refuse' as const, 'refuse' as const, 'wait' as const, 'shadow' as const),
-  tokens: fc.integer({ min: 1, max: 900 }),
+  tokens: fc.oneof(fc.integer({ min: 1, max: 900 }), fc.integer({ min: 1, max: 9_000 })),
+  certain: fc.constantFrom(0, 0.1, 0.5, 1),
+  isGuess: fc.boolean(),
   requests: fc.constantFrom(1 as const, 1 as const, 1 as const, 0 as const),
 });
 

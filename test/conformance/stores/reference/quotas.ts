@@ -78,6 +78,8 @@ export class ReferenceQuotas {
       if (other !== process && seen < now - LEASE_MS) this.#of(key).push({ type: 'gone', process: other });
     if (concurrency !== undefined && this.#slots(key) >= concurrency) return { reason: 'concurrency' };
     let worst: Stands | undefined;
+    // One that has the quota to itself goes on what is certain, where the rest is a guess.
+    const isAlone = this.#slots(key) === 0;
     for (const ask of meters) {
       // A further attempt of a call that was counted.
       if (ask.name === 'requests' && ask.amount === 0) continue;
@@ -85,8 +87,9 @@ export class ReferenceQuotas {
       const reason = ask.name === 'usd' ? 'budget' : 'user_quota';
       const isContinuous = ask.kind === 'continuous';
       const most = isContinuous ? Math.max(ask.quota, ask.capacity) : ask.quota;
-      const missing = Math.min(ask.amount, isContinuous ? ask.capacity : most) - left;
-      if (ask.amount > most) return { reason, waitMs: -1 };
+      const amount = isAlone ? (ask.alone ?? ask.amount) : ask.amount;
+      const missing = Math.min(amount, isContinuous ? ask.capacity : most) - left;
+      if ((ask.least ?? ask.amount) > most) return { reason, waitMs: -1 };
       if (missing <= 1e-6) continue;
       const waitMs = isContinuous ? missing / ask.ratePerMs : ask.end - now;
       if (waitMs > (worst?.waitMs ?? 0)) worst = { reason, waitMs };

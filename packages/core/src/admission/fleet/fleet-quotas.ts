@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.ts';
 import type { Exchange, QuotaAsk } from '../../stores/store.ts';
-import type { Metered, QuotaState } from '../quota-state.ts';
+import type { Claim, Metered, QuotaState } from '../quota-state.ts';
 import type { Correction, QuotaTicket } from '../ticket.ts';
 import { type Missing, QuotaBacklog } from './quota-backlog.ts';
 
@@ -8,7 +8,8 @@ import { type Missing, QuotaBacklog } from './quota-backlog.ts';
 const AT_ONCE = 500;
 /** Messages in a row that the ledger has refused for good, of which what they told of quotas is told again. */
 const MOST_REFUSED = 5;
-const NOTHING = { requests: 0, inputTokens: 0, outputTokens: 0, usd: 0 } as const;
+const NO_AMOUNTS = { requests: 0, inputTokens: 0, outputTokens: 0, usd: 0 } as const;
+const NOTHING: Claim = { amounts: NO_AMOUNTS, least: NO_AMOUNTS, isGuess: false };
 
 /**
  * What the ledger is to be told of quotas: what calls ask for, what those that left give back, what the ends of calls put right,

@@ -84,10 +84,11 @@ export function forgetDead(state: QuotaState, seenAt: (process: string) => numbe
 export function bindingOf(state: QuotaState, ask: QuotaAsk, now: number): Binding | undefined {
   if (ask.concurrency !== undefined && slotsOf(state) >= ask.concurrency)
     return { reason: 'concurrency', waitMs: UNTIL_ANOTHER_ENDS };
+  const isAlone = slotsOf(state) === 0;
   let worst: Binding | undefined;
   for (const each of ask.meters) {
     if (each.name === 'requests' && each.amount === 0) continue;
-    const waitMs = meterWait(meterOf(state, each, now), each, heldOf(state, each.name), now);
+    const waitMs = meterWait(meterOf(state, each, now), each, heldOf(state, each.name), isAlone, now);
     if (waitMs === 0 || worst?.waitMs === NEVER_FITS) continue;
     if (waitMs === NEVER_FITS || waitMs > (worst?.waitMs ?? 0))
       worst = { reason: each.name === 'usd' ? 'budget' : 'user_quota', waitMs };
@@ -95,14 +96,16 @@ export function bindingOf(state: QuotaState, ask: QuotaAsk, now: number): Bindin
   return worst;
 }
 
-function meterWait(meter: MeterState, ask: MeterAsk, held: number, now: number): number {
+function meterWait(meter: MeterState, ask: MeterAsk, held: number, isAlone: boolean, now: number): number {
+  const least = ask.least ?? ask.amount;
+  const amount = isAlone ? (ask.alone ?? ask.amount) : ask.amount;
   if (ask.kind === 'window') {
-    if (ask.amount > ask.quota) return NEVER_FITS;
-    if (ask.amount <= ask.quota - meter.used - held + DUST) return 0;
+    if (least > ask.quota) return NEVER_FITS;
+    if (Math.min(amount, ask.quota) <= ask.quota - meter.used - held + DUST) return 0;
     return Math.max(1, meter.end - now);
   }
-  if (ask.amount > Math.max(ask.quota, ask.capacity)) return NEVER_FITS;
-  const missing = Math.min(ask.amount, ask.capacity) - (meter.level - held);
+  if (least > Math.max(ask.quota, ask.capacity)) return NEVER_FITS;
+  const missing = Math.min(amount, ask.capacity) - (meter.level - held);
   return missing <= 1e-6 ? 0 : missing / ask.ratePerMs;
 }
 
