@@ -415,6 +415,65 @@ describe('the metrics', () => {
     // Room for the decision `queue`, which the crowd may have met and the first did not.
     expect(after - before).toBeLessThanOrEqual(4);
   });
+
+  const spec = (id: string) => ({ id, maxTokens: 64_000, maxInputTokens: 1_000_000 });
+  /** A governor whose metrics are read, before an API that has these models. */
+  async function ofModels(models: readonly string[], config = {}) {
+    const telemetry = startTelemetry();
+    const governed = await startGoverned({
+      api: {
+        models: models.map(spec),
+        limits: [{ name: 'all', models: ['*'], requestsPerMinute: 600_000 }],
+        latency: { timeToFirstTokenMs: 1, tokensPerSecond: Number.POSITIVE_INFINITY },
+      },
+      config: { account: [{ name: 'all', models: ['*'], requestsPerMinute: 600_000 }], ...config },
+      governor: { meterProvider: telemetry.meterProvider },
+    });
+    const call = (model: string, tier = 'free') =>
+      governed.governor
+        .run({ user: 'ada', tier }, () => governed.claude.messages.create(ask('hello', { model })))
+        .catch(() => undefined);
+    /** Every name that a label of a model has, in any metric. */
+    const names = async () => {
+      await telemetry.collect();
+      const labels = ['gen_ai.request.model', 'gen_ai.response.model', 'headgate.model.sent'];
+      const points = telemetry.metrics.names().flatMap((name) => telemetry.metrics.points(name));
+      return new Set(points.flatMap(({ attributes }) => labels.flatMap((label) => attributes[label] ?? [])));
+    };
+    return { call, names };
+  }
+
+  it('keep names of models for those that exist: 200 made-up ones take no place (took all 64)', async () => {
+    const { call, names } = await ofModels(['claude-opus-6', 'claude-haiku-4-5', 'team-model'], {
+      fallbacks: { 'other-model': ['team-model'] },
+    });
+    await Promise.all(Array.from({ length: 200 }, (_, n) => call(`made-up-${n}`)));
+    expect(await names()).toEqual(new Set(['_OTHER']));
+    // One that nobody has named, one of the price table, and one of the configuration.
+    for (const model of ['claude-opus-6', 'claude-haiku-4-5', 'team-model']) await call(model);
+    expect(await names()).toEqual(new Set(['_OTHER', 'claude-opus-6', 'claude-haiku-4-5', 'team-model']));
+  });
+
+  it('never call a model of the table or the configuration `_OTHER`, however many tiers and models there are', async () => {
+    const others = Array.from({ length: 70 }, (_, n) => `gateway-model-${n}`);
+    const { call, names } = await ofModels([...others, 'claude-haiku-4-5', 'team-model', 'priced-model'], {
+      quotas: [{ name: 'q', when: { model: 'team-model' }, requests: '1000/minute' }],
+      prices: { 'priced-model': { input: 1, output: 1 } },
+    });
+    await Promise.all(others.map((model, n) => call(model, `tier ${n}`)));
+    for (const model of ['claude-haiku-4-5', 'team-model', 'priced-model']) await call(model, 'another tier');
+    const seen = await names();
+    for (const model of ['claude-haiku-4-5', 'team-model', 'priced-model', '_OTHER'])
+      expect(seen).toContain(model);
+    expect([...seen].filter((name) => String(name).startsWith('gateway-model'))).toHaveLength(64);
+  });
+
+  it('cut a model’s name to 64 characters, named or not', async () => {
+    const [long, named] = ['x'.repeat(200), 'y'.repeat(200)];
+    const { call, names } = await ofModels([long, named], { fallbacks: { [named]: ['claude-haiku-4-5'] } });
+    for (const model of [long, named]) await call(model);
+    expect(await names()).toEqual(new Set(['_OTHER', 'x'.repeat(64), 'y'.repeat(64)]));
+  });
 });
 
 describe('trouble', () => {

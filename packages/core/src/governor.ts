@@ -22,6 +22,7 @@ import { checkGovernable, type GovernableClient, governedCopy, lostBy, remedyFor
 import { systemClock } from './clock.ts';
 import { findWarnings } from './config/doubts.ts';
 import { PriceFile } from './config/follow-prices.ts';
+import { namedModels } from './config/model-names.ts';
 import { parseConfig } from './config/parse.ts';
 import type { Config } from './config/schema.ts';
 import { AbortedError, ConfigError } from './errors.ts';
@@ -84,6 +85,8 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     config: next,
     policy: compilePolicy(next, { filePrices: priceFile.prices, wall: () => clock.wall() }),
   });
+  const rules = rulesOf(config);
+  const namesOf = (of: Rules) => namedModels(of.config, of.policy.prices);
   const random = options.random ?? Math.random;
   const logger = options.logger ?? console;
   const alarms = new Alarms(clock);
@@ -147,6 +150,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
         });
   const telemetry: Telemetry = new Telemetry({
     config: config.telemetry,
+    namedModels: namesOf(rules),
     version: VERSION,
     tracerProvider: options.tracerProvider,
     meterProvider: options.meterProvider,
@@ -164,7 +168,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     clock,
     random,
     alarms,
-    rules: rulesOf(config),
+    rules,
     scopes: new Scopes(clock),
     admission,
     prefixes,
@@ -241,6 +245,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   };
   const pricesChanged = () => {
     parts.rules = rulesOf(parts.rules.config);
+    telemetry.configure(parts.rules.config.telemetry, namesOf(parts.rules));
     problems.prices = undefined;
     generation++;
     telemetry.reloaded('applied');
@@ -300,7 +305,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       accounts.configure(next);
       quotas.configure(quotaRules(next), next.timeZone, next.maxKeys);
       budget.configure(next.retries.budget);
-      telemetry.configure(next.telemetry);
+      telemetry.configure(next.telemetry, namesOf(parts.rules));
       breakers.liftSpendLimits();
       generation++;
       problems.configuration = undefined;

@@ -5,6 +5,7 @@ import { MODELS } from '../policy/models.ts';
 import { compilePolicy } from '../policy/policy.ts';
 import { MODEL_TABLE_DATE } from '../policy/prices.ts';
 import { patternsOf } from './checks.ts';
+import { modelPatterns } from './model-names.ts';
 import type { PriceList } from './price-file.ts';
 import type { Config } from './schema.ts';
 
@@ -154,21 +155,4 @@ function knownModels(pattern: string) {
   return MODELS.filter(
     ({ match }) => matches(match.replace(/\*$/, '')) || compileGlob(match)(bare) || matches(match),
   );
-}
-
-function modelPatterns(config: Config): [path: string, pattern: string][] {
-  const found: [string, string][] = [];
-  const add = (path: string, patterns: string | readonly string[] | undefined) => {
-    for (const pattern of patternsOf(patterns)) if (pattern !== '*') found.push([path, pattern]);
-  };
-  for (const [index, { models }] of config.account.entries()) add(`account[${index}].models`, models);
-  for (const kind of ['quotas', 'budgets', 'caps', 'routes'] as const) {
-    for (const [index, { when }] of config[kind].entries()) add(`${kind}[${index}].when.model`, when.model);
-  }
-  for (const [index, { downgradeTo }] of config.budgets.entries())
-    add(`budgets[${index}].downgradeTo`, downgradeTo);
-  for (const [index, { model }] of config.routes.entries()) add(`routes[${index}].model`, model);
-  for (const [model, others] of Object.entries(config.fallbacks))
-    add(`fallbacks.${model}`, [model, ...others]);
-  return found;
 }

@@ -55,6 +55,9 @@ export interface Call {
   readonly isCreation?: boolean;
 }
 
+/** What a call's model is called where its body names none. */
+export const NO_MODEL = 'unknown';
+
 const KINDS: readonly [path: string, kind: CallKind][] = [
   ['/v1/messages', 'messages'],
   ['/v1/messages/count_tokens', 'count_tokens'],

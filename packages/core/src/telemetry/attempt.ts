@@ -72,6 +72,9 @@ export class AttemptTelemetry implements AttemptStory {
 
   responded(response: Response, headroom: RateHeaders): void {
     this.#status = response.status;
+    // Whatever it goes on to say, it has taken the model for one of its own.
+    const model = this.#plan?.modelId ?? this.#info.call.model;
+    if (response.ok && this.#info.call.kind === 'messages') this.#telemetry.models.exists(model);
     quietly(() => {
       const span = this.#span;
       if (span === undefined || !span.isRecording()) return;
@@ -110,7 +113,7 @@ export class AttemptTelemetry implements AttemptStory {
 
   #count(end: AttemptEnd): void {
     const { outcome, errorType: failed, reason } = end;
-    const { metrics } = this.#telemetry;
+    const { metrics, models } = this.#telemetry;
     const labels: Attributes = { [A.outcome]: outcome };
     if (this.#status !== undefined) labels[A.httpStatus] = this.#status;
     if (outcome !== 'complete') labels[A.errorType] = errorType(failed);
@@ -119,9 +122,10 @@ export class AttemptTelemetry implements AttemptStory {
     const plan = this.#plan;
     if (plan === undefined) return;
     for (const [model, charges] of billedByModel(end, this.#info.call.model)) {
+      models.exists(model);
       const spent = this.#telemetry.labels.of(
-        { [A.genAiResponseModel]: model, [A.tier]: plan.caller.tier },
-        { [A.lane]: plan.lane, [A.billing]: 'standard' },
+        { [A.tier]: plan.caller.tier },
+        { [A.genAiResponseModel]: models.of(model), [A.lane]: plan.lane, [A.billing]: 'standard' },
       );
       countCost(this.#telemetry, spent, charges);
     }

@@ -53,6 +53,8 @@ const LIMIT = 'per minute, by the headers of this response';
 const REMAINING = 'left, by the headers of this response';
 const BY_CONFIG = 'by the configuration';
 const OPEN = 'with lane, the first 64 combinations; all others share `_OTHER`';
+const MODELS =
+  'those that the configuration or the price table names, and the first 64 others that the API has answered for; the rest share `_OTHER`; cut to 64 characters';
 
 /** What each attribute means. The compiler wants every row. */
 export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
@@ -93,7 +95,7 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
   ),
 
   attempt: int('Which attempt of the call, from 1'),
-  modelSent: text('The model that is really asked', { bound: 'the first 64 ids; all others share `_OTHER`' }),
+  modelSent: text('The model that is really asked', { bound: MODELS }),
   outcome: oneOf(
     [
       ...new Set([
@@ -155,13 +157,13 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
   serverPort: int('Its port'),
   genAiOperation: oneOf(['chat'], 'The operation'),
   genAiProvider: oneOf(PROVIDERS, 'The platform that serves the call, as the SDK says it'),
-  genAiRequestModel: text('The model asked for', { bound: OPEN }),
+  genAiRequestModel: text('The model asked for', { bound: MODELS }),
   genAiRequestMaxTokens: int('`max_tokens` as asked for', '{token}'),
   genAiRequestStream: { type: 'boolean', description: 'True for a stream; absent otherwise' },
   genAiRequestTemperature: double('`temperature`'),
   genAiRequestTopP: double('`top_p`'),
   genAiRequestTopK: int('`top_k`'),
-  genAiResponseModel: text('The model that answered', { bound: OPEN }),
+  genAiResponseModel: text('The model that answered', { bound: MODELS }),
   genAiResponseId: text('Id of the message'),
   genAiFinishReasons: { type: 'string[]', description: 'The one `stop_reason`' },
   genAiTimeToFirstChunk: double('From arrival to the first chunk with content; streams only', 's'),

@@ -124,7 +124,7 @@ export class BatchTelemetry {
   }
 
   #count({ owner }: Omit<BatchItem, 'params'>, result: BatchResult): void {
-    const { metrics } = this.#telemetry;
+    const { metrics, models } = this.#telemetry;
     const { charges, directUsd, responseModel } = result;
     metrics.add('batchRequests', 1, {
       [A.lane]: owner.lane,
@@ -136,20 +136,27 @@ export class BatchTelemetry {
       [A.outcome]: result.outcome,
     });
     if (charges === undefined) return;
+    models.exists(owner.model);
     const billed = billedByModel(
       { outcome: 'complete', charges, model: owner.model, responseModel },
       owner.model,
     );
     for (const [model, theirs] of billed) {
+      models.exists(model);
       const spent = this.#telemetry.labels.of(
-        { [A.genAiResponseModel]: model, [A.tier]: owner.tier },
-        { [A.lane]: owner.lane, [A.billing]: 'batch' },
+        { [A.tier]: owner.tier },
+        { [A.genAiResponseModel]: models.of(model), [A.lane]: owner.lane, [A.billing]: 'batch' },
       );
       countCost(this.#telemetry, spent, theirs);
       if (this.#telemetry.config.semconv === 'v1.41') continue;
       const labels = this.#telemetry.genAiLabels.of(
-        { [A.genAiRequestModel]: owner.model, [A.genAiResponseModel]: model },
-        { [A.genAiOperation]: 'chat', [A.genAiProvider]: PROVIDERS[0] },
+        {},
+        {
+          [A.genAiRequestModel]: models.of(owner.model),
+          [A.genAiResponseModel]: models.of(model),
+          [A.genAiOperation]: 'chat',
+          [A.genAiProvider]: PROVIDERS[0],
+        },
       );
       countTokens(this.#telemetry, labels, theirs);
     }

@@ -115,12 +115,14 @@ export class CallTelemetry implements CallStory {
     // What else is thrown here comes from the app's own `caller` function.
     const reason: Reason = ours?.reason ?? 'unknown_caller';
     quietly(() => {
-      const { metrics, rules } = this.#telemetry;
+      const { metrics, models, rules } = this.#telemetry;
       metrics.add('decisions', 1, {
         ...this.#labels(),
         [A.decision]: 'refuse',
         [A.reason]: reason,
-        ...(rule === undefined ? {} : { [A.rule]: rules.of(rule) }),
+        ...(rule === undefined
+          ? {}
+          : { [A.rule]: reason === 'breaker_open' ? models.of(rule) : rules.of(rule) }),
       });
       // Refused for want of a scope: then there was no plan that could have been counted.
       if (ours?.code === 'unknown_caller') metrics.add('unknownCaller', 1, this.#laneLabel());
@@ -173,6 +175,8 @@ export class CallTelemetry implements CallStory {
 
   attemptEnded(end: AttemptEnd): void {
     this.#last = end;
+    // The answer may have shown that there is such a model.
+    this.#planLabels = undefined;
   }
 
   end(outcome: CallOutcome, now: number, cause?: string): void {
@@ -206,9 +210,10 @@ export class CallTelemetry implements CallStory {
   }
 
   #labels(): Attributes {
-    this.#planLabels ??= this.#telemetry.labels.of(
-      { [A.genAiRequestModel]: this.#info.call.model, [A.tier]: this.#plan?.caller.tier },
-      { [A.lane]: this.#plan?.lane },
+    const { labels, models } = this.#telemetry;
+    this.#planLabels ??= labels.of(
+      { [A.tier]: this.#plan?.caller.tier },
+      { [A.genAiRequestModel]: models.of(this.#info.call.model), [A.lane]: this.#plan?.lane },
     );
     return this.#planLabels;
   }

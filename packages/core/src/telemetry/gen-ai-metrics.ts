@@ -72,11 +72,16 @@ export function genAiLabels(
   responseModel: string | undefined,
 ): Attributes {
   const { address, port } = serverOf(url);
-  const open = {
-    [A.genAiRequestModel]: call.model,
-    [A.genAiResponseModel]: responseModel,
-    [A.serverAddress]: address,
-    [A.serverPort]: port,
-  };
-  return telemetry.genAiLabels.of(open, { [A.genAiOperation]: 'chat', [A.genAiProvider]: provider });
+  const { models } = telemetry;
+  // What the API calls the model that has answered is one of its names.
+  if (responseModel !== undefined) models.exists(responseModel);
+  return telemetry.genAiLabels.of(
+    { [A.serverAddress]: address, [A.serverPort]: port },
+    {
+      [A.genAiRequestModel]: models.of(call.model),
+      [A.genAiResponseModel]: responseModel === undefined ? undefined : models.of(responseModel),
+      [A.genAiOperation]: 'chat',
+      [A.genAiProvider]: provider,
+    },
+  );
 }

@@ -1,5 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Attributes } from '@opentelemetry/api';
+import { shortModel } from '../policy/model-name.ts';
+import { NO_MODEL } from '../request/read.ts';
 import { OTHER } from './values.ts';
 
 /** Values of one metric label: the first so many are kept, and all others share one series. */
@@ -11,11 +13,44 @@ export class BoundedLabel {
     this.#limit = limit;
   }
 
+  has(value: string): boolean {
+    return this.#seen.has(value);
+  }
+
   of(value: string): string {
     if (this.#seen.has(value)) return value;
     if (this.#seen.size >= this.#limit) return OTHER;
     this.#seen.add(value);
     return value;
+  }
+}
+
+/**
+ * Models as a metric's label. A model that the configuration or the price table names always has its name. Any other one
+ * has it once the API has answered for it, so that what callers make up takes no place; of those the first so many.
+ */
+export class ModelLabels {
+  readonly #answered: BoundedLabel;
+  #named: ReadonlySet<string> = new Set();
+
+  constructor(limit: number) {
+    this.#answered = new BoundedLabel(limit);
+  }
+
+  /** Other names in the configuration and the price table from now on. */
+  configure(named: Iterable<string>): void {
+    this.#named = new Set([NO_MODEL, ...[...named].map(shortModel)]);
+  }
+
+  /** The API has answered for the model: there is one of this name. */
+  exists(model: string): void {
+    const name = shortModel(model);
+    if (!this.#named.has(name)) this.#answered.of(name);
+  }
+
+  of(model: string): string {
+    const name = shortModel(model);
+    return this.#named.has(name) || this.#answered.has(name) ? name : OTHER;
   }
 }
 
@@ -32,7 +67,10 @@ export class BoundedLabels {
     this.#limit = limit;
   }
 
-  /** `open` is bounded; `closed` is of few values by itself. What is undefined is left out. */
+  /**
+   * `open` is bounded; `closed` is of few values by itself, as lanes and `ModelLabels` are, and always says what it is. What
+   * is undefined is left out.
+   */
   of(
     open: Readonly<Record<string, string | number | undefined>>,
     closed: Readonly<Record<string, string | undefined>> = {},

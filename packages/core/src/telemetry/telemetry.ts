@@ -8,7 +8,7 @@ import {
 import type { Caller } from '../caller/caller.ts';
 import type { Config } from '../config/schema.ts';
 import { CallTelemetry } from './call.ts';
-import { BoundedLabel, BoundedLabels, UserHash } from './labels.ts';
+import { BoundedLabel, BoundedLabels, ModelLabels, UserHash } from './labels.ts';
 import { type GaugeReading, Metrics } from './metrics.ts';
 import { ATTRIBUTES as A, SCOPE_NAME } from './names.ts';
 import { PROVIDERS, providerOf } from './provider.ts';
@@ -23,9 +23,9 @@ import type { BreakerState, ReloadOutcome } from './values.ts';
 export class Telemetry {
   readonly metrics: Metrics;
   config: Config['telemetry'];
-  readonly models = new BoundedLabel(64);
+  readonly models = new ModelLabels(64);
   readonly rules = new BoundedLabel(128);
-  /** Lane, tier and model; each combination has at most some thirty series of an instrument. */
+  /** Lane, tier and model; each combination has at most some thirty series of an instrument. Models are bounded by themselves. */
   readonly labels = new BoundedLabels(64);
   readonly genAiLabels = new BoundedLabels(64);
   readonly #tracerProvider: TracerProvider | undefined;
@@ -36,6 +36,8 @@ export class Telemetry {
 
   constructor(options: {
     config: Config['telemetry'];
+    /** Models that the configuration or the price table names. */
+    namedModels: Iterable<string>;
     version: string;
     tracerProvider: TracerProvider | undefined;
     meterProvider: MeterProvider | undefined;
@@ -43,6 +45,7 @@ export class Telemetry {
     readGauges: () => Iterable<GaugeReading>;
   }) {
     this.#warn = options.warn;
+    this.models.configure(options.namedModels);
     this.config = options.config;
     this.#version = options.version;
     this.#tracerProvider = options.tracerProvider;
@@ -96,8 +99,9 @@ export class Telemetry {
     return this.#tracerProvider !== undefined || hasTracing() || this.metrics.isHeard;
   }
 
-  /** Other settings from now on. A hash key that stays keeps the hashes of users as they are. */
-  configure(config: Config['telemetry']): void {
+  /** Other settings and other names of models from now on. A hash key that stays keeps the hashes of users as they are. */
+  configure(config: Config['telemetry'], namedModels: Iterable<string>): void {
+    this.models.configure(namedModels);
     if (config.hashKey !== this.config.hashKey) this.#userHash = new UserHash(config.hashKey);
     this.config = config;
   }
