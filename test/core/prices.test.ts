@@ -4,9 +4,10 @@ import { parseConfig } from '../../packages/core/src/config/parse.ts';
 import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
 import { MODEL_TABLE_DATE, PRICES } from '../../packages/core/src/policy/prices.ts';
 import type { Call } from '../../packages/core/src/request/read.ts';
-import { chargesOfMessage, type Terms, totalsOf } from '../../packages/core/src/settlement/charges.ts';
+import { billOfMessage, totalsOf } from '../../packages/core/src/settlement/charges.ts';
 import { cost } from '../../packages/core/src/settlement/cost.ts';
 import { foldUsage, NO_USAGE, type Usage } from '../../packages/core/src/settlement/usage.ts';
+import { termsFor } from '../support/charge.ts';
 
 const priceOf = (model: string, config: ConfigInput = {}) => {
   const call: Call = {
@@ -118,16 +119,9 @@ describe('the price list', () => {
         { type: 'message', input_tokens: 10_000, output_tokens: 100 },
       ],
     };
-    const terms: Terms = {
-      model: 'claude-opus-5',
-      priceOf,
-      payer: 'self',
-      speed: 'standard',
-      geography: undefined,
-      isBatch: false,
-    };
+    const terms = termsFor('claude-opus-5', { priceOf });
     // 0.01·5 + 0.0001·25, and 0.04·5 + 0.03·0.5 + 0.002·25
-    expect(totalsOf(chargesOfMessage({ usage }, terms)).usd).toBeCloseTo(0.0525 + 0.265, 12);
+    expect(totalsOf(billOfMessage({ usage }, terms)?.charges ?? []).usd).toBeCloseTo(0.0525 + 0.265, 12);
   });
 
   it('takes speed and tier from what the API says it did', () => {

@@ -1,18 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Terms } from '../../packages/core/src/settlement/charges.ts';
 import { jsonReader, streamReader } from '../../packages/core/src/settlement/reading.ts';
 import { SseParser } from '../../packages/core/src/settlement/sse.ts';
 import { chargedInput, foldUsage, NO_USAGE, totalInput } from '../../packages/core/src/settlement/usage.ts';
+import { termsFor } from '../support/charge.ts';
 
-const TERMS: Terms = {
-  model: 'x',
-  priceOf: () => undefined,
-  payer: 'self',
-  speed: 'standard',
-  geography: undefined,
-  isBatch: false,
-};
+const TERMS = termsFor('x');
 
 const encoder = new TextEncoder();
 

@@ -1,4 +1,5 @@
-import type { Charge } from '../../packages/core/src/settlement/charges.ts';
+import { boundsOf } from '../../packages/core/src/settlement/bounds.ts';
+import type { Charge, Terms } from '../../packages/core/src/settlement/charges.ts';
 
 /** A charge of nothing, with what matters to a test put in its place. */
 export const charge = (fields: Partial<Charge> = {}): Charge => ({
@@ -16,5 +17,17 @@ export const charge = (fields: Partial<Charge> = {}): Charge => ({
   geography: undefined,
   usd: 0,
   pricing: 'usd' in fields && fields.usd === undefined ? 'unknown' : 'known',
+  ...fields,
+});
+
+/** The terms of a call of which nothing is known but its model: nothing has a price, and bounds are the widest. */
+export const termsFor = (model: string, fields: Partial<Terms> = {}): Terms => ({
+  model,
+  priceOf: () => undefined,
+  payer: 'self',
+  speed: 'standard',
+  geography: undefined,
+  isBatch: false,
+  bounds: () => boundsOf({ body: undefined, bytes: 0 }, undefined),
   ...fields,
 });

@@ -14,7 +14,7 @@ export type DropReason =
   | 'unsent'
   /** The API refused it: it took a request, and no tokens. */
   | 'refused'
-  /** It was sent, and nobody knows what became of it: it is charged as estimated. */
+  /** It was sent, and nobody knows what became of it: it is charged as estimated, until a response's headers say more. */
   | 'lost';
 
 /** What an answer teaches beside its charges. */
@@ -114,17 +114,33 @@ export class Lease {
     this.#charge(charges);
   }
 
-  /** Closes without a usage. */
-  drop(reason: DropReason): void {
-    if (!this.#isOpen) return;
-    if (reason !== 'lost') {
-      this.#close(reason === 'unsent' ? 0 : 1, false, NOTHING, () => NOTHING);
-      return;
-    }
+  /**
+   * Closes without a usage. Gives the charges that stand in its place where the call is lost. `shown`: output tokens of an
+   * answer that came whole, without a usage that could be read.
+   */
+  drop(reason: DropReason, shown?: number): readonly Charge[] {
+    if (!this.#isOpen) return [];
     const { flight, terms } = this.#parts;
     const { estimate, chargesTokens } = flight.demand;
-    const inputTokens = chargesTokens ? estimate.inputTokens : 0;
-    this.#charge([expectedCharge(terms, { inputTokens, outputTokens: Math.ceil(flight.produced) })]);
+    if (reason !== 'lost' || !chargesTokens) {
+      this.#close(reason === 'unsent' ? 0 : 1, reason === 'lost', NOTHING, () => NOTHING);
+      return [];
+    }
+    const { inputTokens } = estimate;
+    const charges = [expectedCharge(terms, { inputTokens, outputTokens: shown ?? this.produced() })];
+    this.#charge(charges);
+    return charges;
+  }
+
+  /** Output tokens that the call must be taken to have produced by now, where nothing tells. */
+  produced(): number {
+    const { flight, estimator, clock } = this.#parts;
+    const { estimate, chargesTokens } = flight.demand;
+    if (!chargesTokens || !this.#isOpen) return 0;
+    const seen = Math.ceil(flight.produced);
+    // What a stream has shown is the better witness; a JSON answer shows nothing, and its rest was guessed now and then.
+    if (flight.firstTokenAt !== undefined) return seen;
+    return Math.max(seen, estimator.producedIn(estimate, clock.now() - flight.startedAt));
   }
 
   #learn(charges: readonly Charge[], { isWhole, promptTokens }: Seen): void {
@@ -149,8 +165,8 @@ export class Lease {
   }
 
   #charge(charges: readonly Charge[]): void {
-    const { clock, flight, gateOf, sharesOf, chargeExtra, onCharged } = this.#parts;
-    if (flight.demand.chargesTokens) onCharged(charges);
+    const { clock, gateOf, sharesOf, chargeExtra, onCharged } = this.#parts;
+    onCharged(charges);
     const own = this.#own(charges);
     const shares = sharesOf(charges);
     this.#close(1, true, usedOf(own), shares.usedOf);

@@ -1,6 +1,7 @@
 import { isRecord } from '../json.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
+import { boundsOf } from '../settlement/bounds.ts';
 import type { Parts } from './parts.ts';
 import { linkSignals, sleep } from './signals.ts';
 
@@ -72,7 +73,7 @@ async function ask(
   });
   const late = sleep((wake) => alarms.set(until, wake, true), [linked.signal]);
   try {
-    const answer = await Promise.race([counting.then(tokensOf), late]);
+    const answer = await Promise.race([counting.then((response) => tokensOf(call, response)), late]);
     return answer ?? undefined;
   } catch {
     // Refused, failed, or no number: the estimate is what there was before, too.
@@ -85,8 +86,10 @@ async function ask(
   }
 }
 
-async function tokensOf(response: Response): Promise<number | undefined> {
+async function tokensOf(call: Call, response: Response): Promise<number | undefined> {
   const told: unknown = await response.json();
   const tokens = response.ok && isRecord(told) ? told.input_tokens : undefined;
-  return typeof tokens === 'number' && Number.isInteger(tokens) && tokens > 0 ? tokens : undefined;
+  if (typeof tokens !== 'number' || !Number.isInteger(tokens) || tokens <= 0) return undefined;
+  // No prompt is longer, whatever stands between us and the API has counted.
+  return Math.min(tokens, boundsOf(call, undefined).input);
 }

@@ -2,14 +2,17 @@ import type { Granted } from '../admission/admission.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
+import { sayBeyond, sayUnreadable } from '../settlement/beyond.ts';
 import { type Charge, reprice, totalsOf } from '../settlement/charges.ts';
 import { cacheEffect } from '../settlement/cost.ts';
-import { blindReader, jsonReader, type Reader, streamReader } from '../settlement/reading.ts';
+import { blindReader, jsonReader, type Reader, type Reading, streamReader } from '../settlement/reading.ts';
 import { type BodyEnd, tap } from '../settlement/tap.ts';
 import { termsOf } from '../settlement/terms.ts';
 import { sayUnpriced } from '../settlement/unpriced.ts';
 import { ATTRIBUTES as A } from '../telemetry/names.ts';
 import type { AttemptStory, CallStory } from '../telemetry/types.ts';
+import type { UsagePart } from '../telemetry/values.ts';
+import { drainsWhenLeft } from './left.ts';
 import { catalogueReader } from './models.ts';
 import { withOrigin } from './origin.ts';
 import type { Parts, Rules } from './parts.ts';
@@ -55,8 +58,8 @@ export function followBody(parts: Parts, response: Response, following: Followin
   if (response.bodyUsed || response.body.locked) {
     // Another middleware has taken the body and put nothing in its place: the SDK has an error of its own for that.
     release();
-    granted?.lease.drop('lost');
-    telemetry.end({ outcome: 'error', errorType: '_OTHER' });
+    const estimated = granted?.lease.drop('lost') ?? [];
+    telemetry.end({ outcome: 'error', errorType: '_OTHER', estimated, model: plan.modelId });
     story.end('error', clock.now(), '_OTHER');
     return response;
   }
@@ -65,7 +68,7 @@ export function followBody(parts: Parts, response: Response, following: Followin
 
   const isEvents = headers.get('content-type')?.includes('text/event-stream') === true;
   const reader = readerOf(parts, following, isEvents);
-  const drains = call.kind === 'messages' && (plan.caller.hangUp ?? rules.config.hangUp) === 'drain';
+  const drains = drainsWhenLeft(call, plan, rules);
   let firstTokenMs: number | undefined;
   let isInputSettled = false;
   const tapped = tap(response.body, {
@@ -120,18 +123,23 @@ function settle(
   how: BodyEnd,
   firstTokenMs: number | undefined,
 ): void {
+  const hasCome = how === 'complete' || how === 'drained';
+  // Thinking that is not shown is produced all the same.
+  if (!hasCome && reader.reading.isHidden) reader.produced(granted?.lease.produced() ?? 0);
   const { reading } = reader;
   const { charges, promptTokens } = reading;
-  const isWhole =
-    (how === 'complete' || how === 'drained') && reading.isComplete && reading.errorType === undefined;
+  const isWhole = hasCome && reading.isComplete && reading.errorType === undefined;
+  let estimated: readonly Charge[] = [];
+  if (call.kind === 'messages') lookBeyond(parts, reading, isWhole, plan.modelId);
   if (call.kind !== 'messages') granted?.lease.drop('refused');
-  else if (charges === undefined) granted?.lease.drop('lost');
+  else if (charges === undefined)
+    estimated = granted?.lease.drop('lost', isWhole ? reading.outputTokens : undefined) ?? [];
   else {
     granted?.lease.settle(charges, { isWhole, promptTokens });
     sayUnpriced(parts.once, charges);
     learnCache(parts, rules, plan, call, prefix, charges);
-    const estimated = granted?.demand.estimate.rawInputTokens ?? 0;
-    if (estimated > 0 && promptTokens !== undefined) story.estimateSeen(promptTokens / estimated);
+    const expected = granted?.demand.estimate.rawInputTokens ?? 0;
+    if (expected > 0 && promptTokens !== undefined) story.estimateSeen(promptTokens / expected);
   }
 
   // An error inside the stream makes its reader leave: it is the API's, and no hang-up.
@@ -146,6 +154,7 @@ function settle(
     errorType,
     reason: isAborted ? (link.error?.reason ?? 'aborted') : undefined,
     charges,
+    estimated,
     model: plan.modelId,
     responseModel: reading.model,
     messageId: reading.messageId,
@@ -155,6 +164,18 @@ function settle(
   telemetry.end(end);
   story.attemptEnded(end);
   story.end(outcome === 'complete' ? 'ok' : outcome, parts.clock.now(), errorType);
+}
+
+/** What an answer tells of its usage that cannot be: said once by model, and counted each time. */
+function lookBeyond({ telemetry, once }: Parts, reading: Reading, isWhole: boolean, model: string): void {
+  const isUnreadable = isWhole && reading.charges === undefined;
+  const parts: UsagePart[] = [
+    ...reading.beyond.map(({ part }) => part),
+    ...(isUnreadable ? ['unreadable' as const] : []),
+  ];
+  for (const part of parts) telemetry.metrics.add('usageBounded', 1, { [A.usagePart]: part });
+  sayBeyond(once, model, reading.beyond);
+  if (isUnreadable) sayUnreadable(once, model);
 }
 
 /** What came of the cache, and what it and a smaller model have saved. */

@@ -201,6 +201,10 @@ async function governCall(
       door.told('ok');
       return result.response;
     }
+    if ('left' in result) {
+      void result.outcome.then((outcome) => door.told(outcome));
+      throw result.left;
+    }
 
     const { failure, decided } = result;
     const { verdict } = failure;

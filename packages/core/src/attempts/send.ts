@@ -7,9 +7,11 @@ import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import { type Payer, payerOf } from '../request/billing.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
+import type { Charge } from '../settlement/charges.ts';
 import type { AttemptEnd, CallStory } from '../telemetry/types.ts';
 import { classifyResponse, classifyThrown, type Verdict } from './classify.ts';
 import { followBody } from './follow.ts';
+import { drainsWhenLeft, LEFT, leftError, unlessLeft } from './left.ts';
 import { isCatalogue } from './models.ts';
 import { withOrigin } from './origin.ts';
 import type { Parts, Rules } from './parts.ts';
@@ -41,6 +43,8 @@ export interface Failure {
   readonly verdict: Verdict;
   /** The caller's quotas have counted it: it may have been answered. */
   readonly isCounted: boolean;
+  /** What is counted of it, where it was sent and nobody knows what became of it. */
+  readonly estimated?: readonly Charge[] | undefined;
   readonly response?: Response;
   readonly error?: unknown;
   /** Where the API has refused the call and named no time: whom that concerns. */
@@ -71,14 +75,18 @@ const UNSENT = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ]);
 
+/** What came of an attempt. */
+export type Sent =
+  | { readonly response: Response }
+  | { readonly failure: Failure; readonly decided: (decided: Decided) => void }
+  /** The caller has left, and is told `left`; the request goes on, and what becomes of it is told later. */
+  | { readonly left: unknown; readonly outcome: Promise<'ok' | Verdict> };
+
 /**
  * One attempt. A response is handed on as soon as its headers are there, with a body that reads along: the lease and
  * the spans are closed when the body ends. Every other way out closes them here.
  */
-export async function send(
-  parts: Parts,
-  sending: Sending,
-): Promise<{ response: Response } | { failure: Failure; decided: (decided: Decided) => void }> {
+export async function send(parts: Parts, sending: Sending): Promise<Sent> {
   const { request, next, call, rules, granted, attempt, deadlineAt, signals, story } = sending;
   const startedAt = parts.clock.now();
   const telemetry = story.attemptStarted(attempt, startedAt);
@@ -86,9 +94,12 @@ export async function send(
   const failing = (failure: Failure, reason?: Reason) => {
     const { kind, errorType, errorCode } = failure.verdict;
     const outcome = kind === 'aborted' ? 'aborted' : 'error';
+    const { estimated } = failure;
+    const model = sending.plan.modelId;
     return {
       failure,
-      decided: (decided: Decided) => telemetry.end({ outcome, errorType, errorCode, reason, ...decided }),
+      decided: (decided: Decided) =>
+        telemetry.end({ outcome, errorType, errorCode, reason, estimated, model, ...decided }),
     };
   };
   const link = linkSignals(signals, sending.plan.caller.signals);
@@ -103,58 +114,80 @@ export async function send(
   };
 
   if (attempt > 1) request.headers.set('x-stainless-retry-count', String(attempt - 1));
-  let response: Response;
-  try {
-    response = await telemetry.run(() => next({ ...request, signal: link.signal }));
-  } catch (error) {
+  const failed = (error: unknown) => {
     release();
-    return failing(failThrown(sending, link, error), endedBy(sending, link));
-  }
-  timeout?.cancel();
-  try {
-    const headroom = readRateHeaders(response.headers);
-    telemetry.responded(response, headroom);
-    granted?.lease.responded(headroom, response.ok, startedAt);
-    if (response.ok) {
-      const catalogueOf = isCatalogue(request.method, request.url) ? sending.account : undefined;
-      const { plan } = sending;
-      return {
-        response: followBody(parts, response, {
-          catalogueOf,
-          call,
-          rules,
-          plan,
-          granted,
-          prefix: sending.prefix,
-          story,
-          telemetry,
-          link,
-          watch,
-          startedAt,
-          release,
-        }),
-      };
+    const failure = failThrown(sending, link, error);
+    return failing(failure, endedBy(sending, link));
+  };
+  const received = async (response: Response) => {
+    timeout?.cancel();
+    try {
+      const headroom = readRateHeaders(response.headers);
+      telemetry.responded(response, headroom);
+      granted?.lease.responded(headroom, response.ok, startedAt);
+      if (response.ok) {
+        const catalogueOf = isCatalogue(request.method, request.url) ? sending.account : undefined;
+        const { plan, prefix } = sending;
+        const following = { catalogueOf, call, rules, plan, granted, prefix, story, telemetry };
+        return {
+          response: followBody(parts, response, { ...following, link, watch, startedAt, release }),
+        };
+      }
+      const refused = await refusedBy(parts, sending, response, link);
+      release();
+      return failing(refused);
+    } catch (error) {
+      // A response that cannot be read at all, as one whose body another middleware has taken.
+      release();
+      const estimated = granted?.lease.drop('lost');
+      return failing({ verdict: UNREADABLE, isCounted: true, error, estimated });
     }
-    const failed = await failResponse(parts, response, link, payerOf(call.body));
-    release();
-    const { kind, ignoredRetryAfter } = failed.verdict;
-    if (isOverload(failed.verdict)) granted?.lease.overloaded();
-    const congestion = kind === 'congested' ? granted?.lease.congested() : undefined;
-    granted?.lease.drop('refused');
-    if (ignoredRetryAfter !== undefined) {
-      parts.once.warn(
-        'HG_RETRY_AFTER',
-        `account ${sending.account}`,
-        `a response asks to come back after "${ignoredRetryAfter.slice(0, 64)}", which is no delay of up to a day: it is taken as a response that names no time`,
-      );
-    }
-    return failing({ ...failed, congestion });
+  };
+
+  const pending = telemetry.run(() => next({ ...request, signal: link.signal }));
+  const mayLeave = drainsWhenLeft(call, sending.plan, rules);
+  let response: Response | typeof LEFT;
+  try {
+    response = await (mayLeave ? unlessLeft(pending, link, sending) : pending);
   } catch (error) {
-    // A response that cannot be read at all, as one whose body another middleware has taken.
-    release();
-    granted?.lease.drop('lost');
-    return failing({ verdict: UNREADABLE, isCounted: true, error });
+    return failed(error);
   }
+  if (response !== LEFT) return received(response);
+  watch.drain();
+  const goOn = async (): Promise<'ok' | Verdict> => {
+    const result = await pending.then(received, failed);
+    if ('response' in result) {
+      // Its body has no reader: it is read on without one.
+      link.onHangUp?.();
+      return 'ok';
+    }
+    result.decided({});
+    story.end('aborted', parts.clock.now(), 'aborted');
+    return result.failure.verdict;
+  };
+  return { left: leftError(sending), outcome: goOn() };
+}
+
+/** A response that is no answer: what it means, for the call, its bucket and its lease. */
+async function refusedBy(
+  parts: Parts,
+  { account, call, granted }: Sending,
+  response: Response,
+  link: LinkedSignal,
+): Promise<Failure> {
+  const failed = await failResponse(parts, response, link, payerOf(call.body));
+  const { kind, ignoredRetryAfter } = failed.verdict;
+  if (isOverload(failed.verdict)) granted?.lease.overloaded();
+  const congestion = kind === 'congested' ? granted?.lease.congested() : undefined;
+  granted?.lease.drop('refused');
+  if (ignoredRetryAfter !== undefined) {
+    parts.once.warn(
+      'HG_RETRY_AFTER',
+      `account ${account}`,
+      `a response asks to come back after "${ignoredRetryAfter.slice(0, 64)}", which is no delay of up to a day: it is taken as a response that names no time`,
+    );
+  }
+  return { ...failed, congestion };
 }
 
 /**
@@ -186,12 +219,13 @@ function failThrown(sending: Sending, link: LinkedSignal, error: unknown): Failu
   const verdict = classifyThrown(isCallers ? 'caller' : link.signal.aborted ? 'timeout' : undefined);
   if (isOverload(verdict)) granted?.lease.overloaded();
   const isCounted = !isUnsent(error);
-  granted?.lease.drop(isCounted ? 'lost' : 'unsent');
-  if (link.error !== undefined) return { verdict, isCounted, error: link.error };
+  const estimated = granted?.lease.drop(isCounted ? 'lost' : 'unsent');
+  if (link.error !== undefined) return { verdict, isCounted, estimated, error: link.error };
   const isHangUp = isCallers && options.signal?.aborted !== true;
   return {
     verdict,
     isCounted,
+    estimated,
     error: isHangUp ? new AbortedError('the caller hung up', { reason: 'aborted' }) : error,
   };
 }

@@ -3,7 +3,9 @@ import type { Clock } from '../clock.ts';
 import type { OnceLog } from '../logger.ts';
 import { countsMoney } from '../policy/plan.ts';
 import type { Policy } from '../policy/policy.ts';
-import { chargesOfMessage, reprice, type Terms, totalsOf } from '../settlement/charges.ts';
+import { sayBeyond, sayUnreadable } from '../settlement/beyond.ts';
+import { boundsOf } from '../settlement/bounds.ts';
+import { billOfMessage, reprice, type Terms, totalsOf } from '../settlement/charges.ts';
 import { sayUnpriced } from '../settlement/unpriced.ts';
 import type { UsageOwner } from '../stores/usage-book.ts';
 import type { BatchTelemetry } from '../telemetry/batch.ts';
@@ -38,17 +40,26 @@ export function settleItem(
     speed: 'standard',
     geography: undefined,
     isBatch: true,
+    // The request is gone from the journal by now.
+    bounds: () => boundsOf({ body: undefined, bytes: 0 }, undefined),
   };
   const message = outcome.type === 'succeeded' ? outcome.message : undefined;
-  const charges = message === undefined ? undefined : chargesOfMessage(message, terms);
+  const bill = message === undefined ? undefined : billOfMessage(message, terms);
+  const charges = bill?.charges;
   sayUnpriced(once, charges ?? []);
+  sayBeyond(once, model, bill?.beyond ?? []);
+  const isUnreadable = message !== undefined && bill === undefined;
   const plan = { modelId: model, quotas: answeredBy(model).quotas, answeredBy };
-  admission.settleAhead(item.charges, ownerOf(item), charges === undefined ? undefined : { charges, plan });
+  // What was charged as estimated stands where the answer does not tell.
+  if (isUnreadable) sayUnreadable(once, model);
+  else
+    admission.settleAhead(item.charges, ownerOf(item), charges === undefined ? undefined : { charges, plan });
   const direct = charges === undefined ? [] : reprice(charges, { ...terms, isBatch: false });
   const result = {
     outcome: outcome.type,
     errorType: errorTypeOf(outcome),
     charges,
+    bounded: isUnreadable ? ['unreadable' as const] : (bill?.beyond ?? []).map(({ part }) => part),
     directUsd: totalsOf(direct).usd,
     responseModel: typeof message?.model === 'string' ? message.model : undefined,
     tookMs: clock.wall() - item.submittedAt,

@@ -36,6 +36,8 @@ export const CHECKS = {
   HG_PRICES_OLD: 'built-in prices that are more than 90 days old',
   HG_MEMORY_ONLY: 'quotas of days or months that begin anew with the process',
   HG_BUDGET_SOFT: 'a budget that is past its soft share',
+  HG_USAGE_BOUNDED:
+    'an answer whose usage is more than its call can have used, or cannot be read: a bound or an estimate counts in its place',
   HG_RETRY_AFTER: 'a response whose `retry-after` is no delay of up to a day: it is not followed',
   HG_COUNT_TOKENS: 'an API that does not count prompts though `countTokens` asks for it',
   HG_JOURNAL: 'a journal of the batch lane that cannot be read or written',

@@ -43,6 +43,8 @@ export interface Estimate {
 
 /** The ceiling assumed for a call without a readable `max_tokens`. */
 const ASSUMED_MAX_TOKENS = 4_096;
+/** Tokens a millisecond that no model writes faster than, fast mode included: some times the fastest that was measured. */
+const FASTEST_PER_MS = 1;
 
 /** Learned corrections, shared by all calls of a governor, and by the processes of a fleet as far as they tell. */
 export class Estimator {
@@ -115,6 +117,19 @@ export class Estimator {
 
   pace(modelClass: string): Pace {
     return this.#paces.of(modelClass);
+  }
+
+  /**
+   * Output tokens that a call has produced `ms` after it was sent, of which nothing was seen: by the learned speed. Before
+   * any was learned it is what was expected of the whole answer, as far as the fastest model could have come by then.
+   */
+  producedIn({ key, outputTokens }: Estimate, ms: number): number {
+    const learned = this.#paces.learnedOf(key.modelClass);
+    const produced =
+      learned === undefined
+        ? Math.min(outputTokens, ms * FASTEST_PER_MS)
+        : Math.max(0, ms - learned.firstTokenMs) * (learned.tokensPerSecond / 1_000);
+    return Math.ceil(Math.min(produced, key.maxTokens));
   }
 
   /** The prompt alone has `actual` tokens, without what server tools have added while the answer was made. */

@@ -28,6 +28,26 @@ export class Paces extends Shared<PaceTold> {
     super(START, merge);
   }
 
+  /**
+   * What has been learned of a class, without the start that its means began with; undefined before the first answer.
+   * `firstTokenMs` is 0 where no stream has shown it yet.
+   */
+  learnedOf(modelClass: string): Pace | undefined {
+    const { firstTokenMs, tokensPerSecond, firstTokens, speeds } = this.of(modelClass);
+    if (speeds === 0) return undefined;
+    const without = (mean: number, start: number, samples: number) => {
+      const left = (1 - FADE) ** samples;
+      return (mean - left * start) / (1 - left);
+    };
+    const [least, most] = SECONDS;
+    const perToken = without(1 / tokensPerSecond, 1 / START.tokensPerSecond, speeds);
+    return {
+      firstTokenMs:
+        firstTokens === 0 ? 0 : Math.max(0, without(firstTokenMs, START.firstTokenMs, firstTokens)),
+      tokensPerSecond: 1 / Math.min(most, Math.max(least, perToken)),
+    };
+  }
+
   learnFirstToken(modelClass: string, ms: number): void {
     const own = this.own(modelClass);
     this.learned(modelClass, {

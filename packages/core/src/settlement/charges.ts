@@ -1,6 +1,8 @@
+import { isRecord } from '../json.ts';
 import { sameModel } from '../policy/model-id.ts';
 import type { PriceTag } from '../policy/price-book.ts';
 import type { Payer } from '../request/billing.ts';
+import { type Beyond, type Bounds, boundUsage } from './bounds.ts';
 import { cost, type Priced } from './cost.ts';
 import {
   addTokens,
@@ -11,6 +13,7 @@ import {
   NO_USAGE,
   type Speed,
   type Tokens,
+  tellsInput,
   totalInput,
   type Usage,
   writtenTokens,
@@ -62,6 +65,14 @@ export interface Terms {
   readonly speed: Speed;
   readonly geography: string | undefined;
   readonly isBatch: boolean;
+  /** What the answer can have used at the most. */
+  readonly bounds: () => Bounds;
+}
+
+/** A usage, read: what is billed, and what of it no answer to the call can have used. */
+export interface Bill {
+  readonly charges: readonly Charge[];
+  readonly beyond: readonly Beyond[];
 }
 
 const KINDS: Readonly<Record<string, ChargeKind>> = {
@@ -71,16 +82,23 @@ const KINDS: Readonly<Record<string, ChargeKind>> = {
   compaction: 'compaction',
 };
 
-/** The charges of a whole message, as a batch's results have it. */
-export const chargesOfMessage = (message: Readonly<Record<string, unknown>>, terms: Terms): Charge[] =>
-  chargesOf(foldUsage(NO_USAGE, message.usage), terms);
+/** The bill of a whole message, as a batch's results have it; undefined where it tells no usage. */
+export function billOfMessage({ usage }: { readonly usage?: unknown }, terms: Terms): Bill | undefined {
+  return isRecord(usage) && tellsInput(usage) ? billOf(foldUsage(NO_USAGE, usage), terms) : undefined;
+}
+
+/** The bill of a usage, within what the call can have used. `shown`: output tokens that the answer itself has shown. Pure. */
+export function billOf(told: Usage, terms: Terms, shown = 0): Bill {
+  const { usage, beyond } = boundUsage(told, terms.bounds(), shown);
+  return { charges: chargesOf(usage, terms), beyond };
+}
 
 /**
  * The one reading of `usage`: a charge for each inference that was billed, at least one. Without `iterations` the
  * top-level numbers are one charge. Advisors and summaries stand in no top-level number; every other iteration does, and
  * what the iterations leave out of it is a charge of its own, so that nothing is lost and nothing counts twice. Pure.
  */
-export function chargesOf(usage: Usage, terms: Terms): Charge[] {
+function chargesOf(usage: Usage, terms: Terms): Charge[] {
   const shareOf1h = writtenTokens(usage) === 0 ? 0 : usage.cacheWrite1hTokens / writtenTokens(usage);
   const entries = usage.iterations
     .filter((entry, index) => !isFree(entry, index, usage.iterations))

@@ -1,18 +1,23 @@
 import { isRecord, text } from '../json.ts';
-import { type Charge, chargesOf, type Terms } from './charges.ts';
+import type { Beyond } from './bounds.ts';
+import { billOf, type Charge, type Terms } from './charges.ts';
 import { SseParser } from './sse.ts';
-import { foldUsage, NO_USAGE, tellsInput, totalInput, type Usage } from './usage.ts';
+import { foldUsage, NO_USAGE, tellsInput, tellsOutput, totalInput, type Usage } from './usage.ts';
 
 /** What has been read of a response so far. */
 export interface Reading {
   /** What is billed, as far as it is known; undefined until the API has told the input it charges. */
   readonly charges: readonly Charge[] | undefined;
+  /** What of the usage no answer to the call can have. */
+  readonly beyond: readonly Beyond[];
   /** Input of the prompt itself, before any tool of the API's added to it; undefined where nothing tells it apart. */
   readonly promptTokens: number | undefined;
   /** Output tokens: as told, or as many as the characters delivered must have taken. */
   readonly outputTokens: number;
   /** True once the answer has come to its end. */
   readonly isComplete: boolean;
+  /** A stream that has shown nothing yet of what it is producing: thinking that is not displayed. */
+  readonly isHidden: boolean;
   readonly stopReason: string | undefined;
   readonly messageId: string | undefined;
   readonly model: string | undefined;
@@ -29,6 +34,8 @@ export interface Reader {
   /** Output tokens so far, without the rest of the reading: asked for with every chunk. */
   readonly outputTokens: number;
   readonly isInputKnown: boolean;
+  /** The answer has produced so many output tokens at the least, whatever it has shown. */
+  produced(outputTokens: number): void;
 }
 
 /** Characters of text per token, until a stream's own end says better; low, so that a hang-up is not undercharged. */
@@ -41,6 +48,10 @@ class Message {
   usage: Usage;
   promptTokens: number | undefined;
   isInputKnown = false;
+  /** The end of the answer has told its output. */
+  isOutputFinal = false;
+  isHidden = true;
+  floor = 0;
   isComplete = false;
   stopReason: string | undefined;
   messageId: string | undefined;
@@ -69,24 +80,34 @@ class Message {
     if (!isRecord(raw)) return;
     this.usage = foldUsage(this.usage, raw);
     if (tellsInput(raw)) this.isInputKnown = true;
+    this.isOutputFinal = tellsOutput(raw);
+  }
+
+  get #shown(): number {
+    return Math.max(this.floor, Math.ceil(this.chars / CHARS_PER_TOKEN));
   }
 
   get outputTokens(): number {
-    return Math.max(this.usage.outputTokens, Math.ceil(this.chars / CHARS_PER_TOKEN));
+    const { output = 0, rounds = 1 } = this.#terms?.bounds() ?? {};
+    return Math.max(Math.min(this.usage.outputTokens, output * rounds), this.#shown);
   }
 
   get reading(): Reading {
-    const { promptTokens, isComplete, stopReason, messageId, model, errorType } = this;
+    const { promptTokens, isComplete, isHidden, stopReason, messageId, model, errorType } = this;
     // Told at the end; until then what was delivered is the better witness.
-    const outputTokens = isComplete ? this.usage.outputTokens : this.outputTokens;
+    const isTold = isComplete && this.isOutputFinal;
+    const told = isTold ? this.usage.outputTokens : Math.max(this.usage.outputTokens, this.#shown);
+    const bill =
+      this.isInputKnown && this.#terms !== undefined
+        ? billOf({ ...this.usage, outputTokens: told }, this.#terms, this.#shown)
+        : undefined;
     return {
-      charges:
-        this.isInputKnown && this.#terms !== undefined
-          ? chargesOf({ ...this.usage, outputTokens }, this.#terms)
-          : undefined,
+      charges: bill?.charges,
+      beyond: bill?.beyond ?? [],
       promptTokens,
-      outputTokens,
+      outputTokens: isTold ? Math.min(told, this.outputTokens) : this.outputTokens,
       isComplete,
+      isHidden,
       stopReason,
       messageId,
       model,
@@ -115,6 +136,9 @@ export function streamReader(terms: Terms): Reader {
     get isInputKnown() {
       return message.isInputKnown;
     },
+    produced(outputTokens) {
+      message.floor = Math.max(message.floor, outputTokens);
+    },
   };
 }
 
@@ -132,8 +156,12 @@ function readEvent(message: Message, event: string, data: string): void {
       message.read(content.message);
       if (message.isInputKnown) message.promptTokens = totalInput(message.usage);
       break;
+    case 'content_block_start':
+      message.isHidden = isRecord(content.content_block) && THINKING.has(text(content.content_block.type));
+      break;
     case 'content_block_delta':
       if (isRecord(content.delta)) message.chars += deltaLength(content.delta);
+      if (isRecord(content.delta) && deltaLength(content.delta) > 0) message.isHidden = false;
       break;
     case 'message_delta':
       if (isRecord(content.delta)) message.stopReason = text(content.delta.stop_reason) ?? message.stopReason;
@@ -148,6 +176,8 @@ function readEvent(message: Message, event: string, data: string): void {
     default:
   }
 }
+
+const THINKING: ReadonlySet<string | undefined> = new Set(['thinking', 'redacted_thinking']);
 
 function deltaLength(delta: Record<string, unknown>): number {
   for (const field of ['text', 'partial_json', 'thinking']) {
@@ -171,7 +201,10 @@ export function jsonReader(terms: Terms): Reader {
     end() {
       if (size > MAX_JSON) return;
       try {
-        message.read(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+        const whole: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+        message.read(whole);
+        message.chars = contentLength(whole);
+        message.isHidden = false;
         message.isComplete = true;
         message.promptTokens = promptOf(message);
       } catch {
@@ -187,6 +220,9 @@ export function jsonReader(terms: Terms): Reader {
     },
     get isInputKnown() {
       return message.isInputKnown;
+    },
+    produced(outputTokens) {
+      message.floor = Math.max(message.floor, outputTokens);
     },
   };
 }
@@ -204,6 +240,15 @@ function hasServerSteps({ usage, content }: Record<string, unknown>): boolean {
   );
 }
 
+/** Characters of an answer's content. */
+function contentLength(message: unknown): number {
+  const content = isRecord(message) && Array.isArray(message.content) ? message.content : [];
+  return content.filter(isRecord).reduce((sum, block) => {
+    const input = block.input === undefined ? 0 : JSON.stringify(block.input).length;
+    return sum + deltaLength(block) + input;
+  }, 0);
+}
+
 /** A whole message tells the prompt by its first iteration, or by its sum where no tool of the API's has added to it. */
 function promptOf({ usage, isInputKnown, hasServerSteps }: Message): number | undefined {
   const first = usage.iterations.find(({ type }) => type === 'message');
@@ -215,6 +260,7 @@ function promptOf({ usage, isInputKnown, hasServerSteps }: Message): number | un
 export const blindReader: Reader = {
   push() {},
   end() {},
+  produced() {},
   reading: new Message(undefined).reading,
   outputTokens: 0,
   isInputKnown: false,

@@ -98,6 +98,9 @@ export function foldUsage(known: Usage, raw: unknown): Usage {
 /** Whether a `usage` object says what input is charged. */
 export const tellsInput = (raw: Record<string, unknown>) => count(raw.input_tokens) !== undefined;
 
+/** Whether it says how much was produced. */
+export const tellsOutput = (raw: Record<string, unknown>) => count(raw.output_tokens) !== undefined;
+
 function foldTokens(known: Tokens, raw: Record<string, unknown>): Tokens {
   const writes = isRecord(raw.cache_creation) ? raw.cache_creation : undefined;
   const write1h = count(writes?.ephemeral_1h_input_tokens) ?? known.cacheWrite1hTokens;

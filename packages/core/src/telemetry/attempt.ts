@@ -10,7 +10,7 @@ import {
 import type { Dimension, RateHeaders } from '../admission/rate-headers.ts';
 import type { Plan } from '../policy/plan.ts';
 import { totalsOf } from '../settlement/charges.ts';
-import { billedByModel, countCost } from './billed.ts';
+import { billedByModel, countCost, counted } from './billed.ts';
 import { genAiLabels, recordChunk } from './gen-ai-metrics.ts';
 import { ATTRIBUTES as A, SPANS } from './names.ts';
 import { quietly } from './quietly.ts';
@@ -121,7 +121,7 @@ export class AttemptTelemetry implements AttemptStory {
     metrics.add('attempts', 1, labels);
     const plan = this.#plan;
     if (plan === undefined) return;
-    for (const [model, charges] of billedByModel(end, this.#info.call.model)) {
+    for (const [model, charges] of billedByModel(counted(end), this.#info.call.model)) {
       models.exists(model);
       const spent = this.#telemetry.labels.of(
         { [A.tier]: plan.caller.tier },
@@ -132,8 +132,10 @@ export class AttemptTelemetry implements AttemptStory {
   }
 
   #describe(end: AttemptEnd): void {
-    const { outcome, charges, firstTokenMs } = end;
+    const { outcome, firstTokenMs } = end;
+    const { charges } = counted(end);
     const totals = charges === undefined ? undefined : totalsOf(charges);
+    const isEstimated = end.charges === undefined && charges !== undefined;
     const span = this.#span;
     if (span === undefined) return;
     if (outcome !== 'complete') span.setStatus({ code: SpanStatusCode.ERROR });
@@ -143,6 +145,7 @@ export class AttemptTelemetry implements AttemptStory {
       [A.cost]: totals?.isUnpriced === false ? totals.usd : undefined,
       [A.inputTokens]: totals?.totalInput,
       [A.outputTokens]: totals?.outputTokens,
+      [A.usageEstimated]: isEstimated || undefined,
       [A.firstChunk]: firstTokenMs === undefined ? undefined : firstTokenMs / 1000,
       [A.errorType]: outcome === 'complete' ? undefined : errorType(end.errorType),
       [A.errorCode]: end.errorCode,

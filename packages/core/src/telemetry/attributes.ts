@@ -20,6 +20,7 @@ import {
   RELOAD_OUTCOMES,
   RETRY_DENIALS,
   SUBMISSION_OUTCOMES,
+  USAGE_PARTS,
   WAIT_OUTCOMES,
 } from './values.ts';
 
@@ -114,6 +115,11 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
   cost: double('What it cost', '{USD}'),
   inputTokens: int('Input tokens of this attempt, cached ones included', '{token}'),
   outputTokens: int('Output tokens of this attempt', '{token}'),
+  usageEstimated: {
+    type: 'boolean',
+    description:
+      'True where the API has not told what the attempt used: tokens and cost are estimated, by time and speed; absent otherwise',
+  },
   breakerState: oneOf(
     BREAKER_STATES,
     'Of the model’s breaker, where it is not closed: `half_open` on the attempt that is to see, `open` after one that failed',
@@ -141,6 +147,10 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
   callerDoubt: oneOf(
     CALLER_DOUBTS,
     'Why the caller is in doubt: a client of `governor.with` is used in another scope than it was made in, the response of the scope has been sent, `metadata.user_id` is not the user of the scope',
+  ),
+  usagePart: oneOf(
+    USAGE_PARTS,
+    'Which number of a usage is more than the call can have used; `unreadable`: it tells no input',
   ),
 
   batchId: text('Id of the batch at the API'),

@@ -18,7 +18,7 @@ import { PROVIDERS } from './provider.ts';
 import { quietly } from './quietly.ts';
 import { setDefined } from './set.ts';
 import type { Telemetry } from './telemetry.ts';
-import { errorType } from './values.ts';
+import { errorType, type UsagePart } from './values.ts';
 
 /** Links on one span: a batch has thousands of requests, and their traces are told by the results too. */
 const MAX_LINKS = 128;
@@ -42,6 +42,8 @@ export interface BatchResult {
   readonly errorType: string | undefined;
   /** What is billed; undefined where nothing was answered. */
   readonly charges: readonly Charge[] | undefined;
+  /** What of the answer's usage no answer can have, or could not be read. */
+  readonly bounded: readonly UsagePart[];
   /** What the same would have cost at once. */
   readonly directUsd: number;
   readonly responseModel: string | undefined;
@@ -125,7 +127,8 @@ export class BatchTelemetry {
 
   #count({ owner }: Omit<BatchItem, 'params'>, result: BatchResult): void {
     const { metrics, models } = this.#telemetry;
-    const { charges, directUsd, responseModel } = result;
+    const { charges, bounded, directUsd, responseModel } = result;
+    for (const part of bounded) metrics.add('usageBounded', 1, { [A.usagePart]: part });
     metrics.add('batchRequests', 1, {
       [A.lane]: owner.lane,
       [A.outcome]: result.outcome,

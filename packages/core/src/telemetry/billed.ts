@@ -33,3 +33,7 @@ export function countCost({ metrics }: Telemetry, labels: Attributes, charges: r
   if (pricing !== 'known') metrics.add('unpriced', 1, { ...labels, [A.pricing]: pricing });
   if (!isUnpriced || usd > 0) metrics.add('cost', usd, labels);
 }
+
+/** An attempt's end with what is counted of it: where the API has told nothing, what was estimated. */
+export const counted = (end: AttemptEnd): AttemptEnd =>
+  end.charges === undefined && (end.estimated?.length ?? 0) > 0 ? { ...end, charges: end.estimated } : end;

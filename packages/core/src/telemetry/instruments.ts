@@ -201,6 +201,15 @@ export const INSTRUMENTS = {
     description: 'Calls of models without a known price, by what counts in its place',
     question: 'Is the cost that is shown all of it?',
   },
+  usageBounded: {
+    name: 'headgate.usage.bounded',
+    kind: 'counter',
+    unit: '{answer}',
+    labels: ['usagePart'],
+    description:
+      'Answers whose usage is more than the call can have used, or cannot be read: the bound is counted',
+    question: 'Does what is between us and the API tell the truth of what is used?',
+  },
   estimateRatio: {
     name: 'headgate.estimate.ratio',
     kind: 'histogram',

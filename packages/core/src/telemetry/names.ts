@@ -47,6 +47,7 @@ export const ATTRIBUTES = {
   cost: 'headgate.cost',
   inputTokens: 'headgate.usage.input_tokens',
   outputTokens: 'headgate.usage.output_tokens',
+  usageEstimated: 'headgate.usage.estimated',
   breakerState: 'headgate.breaker.state',
   retryDenied: 'headgate.retry.denied',
   errorCode: 'headgate.error_code',
@@ -72,6 +73,7 @@ export const ATTRIBUTES = {
   billing: 'headgate.billing',
   pricing: 'headgate.pricing',
   callerDoubt: 'headgate.caller.doubt',
+  usagePart: 'headgate.usage.part',
 
   // Conventions.
   errorType: 'error.type',

@@ -58,6 +58,8 @@ export interface AttemptEnd {
   readonly model?: string | undefined;
   /** What is billed; absent where the API has not told. */
   readonly charges?: readonly Charge[] | undefined;
+  /** What is counted in its place, where the API has not told and the call was sent. */
+  readonly estimated?: readonly Charge[] | undefined;
   readonly responseModel?: string | undefined;
   readonly messageId?: string | undefined;
   readonly stopReason?: string | undefined;

@@ -38,6 +38,9 @@ export const BREAKER_STATES = ['closed', 'open', 'half_open'] as const;
 export type BreakerState = (typeof BREAKER_STATES)[number];
 
 export const DIRECTIONS = ['input', 'output'] as const;
+/** What of an answer's usage can be beyond its bound, or missing altogether. */
+export const USAGE_PARTS = ['input', 'output', 'web_searches', 'iterations', 'unreadable'] as const;
+export type UsagePart = (typeof USAGE_PARTS)[number];
 
 /** What has made calls cheaper. */
 /** Signs that a call runs in the scope of another caller than its own. */
