@@ -100,6 +100,7 @@ export const SPAN_SPECS = {
       'firstChunk',
       'inputTokens',
       'outputTokens',
+      'usageEstimated',
       'cost',
       'requestsLimit',
       'requestsRemaining',
