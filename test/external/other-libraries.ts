@@ -72,7 +72,8 @@ const inside = braintrust._exportsForTestingOnly;
 inside.setInitialTestState();
 await inside.simulateLoginForTests();
 const logger = inside.useTestBackgroundLogger();
-braintrust.initLogger({ projectName: 'p' });
+// An id, or its name would be looked up.
+braintrust.initLogger({ projectName: 'p', projectId: 'p' });
 ${BOTH}
 const logged = await logger.drain();
 say('traced', logged.filter(({ metrics }) => metrics?.completion_tokens > 0).length);
@@ -176,6 +177,8 @@ say('given up', [(await as('bob')).message.slice(0, 3), seen.calls]);
       AWS_BEARER_TOKEN_BEDROCK: 'k',
       CLOUD_ML_REGION: 'us-east5',
       ANTHROPIC_VERTEX_PROJECT_ID: 'p',
+      // Vertex looks for credentials when its client is made.
+      GOOGLE_APPLICATION_CREDENTIALS: 'google.json',
       ANTHROPIC_FOUNDRY_API_KEY: 'k',
     },
     after: `${IMPORT}
