@@ -96,8 +96,12 @@ export function lostBy(client: object, copy: object): string | undefined {
     const from = at(client, path);
     const to = at(copy, path);
     if (from === undefined || to === undefined) continue;
-    for (const [key, { value }] of Object.entries(Object.getOwnPropertyDescriptors(from))) {
-      const isReplaced = typeof value === 'function' && !Object.hasOwn(to, key);
+    // Not by `Object.keys`: what a test's spy has replaced is not enumerable.
+    for (const key of Object.getOwnPropertyNames(from)) {
+      const isOwn = Object.hasOwn(to, key);
+      if (isOwn && to[key] !== undefined) continue;
+      const value = from[key];
+      const isReplaced = typeof value === 'function' && !isOwn;
       const isMissing = typeof value === 'object' && value !== null && to[key] === undefined;
       if (isReplaced || isMissing) return [...path, key].join('.');
     }

@@ -113,7 +113,10 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
   requestId: text('`request-id` of the response: what Anthropic’s support asks for'),
   firstChunk: double('From this attempt to the first chunk with content; streams only', 's'),
   cost: double('What it cost the account: all that was billed, advisors and fallbacks included', '{USD}'),
-  inputTokens: int('Input tokens that are billed of this attempt, of whatever model, cached ones included', '{token}'),
+  inputTokens: int(
+    'Input tokens that are billed of this attempt, of whatever model, cached ones included',
+    '{token}',
+  ),
   outputTokens: int('Output tokens that are billed of this attempt, of whatever model', '{token}'),
   usageEstimated: {
     type: 'boolean',
