@@ -32,7 +32,8 @@ const MODES = ['json', 'stream'] as const;
 type Mode = (typeof MODES)[number];
 async function call(claude: Anthropic, mode: Mode, more: Partial<Anthropic.MessageCreateParamsNonStreaming>) {
   const body = ask('hello', more);
-  if (mode === 'json') return claude.messages.create(body);
+  // The SDK refuses long JSON answers unless a time-out is given.
+  if (mode === 'json') return claude.messages.create(body, { timeout: 60_000 });
   return claude.messages.stream(body).finalMessage();
 }
 
@@ -49,7 +50,8 @@ async function booked(
   });
   onTestFinished(() => governor.close({ drainMs: 0 }));
   const claude = governor.govern(new Anthropic({ apiKey: 'k', baseURL: await usageServer(usage) }));
-  await call(claude, mode, more);
+  // Output beyond `max_tokens` is not believed.
+  await call(claude, mode, { max_tokens: 1_000_000, ...more });
   return governor.budgets()[0]?.usedUsd;
 }
 

@@ -2,6 +2,7 @@ export { startClaudeApi } from './api/claude-api.ts';
 export type {
   Fault,
   HeadersFault,
+  LongEventFault,
   OverloadFault,
   ResetFault,
   ResultsFault,
@@ -10,6 +11,8 @@ export type {
   StreamErrorFault,
   TruncateFault,
   UnansweredFault,
+  UsageFault,
+  UsageFields,
 } from './api/faults.ts';
 export type { Ledger, LedgerEntry, LedgerTotals, Utilization } from './api/ledger.ts';
 export { DEFAULT_LIMITS, DEFAULT_MODELS } from './api/models.ts';

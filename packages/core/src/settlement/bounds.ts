@@ -5,8 +5,10 @@ import { type Iteration, type Tokens, totalInput, type Usage } from './usage.ts'
 
 /** What one answer can have used at the most. */
 export interface Bounds {
-  /** Input tokens of one inference, cached ones included. */
+  /** Input tokens of one inference, cached ones included: the widest context window. */
   readonly input: number;
+  /** What counts for an input beyond that: what the request's bytes can have held, where they are all of the prompt. */
+  readonly inputInstead: number;
   /** Output tokens of one inference of the answer itself. */
   readonly output: number;
   /** Inferences that one answer is made of, where the API does not list them. */
@@ -52,7 +54,9 @@ export function boundsOf(
   const isPlain = body !== undefined && bytes > 0 && isPlainBody(body);
   const asked = [maxTokens, ...maxTokensOf(body?.fallbacks)].filter((value) => value !== undefined);
   return {
-    input: isPlain ? Math.min(WIDEST_CONTEXT, TOKENS_PER_UNIT * bytes + PREAMBLE) : WIDEST_CONTEXT,
+    // A gateway may add to a prompt: what fits into a window is believed.
+    input: WIDEST_CONTEXT,
+    inputInstead: isPlain ? Math.min(WIDEST_CONTEXT, TOKENS_PER_UNIT * bytes + PREAMBLE) : WIDEST_CONTEXT,
     output: asked.length === 0 ? LONGEST_OUTPUT : Math.max(...asked),
     rounds: isPlain ? 1 : ROUNDS,
     webSearches: searchesOf(body?.tools),
@@ -111,21 +115,24 @@ export function boundUsage(
     beyond.push({ part, told, bound });
     return bound;
   };
-  const within = (tokens: Tokens, input: number, output: number): Tokens => {
+  const within = (tokens: Tokens, input: number, instead: number, output: number): Tokens => {
     const total = totalInput(tokens);
-    const kept = total <= input ? tokens : scaled(tokens, input);
-    limit('input', total, input);
+    const kept = total <= input ? tokens : scaled(tokens, instead);
+    if (total > input) beyond.push({ part: 'input', told: total, bound: instead });
     return { ...kept, outputTokens: limit('output', tokens.outputTokens, output) };
   };
   const listed = limit('iterations', usage.iterations.length, MOST_ITERATIONS);
   const iterations = usage.iterations.slice(0, listed).map((entry): Iteration => {
     const isAnswer = entry.type === 'message' || entry.type === 'fallback_message';
     const output = isAnswer ? Math.max(bounds.output, shown) : LONGEST_OUTPUT;
-    return { ...entry, ...within(entry, isAnswer ? bounds.input : WIDEST_CONTEXT, output) };
+    const [input, instead] = isAnswer
+      ? [bounds.input, bounds.inputInstead]
+      : [WIDEST_CONTEXT, WIDEST_CONTEXT];
+    return { ...entry, ...within(entry, input, instead, output) };
   });
   const rounds = Math.max(bounds.rounds, iterations.length);
   const output = Math.max(bounds.output * rounds, shown);
-  const whole = within(usage, bounds.input * rounds, output);
+  const whole = within(usage, bounds.input * rounds, bounds.inputInstead * rounds, output);
   return {
     usage: {
       ...usage,

@@ -70,6 +70,26 @@ export interface HeadersFault extends FaultRule {
   readonly mangle?: 'stale' | 'nonsense' | ((headers: Headers) => Headers);
 }
 
+/**
+ * A usage that says something else than what was produced: iterations of an advisor, of a summary or of a fallback, another
+ * geography or speed, numbers that cannot be. The answer itself is the real one, and so is the ledger.
+ */
+export interface UsageFault extends FaultRule {
+  readonly kind: 'usage';
+  /** Fields that take the place of the real ones, or all of them made from the real ones. */
+  readonly usage: UsageFields | ((usage: UsageFields) => UsageFields);
+  /** The model that the answer names. @default the one that was asked */
+  readonly model?: string;
+}
+
+export type UsageFields = Readonly<Record<string, unknown>>;
+
+/** An event of a stream that is longer than a reader may expect, before the answer's end. JSON answers have none. */
+export interface LongEventFault extends FaultRule {
+  readonly kind: 'long-event';
+  readonly bytes: number;
+}
+
 /** 529 for everyone. */
 export interface OverloadFault extends FaultRule {
   readonly kind: 'overload';
@@ -101,16 +121,20 @@ export type Fault =
   | StreamErrorFault
   | TruncateFault
   | HeadersFault
+  | UsageFault
+  | LongEventFault
   | OverloadFault;
 
-/** The fault that decides how a request ends. Headers and a stall before them combine with it. */
-export type EndingFault = Exclude<Fault, HeadersFault | ResultsFault>;
+/** The fault that decides how a request ends. Headers, usages, long events and a stall before them combine with it. */
+export type EndingFault = Exclude<Fault, HeadersFault | ResultsFault | UsageFault | LongEventFault>;
 
 /** What is to go wrong with one request. */
 export interface FaultSet {
   readonly headers: readonly HeadersFault[];
   readonly stallMs: number;
   readonly results: readonly ResultsFault[];
+  readonly usages: readonly UsageFault[];
+  readonly longEvents: readonly LongEventFault[];
   readonly ending: EndingFault | undefined;
 }
 
@@ -119,6 +143,9 @@ export interface FaultScript {
   pick(request: ReceivedRequest): FaultSet;
   clear(): void;
 }
+
+/** Those that any number of can hit one request. */
+const COMBINING: ReadonlySet<Fault['kind']> = new Set(['headers', 'results', 'usage', 'long-event']);
 
 const DEFAULT_PATH: Partial<Record<Fault['kind'], string>> = {
   unanswered: '/v1/messages/batches',
@@ -149,18 +176,22 @@ export function createFaultScript(random: () => number): FaultScript {
     pick(request) {
       const headers: HeadersFault[] = [];
       const results: ResultsFault[] = [];
+      const usages: UsageFault[] = [];
+      const longEvents: LongEventFault[] = [];
       let stallMs = 0;
       let ending: EndingFault | undefined;
       for (const [fault, left] of [...armed]) {
-        const isEnding = fault.kind !== 'headers' && fault.kind !== 'results' && !isEarlyStall(fault);
+        const isEnding = !COMBINING.has(fault.kind) && !isEarlyStall(fault);
         if (isEnding && ending !== undefined) continue;
         if (!hits(fault, left, request)) continue;
         if (fault.kind === 'headers') headers.push(fault);
         else if (fault.kind === 'results') results.push(fault);
+        else if (fault.kind === 'usage') usages.push(fault);
+        else if (fault.kind === 'long-event') longEvents.push(fault);
         else if (isEarlyStall(fault)) stallMs += fault.ms;
         else ending = fault;
       }
-      return { headers, stallMs, results, ending };
+      return { headers, stallMs, results, usages, longEvents, ending };
     },
     clear() {
       armed.clear();
@@ -170,6 +201,14 @@ export function createFaultScript(random: () => number): FaultScript {
 
 function isEarlyStall(fault: Fault): fault is StallFault {
   return fault.kind === 'stall' && fault.at === 'before-headers';
+}
+
+/** What the answer says it used, by the faults that concern it. */
+export function bendUsage(usage: UsageFields, faults: readonly UsageFault[]): UsageFields {
+  let bent = usage;
+  for (const fault of faults)
+    bent = typeof fault.usage === 'function' ? fault.usage(bent) : { ...bent, ...fault.usage };
+  return bent;
 }
 
 /** Applies header faults to the headers of a rate-limited answer. `first` is what the bucket sent at first. */

@@ -1,4 +1,5 @@
 import type { Answer, AnswerBlock } from './answer.ts';
+import { bendUsage, type UsageFault } from './faults.ts';
 import type { CacheSplit } from './prompt-cache.ts';
 import type { SseEvent } from './sse.ts';
 
@@ -10,6 +11,12 @@ export interface MessageFacts {
   /** @default 'standard' */
   readonly serviceTier?: 'standard' | 'batch';
   readonly speed?: 'fast';
+  /** Where the inference ran. @default 'global' */
+  readonly geography?: string;
+  /** What the usage says in place of the truth. */
+  readonly usages?: readonly UsageFault[];
+  /** Bytes of each event that stands before the end of a stream. */
+  readonly longEvents?: readonly number[];
 }
 
 /** The whole answer as one JSON body. */
@@ -19,7 +26,7 @@ export function messageBody(facts: MessageFacts): object {
     ...emptyMessage(facts),
     content: answer.blocks.map(finishedBlock),
     stop_reason: answer.stopReason,
-    usage: usage(facts, answer.outputTokens, answer.thinkingTokens),
+    usage: bendUsage(usage(facts, answer.outputTokens, answer.thinkingTokens), facts.usages ?? []),
   };
 }
 
@@ -45,7 +52,7 @@ export function createMessageScript(facts: MessageFacts): MessageScript {
 
   return {
     start() {
-      const message = { ...emptyMessage(facts), usage: usage(facts, 1, undefined) };
+      const message = { ...emptyMessage(facts), usage: startUsage(facts) };
       return [{ type: 'message_start', data: { type: 'message_start', message } }];
     },
     advance(produced) {
@@ -97,7 +104,14 @@ export function createMessageScript(facts: MessageFacts): MessageScript {
         stop_details: null,
         container: null,
       };
-      return [event('message_delta', { delta, usage: total }), event('message_stop', {})];
+      const longEvents = (facts.longEvents ?? []).map((bytes) =>
+        event('filler', { text: 'x'.repeat(bytes) }),
+      );
+      return [
+        ...longEvents,
+        event('message_delta', { delta, usage: bendUsage(total, facts.usages ?? []) }),
+        event('message_stop', {}),
+      ];
     },
   };
 }
@@ -121,7 +135,20 @@ function emptyMessage(facts: MessageFacts): object {
   };
 }
 
-function usage(facts: MessageFacts, outputTokens: number, thinkingTokens: number | undefined): object {
+/** What a stream says of its usage at its start: nothing yet of what is only known at its end. */
+function startUsage(facts: MessageFacts): object {
+  const { output_tokens, iterations, server_tool_use, ...known } = bendUsage(
+    usage(facts, 1, undefined),
+    facts.usages ?? [],
+  );
+  return { ...known, output_tokens: 1, server_tool_use: null };
+}
+
+function usage(
+  facts: MessageFacts,
+  outputTokens: number,
+  thinkingTokens: number | undefined,
+): Record<string, unknown> {
   const { split } = facts;
   return {
     input_tokens: split.uncached,
@@ -135,7 +162,7 @@ function usage(facts: MessageFacts, outputTokens: number, thinkingTokens: number
     output_tokens_details: thinkingDetails(thinkingTokens ?? 0),
     server_tool_use: null,
     service_tier: facts.serviceTier ?? 'standard',
-    inference_geo: 'global',
+    inference_geo: facts.geography ?? 'global',
     speed: facts.speed ?? null,
   };
 }

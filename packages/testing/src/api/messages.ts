@@ -65,12 +65,16 @@ export async function answerMessage(
   const generation = begin(organization, exchange, entry, decision, answer, charged, random);
   const headers = limitHeaders(organization, entry, faults);
   const isFast = field(request, 'speed') === 'fast';
+  const geography = field(request, 'inference_geo');
   const facts = {
     id: organization.newId('msg'),
-    model: model.id,
+    model: faults.usages.find((fault) => fault.model !== undefined)?.model ?? model.id,
     split: lookup.split,
     answer,
     ...(isFast ? { speed: 'fast' as const } : {}),
+    ...(typeof geography === 'string' ? { geography } : {}),
+    usages: faults.usages,
+    longEvents: faults.longEvents.map(({ bytes }) => bytes),
   };
   const deliver = request.stream === true ? deliverStream : deliverJson;
   try {
