@@ -80,6 +80,7 @@ it('every file is in a table, and every check of a configuration has a file', ()
     'HG_STORE_FILE',
     'HG_STORE_OCCUPIED',
     'HG_QUOTA_KEYS',
+    'HG_USAGE_BOUNDED',
     'HG_CLUSTER_MEMORY',
     'HG_COPY_LACKS',
     'HG_SDK_RETRIES',

@@ -84,6 +84,8 @@ export class UsageBook {
   #timer: Timer | undefined;
   #retryAt = Number.NEGATIVE_INFINITY;
   #isClosed = false;
+  #writing: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
   #totals: UsageSums = NO_SUMS;
   readonly #since: number;
 
@@ -144,8 +146,22 @@ export class UsageBook {
     return key;
   }
 
-  /** Writes what has been gathered. What cannot be written is kept in memory. Never throws. */
-  async flush(): Promise<void> {
+  /** Writes what has been gathered, after what is being written. What cannot be written is kept in memory. Never throws. */
+  flush(): Promise<void> {
+    if (this.#writing === undefined) {
+      this.#writing = this.#write().finally(() => {
+        this.#writing = undefined;
+      });
+      return this.#writing;
+    }
+    this.#next ??= this.#writing.then(() => {
+      this.#next = undefined;
+      return this.flush();
+    });
+    return this.#next;
+  }
+
+  async #write(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
     const isKept = this.#hasUnwritten;
