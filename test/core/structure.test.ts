@@ -39,6 +39,9 @@ const importsOf = (file: string) =>
   }));
 const stageOf = (file: string) => (file.includes('/') ? (file.split('/')[0] ?? '') : '');
 
+/** Without names in quotes and without what a request's body is asked for. */
+const withoutRequests = (text: string) => text.replaceAll(/'[^'\n]*'/g, "''").replaceAll(/body\??\.\w+/g, '');
+
 describe('the sources of core', () => {
   it('are all in the folders of the flow', () => {
     expect([...new Set(files.map(stageOf))].filter((stage) => stage !== '').sort()).toEqual(
@@ -88,6 +91,30 @@ describe('the sources of core', () => {
           readFileSync(join(SRC, file), 'utf8'),
         ),
       );
+    expect(wrong).toEqual([]);
+  });
+
+  it('read what an answer used in one place alone: only the charges made of it go on', () => {
+    const wrong: string[] = [];
+    for (const file of files) {
+      const text = readFileSync(join(SRC, file), 'utf8');
+      // The fields as the API writes them; `settlement` reads them, and telemetry has names of its own that hold them.
+      const isReader = stageOf(file) === 'settlement';
+      if (!isReader && /\b(?:foldUsage|billOf)\b|settlement\/usage\.ts/.test(text))
+        wrong.push(`${file} reads usage`);
+      const isCount = file === 'attempts/count-input.ts';
+      if (
+        !isReader &&
+        !isCount &&
+        /\.(?:input_tokens|output_tokens|iterations|inference_geo|server_tool_use)\b/.test(
+          withoutRequests(text),
+        )
+      )
+        wrong.push(`${file} reads a field of usage`);
+      // Money has one way: a price and a charge.
+      if (!isReader && /import \{[^}]*\bcost\b[^}]*\} from '[^']*cost\.ts'/.test(text))
+        wrong.push(`${file} makes money of its own`);
+    }
     expect(wrong).toEqual([]);
   });
 

@@ -165,7 +165,9 @@ export class QuotaTicket {
   commit(): void {
     for (const entry of this.#entries) {
       if (entry.held !== undefined) this.#release(entry);
-      const { amounts } = claimOf(entry);
+      // What is charged late, for a model that took part, has never arrived.
+      entry.claim ??= this.#claimNow();
+      const { amounts } = entry.claim;
       entry.charges = [];
       countGuess(entry, 1);
       for (const [name, meter] of entry.state.meters) {
