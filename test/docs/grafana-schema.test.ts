@@ -128,6 +128,8 @@ describe('the Grafana dashboard', () => {
       'headgate.budget.soft',
       'headgate.cache.premium',
       'headgate.cache.unread',
+      'headgate.caller.doubts',
+      'headgate.usage.bounded',
     ]);
   });
 

@@ -43,7 +43,7 @@ const ROWS: Record<string, Row> = {
   '529': { fault: status(529), attempts: 3 },
   '999, which is no status': { fault: status(999), attempts: 3 },
   '400, a page of a proxy’s': { fault: status(400, { body: 'html' }), attempts: 1 },
-  '429 of a proxy, empty': { fault: status(429, { body: 'empty' }), attempts: 2 },
+  '429 of a proxy, empty': { fault: status(429, { body: 'empty' }), attempts: 3 },
   '429, code nobody has heard of': { fault: status(429, { errorCode: 'new_limit' }), attempts: 2 },
   '429, ramp': {
     fault: status(429, { errorCode: 'ramp_limit_exceeded', headers: { 'retry-after-ms': '20' } }),
@@ -67,19 +67,21 @@ const ROWS: Record<string, Row> = {
     attempts: 3,
   },
   '429 in seconds, with a fraction': { fault: retryAfter('0.02'), attempts: 3 },
-  '429 after nothing': { fault: retryAfter('0'), attempts: 2 },
-  '429 in the past': { fault: retryAfter('-5'), attempts: 2 },
-  '429 at a date that is past': { fault: retryAfter('Wed, 21 Oct 2015 07:28:00 GMT'), attempts: 2 },
-  '429 at no time at all': { fault: retryAfter('soon'), attempts: 2 },
-  '429 in a year': { fault: retryAfter('31536000'), attempts: 1 },
-  '429 beyond all numbers': { fault: retryAfter('9'.repeat(400)), attempts: 1 },
+  // A 429 that names no time is a crowd: it is tried again like any other failure, and costs nothing of the budget.
+  '429 after nothing': { fault: retryAfter('0'), attempts: 3 },
+  '429 in the past': { fault: retryAfter('-5'), attempts: 3 },
+  '429 at a date that is past': { fault: retryAfter('Wed, 21 Oct 2015 07:28:00 GMT'), attempts: 3 },
+  '429 at no time at all': { fault: retryAfter('soon'), attempts: 3 },
+  // No limit but a spend limit lasts longer than a day: such a time is treated as absent.
+  '429 in a year': { fault: retryAfter('31536000'), attempts: 3 },
+  '429 beyond all numbers': { fault: retryAfter('9'.repeat(400)), attempts: 3 },
   '500 that asks for no retry': {
     fault: status(500, { headers: { 'x-should-retry': 'false' } }),
     attempts: 1,
   },
   '529 that comes back in a year': {
     fault: status(529, { headers: { 'retry-after': '31536000' } }),
-    attempts: 1,
+    attempts: 3,
   },
   '403 that asks for a retry': { fault: status(403, { headers: { 'x-should-retry': 'true' } }), attempts: 3 },
   'reset before headers': { fault: { kind: 'reset', at: 'before-headers' }, attempts: 3, isCounted: true },

@@ -14,7 +14,7 @@ function isOfType(value: unknown, { type, values }: CatalogueAttribute): boolean
   return typeof value === type;
 }
 
-/** What takes minutes, an error of a batch, or a fleet: in the tests of batches, of caching and of fleets. */
+/** Needs minutes, an error of a batch, a fleet, an unpriced model or an impossible usage: tests of their own show it. */
 const ELSEWHERE = new Set([
   'headgate.admission: headgate.mode',
   'headgate.decisions: headgate.mode',
@@ -28,6 +28,8 @@ const ELSEWHERE = new Set([
   'headgate.batch.retries',
   'headgate.cache.premium',
   'headgate.cache.unread',
+  'headgate.cost.unpriced',
+  'headgate.usage.bounded',
   'headgate.budget.used: headgate.account',
   'headgate.budget.ends_in: headgate.account',
 ]);

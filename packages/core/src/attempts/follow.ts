@@ -47,11 +47,11 @@ export function followBody(parts: Parts, response: Response, following: Followin
 
   // Requests are all that calls of another kind take: the reader's own pace is no matter of theirs.
   if (call.kind !== 'messages') granted?.lease.drop('refused');
-  // A client library reads no body that was announced as empty.
+  // A client library reads no body that was announced as empty. What such an answer took is not known: the estimate stands.
   if (response.body === null || headers.get('content-length') === '0') {
     release();
-    granted?.lease.drop('refused');
-    telemetry.end({ outcome: 'complete' });
+    const estimated = granted?.lease.drop('lost') ?? [];
+    telemetry.end({ outcome: 'complete', estimated, model: plan.modelId });
     story.end('ok', clock.now());
     return response;
   }
