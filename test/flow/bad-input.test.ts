@@ -147,9 +147,7 @@ describe('an unknown model', () => {
         ],
       },
     });
-    await governor.run({ user: 'ada' }, () =>
-      claude.messages.create({ ...ask(), model: 'claude-opus-5-5' }),
-    );
+    await governor.run({ user: 'ada' }, () => claude.messages.create({ ...ask(), model: 'claude-opus-5-5' }));
     expect(warnings).toHaveLength(1);
     const bucket = governor.snapshot().buckets.find(({ name }) => name === 'opus-5-5');
     expect(bucket?.limits).toMatchObject({
