@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { check } from '../../packages/cli/src/check.ts';
+import { load } from '../../packages/cli/src/plan/load.ts';
 import { prices } from '../../packages/cli/src/prices/prices.ts';
 
 /** Writes files into a folder of their own and gives the paths. */
@@ -231,6 +232,20 @@ describe('headgate check', () => {
     ]);
   });
 
+  it('tells what is wrong with the configuration and with the price file at once', async () => {
+    const { config } = files({ config: 'unpriced: never\nprices: { file: gone.json }\n' });
+    const { code, problems } = await checked(config);
+    expect(code).toBe(1);
+    expect(problems).toMatchObject([
+      { path: 'unpriced', line: 1, expected: 'one of dearest, refuse, free' },
+      { path: 'prices.file', code: 'HG_PRICE_FILE', line: 2 },
+    ]);
+    const wrong = files({ config: 'prices: { file: 5 }\n' });
+    expect((await checked(wrong.config)).problems).toMatchObject([
+      { path: 'prices.file', code: 'HG_WRONG_VALUE' },
+    ]);
+  });
+
   it('checks the price file too, and points at its name', async () => {
     const { config } = files({
       config: 'quotas: []\nprices:\n  file: file\n',
@@ -242,5 +257,21 @@ describe('headgate check', () => {
       { path: 'prices.file', line: 3, message: expect.stringContaining('claude-next-1.input') },
       { path: 'prices.file', line: 3, message: expect.stringContaining('claude-next-1.output') },
     ]);
+  });
+});
+
+describe('headgate plan', () => {
+  it('rehearses with the prices of the price file', async () => {
+    const { config, traffic } = files({
+      config:
+        'account: [{ name: a, models: ["*"], requestsPerMinute: 60, inputTokensPerMinute: 1k, outputTokensPerMinute: 1k, burst: 1 }]\nprices: { file: prices.json, claude-b-1: { input: 2, output: 2 } }\n',
+      'prices.json': { 'claude-a-1': { input: 1, output: 1 }, 'claude-b-1': { input: 1, output: 1 } },
+      traffic:
+        'duration: 1m\ncalls: [{ name: c, model: claude-a-1, arrivals: { shape: poisson, rate: 1/second }, input: 1, output: 1 }]\n',
+    });
+    const loaded = await load(config, traffic);
+    expect(loaded).toMatchObject({
+      config: { prices: { 'claude-a-1': { input: 1 }, 'claude-b-1': { input: 2 } } },
+    });
   });
 });

@@ -1,13 +1,16 @@
 import { type ConfigInput, understandConfig } from '@headgate/core';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../packages/core/src/config/parse.ts';
+import type { PriceList } from '../../packages/core/src/config/price-file.ts';
 import { compilePolicy } from '../../packages/core/src/policy/policy.ts';
+import { compilePrices, type Unpriced } from '../../packages/core/src/policy/price-book.ts';
 import { MODEL_TABLE_DATE, PRICES } from '../../packages/core/src/policy/prices.ts';
 import type { Call } from '../../packages/core/src/request/read.ts';
 import { billOfMessage, totalsOf } from '../../packages/core/src/settlement/charges.ts';
 import { cost } from '../../packages/core/src/settlement/cost.ts';
 import { foldUsage, NO_USAGE, type Usage } from '../../packages/core/src/settlement/usage.ts';
-import { termsFor } from '../support/charge.ts';
+import { charge, termsFor } from '../support/charge.ts';
 
 const priceOf = (model: string, config: ConfigInput = {}) => {
   const call: Call = {
@@ -157,6 +160,119 @@ describe('overrides', () => {
     expect(cost(tag, { ...input(100_000), speed: 'fast' })).toBeCloseTo(2, 12);
     // 0.04·16 + 0.03·3 + 0.02·20 + 0.01·32 + 0.008·80: what a step leaves out follows its own input price
     expect(cost(tag, USAGE)).toBeCloseTo(0.64 + 0.09 + 0.4 + 0.32 + 0.64, 12);
+  });
+});
+
+describe('which price holds', () => {
+  const list = (prices: Record<string, object>) => parseConfig({ prices } as ConfigInput).prices as PriceList;
+  const book = (
+    lists: { config?: Record<string, object>; file?: Record<string, object>; unpriced?: Unpriced } = {},
+    today = '2026-11-29',
+  ) =>
+    compilePrices({
+      config: list(lists.config ?? {}),
+      file: list(lists.file ?? {}),
+      unpriced: lists.unpriced ?? 'dearest',
+      wall: () => Date.parse(today),
+    });
+  const price = (input: number, more: object = {}) => ({ input, output: input, ...more });
+
+  it.each([
+    ['claude-x-1', 1],
+    ['claude-x-1-20260101', 2],
+    ['claude-x-1-20261101', 1],
+    ['claude-x-1@20261101', 1],
+    ['claude-x-1-20261301', undefined],
+    ['claude-x-1-20260132', undefined],
+    ['claude-x-1-2026110', undefined],
+    ['claude-x-1-202611011', undefined],
+    ['claude-x-1-latest', undefined],
+    ['claude-x-1-2', undefined],
+    ['claude-x-12', undefined],
+    ['claude-x', undefined],
+    ['eu.claude-x-1', undefined],
+    ['claude-x-1[1m]', undefined],
+    ['team-7', 3],
+    ['claude-x-1.', undefined],
+  ])('%s costs %s', (model, input) => {
+    const config = { 'team-*': price(3), 'claude-x-1': price(1), 'claude-x-1-20260101': price(2) };
+    expect(book({ config }).known(model)?.price.input).toBe(input);
+  });
+
+  it('is the configuration’s before the file’s before the table’s; an exact id before a pattern of the same list', () => {
+    const known = (lists: Parameters<typeof book>[0]) => book(lists).known('claude-opus-5')?.price.input;
+    expect(known({})).toBe(5);
+    expect(known({ file: { 'claude-opus-5': price(4) } })).toBe(4);
+    expect(known({ file: { 'claude-*': price(6), 'claude-opus-5': price(4) } })).toBe(4);
+    expect(known({ file: { 'claude-opus-5': price(4) }, config: { 'claude-*': price(6) } })).toBe(6);
+  });
+
+  it('waits for its first day where another price is known till then', () => {
+    const file = {
+      'claude-opus-5': price(4, { since: '2027-01-15' }),
+      'claude-next-1': price(7, { since: '2027-01-15' }),
+    };
+    const at = (today: string, model: string) => book({ file }, today).known(model)?.price.input;
+    expect(at('2027-01-14T23:59:59Z', 'claude-opus-5')).toBe(5);
+    expect(at('2027-01-15T00:00:00Z', 'claude-opus-5')).toBe(4);
+    expect(at('2026-11-29', 'claude-next-1')).toBe(7);
+  });
+
+  it('is the dearest of the same provider, of fast mode and of retired models where the id says so', () => {
+    const config = { 'other-1': price(90), 'claude-far-1': price(11, { fast: price(70) }) };
+    const counted = (model: string) => book({ config }).counted(model);
+    expect(counted('claude-next-1')).toMatchObject({ origin: 'dearest', price: { input: 11, output: 50 } });
+    expect(counted('next-1').price.input).toBe(90);
+    expect(counted('claude-opus-4-9').price.input).toBe(15);
+    expect(counted('claude-next-1-fast').price.input).toBe(70);
+    expect(counted('claude-haiku-4-5')).toMatchObject({
+      origin: 'table',
+      guessedFast: 'dearest',
+      fast: { price: { input: 70 } },
+    });
+  });
+
+  it('where money is counted is never lower than any known price of the provider, step or fast mode', () => {
+    const usd = fc.double({ min: 0, max: 1_000, noNaN: true });
+    const one = fc.record({
+      input: usd,
+      output: usd,
+      cacheRead: usd,
+      batch: fc.double({ min: 0, max: 1, noNaN: true }),
+      steps: fc.array(fc.record({ above: fc.integer({ min: 1, max: 1e6 }), input: usd, output: usd }), {
+        maxLength: 2,
+      }),
+      fast: fc.record({ input: usd, output: usd }),
+    });
+    const lists = fc.dictionary(fc.stringMatching(/^claude-[a-z]{1,3}$/), one, { maxKeys: 5 });
+    const tokens = fc.integer({ min: 0, max: 2_000_000 });
+    fc.assert(
+      fc.property(
+        lists,
+        lists,
+        tokens,
+        tokens,
+        tokens,
+        fc.boolean(),
+        (config, file, input, read, output, isFast) => {
+          const prices = book({ config, file });
+          const of = charge({
+            inputTokens: input,
+            cacheReadTokens: read,
+            outputTokens: output,
+            speed: isFast ? 'fast' : 'standard',
+          });
+          const guess = cost(prices.counted('claude-nobody-has-priced-this'), of) ?? Number.NaN;
+          for (const { model, isRetired } of prices.entries) {
+            if (isRetired) continue;
+            expect(guess).toBeGreaterThanOrEqual((cost(prices.known(model), of) ?? 0) - 1e-9);
+          }
+          const free = book({ config, file, unpriced: 'free' }).counted('claude-nobody-has-priced-this');
+          expect(cost(free, of)).toBe(0);
+        },
+      ),
+      { numRuns: 100 },
+    );
   });
 });
 

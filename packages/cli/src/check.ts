@@ -8,12 +8,11 @@ import {
   describeLimits,
   type Explanation,
   explainCall,
-  type PriceList,
-  readPriceFile,
   understandConfig,
   withPathsFrom,
 } from '@headgate/core';
 import { locate, parseFile } from './positions.ts';
+import { pricesBeside } from './prices/beside.ts';
 
 export interface CheckOptions {
   readonly caller?: string;
@@ -71,41 +70,26 @@ function examine(file: string, text: string, caller: Caller | undefined, options
   const { content, document, problems } = parseFile(text);
   if (problems.length > 0) return { file, problems, warnings: [] };
   const input = withPathsFrom(dirname(file), content as ConfigInput);
+  const beside = pricesBeside(input);
+  const here = (found: readonly ConfigProblem[]): Located[] =>
+    found.map((problem) => ({ ...problem, ...locate(document, text, problem.path) }));
   try {
-    const filePrices = pricesBeside(input);
+    const filePrices = beside.prices;
     const { config, warnings } = understandConfig(input, { today: Date.now(), filePrices });
+    if (beside.problems.length > 0) return { file, problems: here(beside.problems), warnings: [] };
     const { model, maxTokens } = options;
     const explanation =
       caller === undefined ? undefined : explainCall(config, { caller, model, maxTokens }, filePrices);
     return {
       file,
       problems: [],
-      warnings: warnings.map((warning) => ({ ...warning, ...locate(document, text, warning.path) })),
+      warnings: here(warnings),
       config,
       ...(explanation === undefined ? {} : { explanation }),
     };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    const found = error.problems.map((problem) => ({ ...problem, ...locate(document, text, problem.path) }));
-    return { file, problems: found, warnings: [] };
-  }
-}
-
-/** The prices of the file that a configuration names. @throws ConfigError whose problems stand at the file's name. */
-function pricesBeside({ prices }: ConfigInput): PriceList | undefined {
-  const file = prices?.file;
-  if (typeof file !== 'string' || file === '') return undefined;
-  try {
-    return readPriceFile(file).prices;
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    throw new ConfigError(
-      error.problems.map((problem) => ({
-        ...problem,
-        path: 'prices.file',
-        message: `${file}: ${problem.path === 'prices.file' ? '' : `${problem.path}: `}${problem.message}`,
-      })),
-    );
+    return { file, problems: here([...error.problems, ...beside.problems]), warnings: [] };
   }
 }
 

@@ -1,8 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { ConfigError, type ConfigInput, type ConfigProblem, understandConfig } from '@headgate/core';
+import {
+  ConfigError,
+  type ConfigInput,
+  type ConfigProblem,
+  understandConfig,
+  withPathsFrom,
+} from '@headgate/core';
 import { type Config, compileGlobs, problemsOf } from '@headgate/core/simulation';
 import { locate, parseFile } from '../positions.ts';
+import { pricesBeside } from '../prices/beside.ts';
 import { accountOf } from './account.ts';
 import { type AccountBucket, isRecorded, type Traffic, trafficSchema } from './traffic.ts';
 
@@ -69,18 +76,19 @@ function readConfig(
 ): { config?: Config; input?: ConfigInput; problems: FileProblem[] } {
   const { content, document, problems } = parseFile(text);
   if (problems.length > 0) return { problems: problems.map((problem) => ({ ...problem, file })) };
+  const whole = withPathsFrom(dirname(file), content as ConfigInput);
+  const beside = pricesBeside(whole);
+  const here = (found: readonly ConfigProblem[]): FileProblem[] =>
+    found.map((problem) => ({ ...problem, file, ...locate(document, text, problem.path) }));
   try {
-    const input = content as ConfigInput;
-    return { config: understandConfig(input).config, input, problems: [] };
+    const { file: _, ...inline } = whole.prices ?? {};
+    // The file's prices stand in the configuration itself: a rehearsal reads no further file.
+    const input = beside.prices === undefined ? whole : { ...whole, prices: { ...beside.prices, ...inline } };
+    const { config } = understandConfig(input);
+    return beside.problems.length > 0 ? { problems: here(beside.problems) } : { config, input, problems: [] };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return {
-      problems: error.problems.map((problem) => ({
-        ...problem,
-        file,
-        ...locate(document, text, problem.path),
-      })),
-    };
+    return { problems: here([...error.problems, ...beside.problems]) };
   }
 }
 

@@ -41,7 +41,7 @@ export function readConfig(text: string, source: string): ConfigInput {
 /** The price file is looked for beside the configuration file that names it. */
 export function withPathsFrom(folder: string, config: ConfigInput): ConfigInput {
   const file = config.prices?.file;
-  return file === undefined
+  return typeof file !== 'string'
     ? config
     : { ...config, prices: { ...config.prices, file: resolve(folder, file) } };
 }
