@@ -151,6 +151,36 @@ describe('a meter of a quota', () => {
     );
   });
 
+  it('lets pass what is only thought to be larger, when all of the quota is there, and goes into debt', () => {
+    for (const per of ['minute', 'day'] as const) {
+      const meter = createMeter({ amount: 10, per }, 1, 'UTC', manualClock());
+      expect(meter.waitMs(50, 3)).toBe(0);
+      meter.charge(50);
+      expect(meter.remaining).toBe(-40);
+      expect(meter.waitMs(50, 3)).toBeGreaterThan(0);
+      expect(meter.waitMs(50, 3)).toBeLessThan(Number.POSITIVE_INFINITY);
+      expect(meter.waitMs(50, 11)).toBe(Number.POSITIVE_INFINITY);
+    }
+  });
+
+  it.each([
+    ['minute', 0.5, 120_000],
+    ['minute', 0.1, 600_000],
+    ['second', 0.0001, 1e7],
+    ['hour', 0.25, 4 * 3_600_000],
+  ] as const)(
+    'of requests by the %s, %d of them, lets one through now and then (was: never)',
+    async (per, amount, ms) => {
+      const clock = manualClock();
+      const meter = createMeter({ amount, per }, 1, 'UTC', clock, undefined, 1);
+      expect(meter.waitMs(1)).toBe(0);
+      meter.charge(1);
+      expect(meter.waitMs(1)).toBeCloseTo(ms, 3);
+      await clock.advance(ms);
+      expect(meter.waitMs(1)).toBe(0);
+    },
+  );
+
   it('of a day begins anew at midnight of its time zone, and ignores late corrections of the day before', async () => {
     const clock = manualClock(Date.parse('2026-03-28T22:00:00Z')); // 23:00 in Berlin, the night the clocks change
     const meter = createMeter({ amount: 3, per: 'day' }, 1, 'Europe/Berlin', clock);

@@ -1,13 +1,24 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Forecast, POINT_MS, type Production } from '../../packages/core/src/admission/forecast.ts';
+import { Estimator } from '../../packages/core/src/estimate/estimator.ts';
 import { readFeatures } from '../../packages/core/src/estimate/input.ts';
 import { countTokens } from '../../packages/core/src/estimate/kinds.ts';
 import { Lengths } from '../../packages/core/src/estimate/lengths.ts';
 import { cover, learnRatio, UNKNOWN_RATIO } from '../../packages/core/src/estimate/ratio.ts';
 import { EvenCurve, type RestCurve } from '../../packages/core/src/estimate/rest-curve.ts';
+import type { Call, MessageBody } from '../../packages/core/src/request/read.ts';
 
 const count = (body: object) => countTokens(readFeatures(body), 'older');
+
+/** Numbers from 0 to 1, the same in every run. */
+function lcg(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1_103_515_245 + 12_345) % 2 ** 31;
+    return state / 2 ** 31;
+  };
+}
 
 describe('the estimate of input', () => {
   it('grows with the text, and counts other scripts by their own rule', () => {
@@ -119,6 +130,110 @@ describe('the learned ratio', () => {
     expect(ratio.mean).toBeLessThan(1.2);
     expect(learnRatio(ratio, 0, 5)).toBe(ratio);
     expect(learnRatio(ratio, 5, Number.NaN)).toBe(ratio);
+  });
+});
+
+describe('what is learned of prompts', () => {
+  const WORDS = 'words of an ordinary prompt, as they come ';
+  const call = (body: MessageBody): Call => ({
+    kind: 'messages',
+    model: 'm',
+    maxTokens: 1_000,
+    isStreaming: false,
+    body,
+    bytes: 0,
+    isReplayable: true,
+  });
+  const plan = {
+    model: undefined,
+    purpose: 'chat',
+    maxTokens: 1_000,
+    caller: { signals: [] },
+    flowKey: 'u',
+    marksPrefix: false,
+  };
+  const text = (repeat: number): Call =>
+    call({ messages: [{ role: 'user', content: WORDS.repeat(repeat) }] });
+  const errorOf = (estimator: Estimator, of: Call, truth: number) =>
+    Math.abs(estimator.estimate(of, plan).inputTokens / truth - 1);
+
+  it.each([0.8, 1, 1.3])(
+    'stays within a quarter of the truth (%d of the raw estimate), with one answer in ten that tells far more',
+    (factor) => {
+      const estimator = new Estimator();
+      const random = lcg(11);
+      for (let i = 0; i < 500; i++) {
+        const each = text(1 + Math.floor(40 * random()));
+        const estimate = estimator.estimate(each, plan);
+        const truth = factor * estimate.rawInputTokens * (0.97 + 0.06 * random());
+        // An answer that does not show that a tool of the API's ran.
+        estimator.learnInput(estimate, random() < 0.1 ? truth * (3 + 100 * random()) : truth);
+        if (i >= 200) expect(errorOf(estimator, each, truth)).toBeLessThan(0.25);
+      }
+    },
+  );
+
+  it('is moved little by one outlier, first or late, up or down', () => {
+    for (const before of [0, 3, 200])
+      for (const outlier of [1e-6, 0.01, 100, 1e9]) {
+        const estimator = new Estimator();
+        const each = text(20);
+        const estimate = estimator.estimate(each, plan);
+        const learn = (factor: number) => estimator.learnInput(estimate, factor * estimate.rawInputTokens);
+        for (let i = 0; i < before; i++) learn(1);
+        const was = estimator.estimate(each, plan).inputTokens;
+        learn(outlier);
+        const ratio = estimator.estimate(each, plan).inputTokens / was;
+        expect(Math.abs(ratio - 1)).toBeLessThan(before === 200 ? 0.02 : 0.3);
+      }
+  });
+
+  it('is learned for each kind of content by itself', () => {
+    const estimator = new Estimator();
+    const tool = (n: number) => ({
+      name: `t${n}`,
+      description: 'd'.repeat(500),
+      input_schema: { type: 'object' },
+    });
+    const tools = call({
+      messages: [{ role: 'user', content: 'hi' }],
+      tools: Array.from({ length: 40 }, (_, n) => tool(n)),
+    });
+    for (let i = 0; i < 200; i++)
+      for (const [each, factor] of [
+        [text(20), 1],
+        [tools, 0.5],
+      ] as const) {
+        const estimate = estimator.estimate(each, plan);
+        estimator.learnInput(estimate, factor * estimate.rawInputTokens);
+      }
+    expect(errorOf(estimator, text(20), estimator.estimate(text(20), plan).rawInputTokens)).toBeLessThan(0.1);
+    const raw = estimator.estimate(tools, plan).rawInputTokens;
+    expect(errorOf(estimator, tools, 0.5 * raw)).toBeLessThan(0.15);
+  });
+
+  it('is nothing where an answer tells fewer tokens than there can be: gateways answer from caches', () => {
+    const estimator = new Estimator();
+    const before = estimator.estimate(text(50), plan).inputTokens;
+    for (let i = 0; i < 100; i++) estimator.learnInput(estimator.estimate(text(50), plan), 1);
+    expect(estimator.estimate(text(50), plan).inputTokens).toBe(before);
+  });
+
+  it('never lowers what a prompt has for certain below the truth of any known tokenizer, nor above it', () => {
+    const english = 'The quick brown fox jumps over the lazy dog, again and again. ';
+    for (const [content, truth] of [
+      [english.repeat(1_000), 15_000],
+      ['='.repeat(100_000), 1_600],
+      [' '.repeat(100_000), 100],
+      ['水門の水'.repeat(5_000), 12_000],
+    ] as const) {
+      const { bound } = new Estimator().estimate(call({ messages: [{ role: 'user', content }] }), plan);
+      expect(bound.promptTokens).toBeLessThanOrEqual(truth);
+    }
+    expect(
+      new Estimator().estimate(call({ messages: [{ role: 'user', content: english.repeat(1_000) }] }), plan)
+        .bound.promptTokens,
+    ).toBeGreaterThan(2_000);
   });
 });
 

@@ -14,6 +14,16 @@ import { gate, MODEL, type Outcome, outcome } from '../support/gate.ts';
 
 const granted = (all: Outcome[]) => all.flatMap((each) => (each.granted === undefined ? [] : [each.granted]));
 
+/** The outcome, with as much time as a lane lets wait. */
+async function within(clock: ReturnType<typeof manualClock>, promise: Promise<Outcome>): Promise<Outcome> {
+  let isOver = false;
+  void promise.then(() => {
+    isOver = true;
+  });
+  for (let i = 0; i < 25 && !isOver; i++) await clock.advance(1_000);
+  return promise;
+}
+
 describe('a quota', () => {
   it('never lets more through in any window than its burst, its refill and what is in flight', async () => {
     const step = fc.record({
@@ -48,6 +58,51 @@ describe('a quota', () => {
         },
       ),
       { numRuns: 40 },
+    );
+  });
+
+  it('refuses nobody for good whose call may fit, whatever was answered before', async () => {
+    const answer = fc.record({
+      user: fc.constantFrom('ada', 'bob', 'eve'),
+      chars: fc.integer({ min: 1, max: 40_000 }),
+      // As no API should tell it, too.
+      told: fc.oneof(
+        fc.integer({ min: 0, max: 2_000 }),
+        fc.integer({ min: 0, max: 2 ** 32 }),
+        fc.constant(Number.MAX_SAFE_INTEGER),
+      ),
+      output: fc.oneof(fc.integer({ min: 0, max: 500 }), fc.integer({ min: 0, max: 64_000 })),
+      after: fc.integer({ min: 0, max: 90_000 }),
+    });
+    const quota = fc.constantFrom(
+      { inputTokens: '1k/minute' },
+      { outputTokens: '1k/minute' },
+      { outputTokens: '500/day' },
+      { usd: '0.01/hour' },
+      { usd: '0.01/day' },
+      { inputTokens: '2k/hour', outputTokens: '100/minute', usd: '0.005/minute', burst: 0.1 },
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(answer, { maxLength: 15 }),
+        quota,
+        fc.constantFrom('refuse' as const, 'wait' as const),
+        async (answers, limits, onExceed) => {
+          const { ask, done, clock } = gate({ quotas: [{ name: 'q', per: 'user', ...limits, onExceed }] });
+          for (const { user, chars, told, output, after } of answers) {
+            const { granted: one } = await within(clock, outcome(ask(user, { chars, maxTokens: 64_000 })));
+            if (one !== undefined) done(one, output, told);
+            await clock.advance(after);
+          }
+          // About a hundred tokens, and an answer of one.
+          for (const user of ['ada', 'bob', 'eve', 'new']) {
+            const { error } = await within(clock, outcome(ask(user, { chars: 400, maxTokens: 64_000 })));
+            const { retryAfterMs = Number.NaN } = (error ?? { retryAfterMs: 0 }) as HeadgateError;
+            expect(retryAfterMs).toBeLessThan(Number.POSITIVE_INFINITY);
+          }
+        },
+      ),
+      { numRuns: 150 },
     );
   });
 

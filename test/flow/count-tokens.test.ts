@@ -38,6 +38,29 @@ describe('a large prompt is counted by the API first', () => {
     await until(() => isSettled(governor));
   });
 
+  it.each([
+    [
+      'images by URL (was: not counted)',
+      Array.from({ length: 20 }, (_, n) => ({
+        type: 'image',
+        source: { type: 'url', url: `https://x/${n}.png` },
+      })),
+    ],
+    [
+      'images by file_id',
+      Array.from({ length: 20 }, (_, n) => ({
+        type: 'image',
+        source: { type: 'file', file_id: `file_${n}` },
+      })),
+    ],
+    ['a document by URL', [{ type: 'document', source: { type: 'url', url: 'https://x/report.pdf' } }]],
+    ['a document by file_id', [{ type: 'document', source: { type: 'file', file_id: 'file_1' } }]],
+  ])('and what is large in few bytes too: %s', async (_, content) => {
+    const { api, claude } = await startGoverned({ config: CONFIG });
+    await claude.messages.create({ ...ask(), messages: [{ role: 'user', content: content as never }] });
+    expect(paths(api.received)).toEqual(['/v1/messages/count_tokens', '/v1/messages']);
+  });
+
   it('and a small one is not', async () => {
     const { api, claude } = await startGoverned({ config: CONFIG });
     await claude.messages.create(ask());

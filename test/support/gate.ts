@@ -70,8 +70,11 @@ export function gate(input: ConfigInput, options: { clock?: ManualClock; store?:
       isCounted: false,
     });
   };
-  const done = ({ lease, demand, terms }: Granted, outputTokens = 10) => {
-    const inputTokens = demand.estimate.rawInputTokens;
+  const done = (
+    { lease, demand, terms }: Granted,
+    outputTokens = 10,
+    inputTokens = demand.estimate.rawInputTokens,
+  ) => {
     lease.settle([expectedCharge(terms, { inputTokens, outputTokens })], {
       isWhole: true,
       promptTokens: inputTokens,

@@ -175,6 +175,19 @@ export class Limit {
   }
 
   /**
+   * The API's limit is another than it was taken for. What was used, or charged, of a limit that was thought larger is no
+   * debt of this one: the level stays between empty and full, and a debt that there was is as many milliseconds of refill.
+   */
+  resizeAsTold(perMinute: number, burst: number | undefined, now: number): void {
+    const share = Math.min(1, perMinute / this.perMinute);
+    const least = share * Math.min(0, levelAt(this.#bucket, now));
+    this.resize(perMinute, burst, now);
+    if (levelAt(this.#bucket, now) >= least) return;
+    this.#put(least, now);
+    this.#note(now);
+  }
+
+  /**
    * A response to a request sent at `sentAt` showed `remaining`. `unsure`: tokens that may not have been charged
    * though we have taken them, or the other way round. `told`: the limit that it showed it of; it may be larger than ours.
    */

@@ -22,6 +22,11 @@ export class Limits {
     if (this.#limits.size === 0) this.#open('requests', PROBE.limit, 'probe', PROBE.burst, now);
   }
 
+  /** All that is known is the placeholder. */
+  get isUnknown(): boolean {
+    return this.requests?.source === 'probe';
+  }
+
   get requests(): Limit | undefined {
     return this.#limits.get('requests');
   }
@@ -145,7 +150,7 @@ export class Limits {
       }
       return limit;
     }
-    if (known.perMinute !== perMinute) known.resize(perMinute, this.#config.burst, now);
+    if (known.perMinute !== perMinute) known.resizeAsTold(perMinute, this.#config.burst, now);
     return known;
   }
 

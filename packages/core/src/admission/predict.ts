@@ -35,6 +35,8 @@ const START_HIGH = 1.15;
 export interface Foreseen {
   /** Of the scarcest limit, the share that is ours to use. */
   readonly share: number;
+  /** Its limits are a placeholder: what a wait comes to by them is no reason to refuse anybody. */
+  readonly isUnknown: boolean;
   shortage(demand: Demand, reserve: Reserve, saved: number, now: number): Shortage | undefined;
 }
 
@@ -65,6 +67,11 @@ export class Predictor {
     const shortage = upstream.shortage(arrival.demand, lanes.reserveOf(lane, now), 0, now);
     const { queue } = lane;
     const own = shortage?.waitMs ?? 0;
+    // The first response teaches: until then the only wait that is known is that of a pause.
+    if (upstream.isUnknown) {
+      const waitMs = shortage?.reason === 'upstream_paused' ? own : 0;
+      return { waitMs, mostMs: waitMs, queueMs: 0 };
+    }
     // With nobody before it the wait is known exactly.
     if (queue.size === 0) return { waitMs: own, mostMs: own, queueMs: 0 };
     const { ahead, rounds } = queue.placeOf(arrival.flowKey);

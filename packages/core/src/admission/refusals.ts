@@ -12,7 +12,7 @@ import type { Waiter } from './waiter.ts';
 const LEAST_MS = 1_000;
 
 /** The refusal that a quota's answer becomes. */
-export function quotaRefusal({ rule, reason, waitMs }: Binding, lane: string): QuotaExceededError {
+export function quotaRefusal({ rule, reason, waitMs, soonestMs }: Binding, lane: string): QuotaExceededError {
   const never = waitMs === Number.POSITIVE_INFINITY;
   const text = never
     ? `the call asks for more than quota "${rule.name}" ever allows`
@@ -20,7 +20,11 @@ export function quotaRefusal({ rule, reason, waitMs }: Binding, lane: string): Q
       ? `quota "${rule.name}" allows ${rule.concurrency} calls at once`
       : `quota "${rule.name}" is used up`;
   // With no time known, a slot is likely to be free soon: a second is what a client should at least wait.
-  const retryAfterMs = never ? undefined : (waitMs ?? LEAST_MS);
+  const retryAfterMs = never
+    ? undefined
+    : soonestMs === undefined
+      ? (waitMs ?? LEAST_MS)
+      : Math.max(LEAST_MS, soonestMs);
   return new QuotaExceededError(text, {
     reason,
     rule: rule.name,

@@ -242,10 +242,10 @@ export class Scheduler {
   #tryAdmit(waiter: Waiter, now: number): Shortage | 'moved' {
     const own = waiter.arrival.ticket.ready();
     if (own !== undefined) {
-      const { reason, waitMs } = own.binding;
+      const { reason, waitMs, soonestMs = waitMs } = own.binding;
       const isFull = this.#parking.sizeOf(own.state) >= waiter.lane.config.maxQueuedPerUser;
       // Waiting longer than it may would end in the same refusal, later.
-      if (isFull || now + (waitMs ?? 0) > waiter.expiresAt)
+      if (isFull || now + (soonestMs ?? 0) > waiter.expiresAt)
         this.#refuse(waiter, refusals.quotaRefusal(own.binding, waiter.lane.name));
       else {
         waiter.waitedFor ??= reason;

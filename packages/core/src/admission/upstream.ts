@@ -87,6 +87,11 @@ export class UpstreamBucket {
     );
   }
 
+  /** No limit is configured, and none was told yet. */
+  get isUnknown(): boolean {
+    return this.#limits.isUnknown;
+  }
+
   get #isRealtime(): boolean {
     return this.#config.outputCharging !== 'reserve-max';
   }

@@ -1,6 +1,6 @@
 import { isRecord } from '../json.ts';
 import type { Plan } from '../policy/plan.ts';
-import type { ApiRequest, Call } from '../request/read.ts';
+import type { ApiRequest, Call, MessageBody } from '../request/read.ts';
 import { boundsOf } from '../settlement/bounds.ts';
 import type { Parts } from './parts.ts';
 import { linkSignals, sleep } from './signals.ts';
@@ -11,8 +11,10 @@ const COUNT_MS = 2_000;
 const QUIET_MS = 60_000;
 const PATH = '/v1/messages';
 
-/** What the endpoint takes of a message's body; it refuses everything else. */
-const FIELDS = ['model', 'messages', 'system', 'tools', 'tool_choice', 'thinking'] as const;
+/** What the endpoint takes of a message's body; it refuses everything else. Source: MessageCountTokensParams of SDK 1.13. */
+const FIELDS = ['model', 'messages', 'system', 'tools', 'tool_choice', 'thinking', 'output_config'] as const;
+/** The same of a call to the beta endpoint: what it takes out of the prompt is then counted as taken out. */
+const BETA_FIELDS = [...FIELDS, 'context_management', 'compaction', 'mcp_servers', 'output_format'] as const;
 
 export interface CountAsked {
   readonly account: string;
@@ -30,8 +32,8 @@ export function isWorthCounting(parts: Parts, account: string, call: Call, plan:
   const above = parts.rules.config.countTokens?.above;
   if (above === undefined || call.kind !== 'messages' || call.body === undefined || plan.isShadow)
     return false;
-  // A token takes a byte at the least: most calls are told apart without being looked at.
-  if (call.bytes < above || parts.clock.now() < (parts.countsQuietUntil.get(account) ?? 0)) return false;
+  if (parts.clock.now() < (parts.countsQuietUntil.get(account) ?? 0)) return false;
+  // What is large in few bytes (images and documents by URL or `file_id`) is known by its estimate alone.
   return parts.admission.inputOf(plan, call) > above;
 }
 
@@ -60,7 +62,8 @@ async function ask(
   until: number,
 ): Promise<number | undefined> {
   const { body = {} } = call;
-  const given = FIELDS.filter((field) => body[field] !== undefined).map((field) => [field, body[field]]);
+  const fields: readonly (keyof MessageBody)[] = request.url.includes('beta=true') ? BETA_FIELDS : FIELDS;
+  const given = fields.filter((field) => body[field] !== undefined).map((field) => [field, body[field]]);
   const linked = linkSignals(signals);
   const headers = new Headers(request.headers);
   headers.delete('content-length');

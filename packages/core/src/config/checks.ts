@@ -1,6 +1,7 @@
 import type { ConfigProblem } from '../errors.ts';
 import { compileGlob } from '../policy/glob.ts';
-import type { BucketConfig, Config, When } from './schema.ts';
+import type { BucketConfig, Config, QuotaConfig, When } from './schema.ts';
+import { isRefilled } from './units.ts';
 
 type Problems = ConfigProblem[];
 
@@ -76,8 +77,23 @@ function checkQuotas(config: Config, problems: Problems): void {
         received: 'none',
       });
     }
+    checkRequests(quota, path, problems);
     unknownLanes(quota.when, `${path}.when.lane`, Object.keys(config.lanes), problems);
   }
+}
+
+/** A window of the calendar that holds less than one request lets none through; one that refills lets one through now and then. */
+function checkRequests({ requests }: QuotaConfig, path: string, problems: Problems): void {
+  if (requests === undefined || requests.amount >= 1 || requests.amount <= 0) return;
+  if (isRefilled(requests)) return;
+  problems.push({
+    code: 'HG_WRONG_VALUE',
+    path: `${path}.requests`,
+    message: 'less than one request in a window of the calendar lets none through',
+    expected: `at least 1/${requests.per}`,
+    received: `${requests.amount}/${requests.per}`,
+    hint: 'Windows of an hour and less refill all the time: `0.5/hour` is one request in two hours.',
+  });
 }
 
 /** Budgets are counted as quotas are, by name. */

@@ -59,7 +59,7 @@ const lane = z.strictObject({
     ),
   maxWait: duration.prefault('20s').describe('The longest wait in the queue, from arrival'),
   maxQueued: count.default(10_000).describe('Calls that may wait in this lane, per bucket and process'),
-  maxQueuedPerUser: count.default(100).describe('Calls of one user that may wait in this lane'),
+  maxQueuedPerUser: count.default(1_000).describe('Calls of one user that may wait in this lane'),
   via: z
     .enum(['direct', 'batch'])
     .default('direct')

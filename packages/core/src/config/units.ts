@@ -22,6 +22,9 @@ export interface Rate {
   readonly per: WindowUnit;
 }
 
+/** Whether what is used comes back all the time, and not at the end of a window of the calendar. */
+export const isRefilled = ({ per }: Rate): boolean => per !== 'day' && per !== 'month';
+
 /** `500ms 20s 10m 1h 1d`, to milliseconds. */
 export function parseDuration(text: string): number | undefined {
   const match = DURATION.exec(text);

@@ -21,6 +21,8 @@ export interface MessageBody {
   readonly context_management?: unknown;
   readonly output_config?: unknown;
   readonly output_format?: unknown;
+  readonly compaction?: unknown;
+  readonly mcp_servers?: unknown;
   readonly cache_control?: unknown;
   readonly fallbacks?: unknown;
   readonly inference_geo?: unknown;

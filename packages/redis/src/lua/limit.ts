@@ -112,7 +112,7 @@ local function resize(l, perMinute, burst, now)
   note(l, now)
 end
 local function resizeAsTold(l, perMinute, now)
-  local least = min(0, levelOf(l, now))
+  local least = min(1, perMinute / l.perMinute) * min(0, levelOf(l, now))
   resize(l, perMinute, l.burst, now)
   setLevel(l, max(least, levelOf(l, now)), now)
 end

@@ -145,6 +145,7 @@ export class FleetQueue {
     for (const { queue } of this.#lanes.all()) users += queue.users;
     const seen = {
       share: upstream.shareOf(users),
+      isUnknown: upstream.isUnknown,
       shortage: (demand: Demand, { least }: Reserve) => upstream.shortage(demand, least, now),
     };
     return this.#predictor.predict(seen, this.#lanes, lane, arrival, now);
@@ -338,7 +339,10 @@ export class FleetQueue {
     if (result.onExceed === 'wait') this.#reserved(waiter, standing);
     else standing.isReserved = false;
     const isFull = this.#parking.sizeOf(entry.state) >= waiter.lane.config.maxQueuedPerUser;
-    if (result.onExceed === 'refuse' || isFull || clock.now() + (waitMs ?? 0) > waiter.expiresAt) {
+    // What calls in flight were charged by a mere guess comes back when they end, and nobody knows when.
+    const mayComeBack = (entry.state.guessed?.size ?? 0) > 0 && waitMs !== Number.POSITIVE_INFINITY;
+    const soonestMs = mayComeBack ? 0 : (waitMs ?? 0);
+    if (result.onExceed === 'refuse' || isFull || clock.now() + soonestMs > waiter.expiresAt) {
       this.refuse(waiter, refusals.quotaRefusal(binding, waiter.lane.name));
       return;
     }
@@ -347,7 +351,7 @@ export class FleetQueue {
     waiter.lane.queue.remove(waiter);
     // Held back by its own quota, its user does not go on waiting for the others.
     if (waiter.lane.queue.backlogOf(waiter.flowKey) === 0) this.#tags.delete(tagKey(waiter));
-    this.#parking.park(waiter, entry.state, waitMs ?? SLOT_MS);
+    this.#parking.park(waiter, entry.state, mayComeBack ? SLOT_MS : (waitMs ?? SLOT_MS));
     if (waitMs === undefined) this.#slots.parked(waiter, entry.state);
   }
 

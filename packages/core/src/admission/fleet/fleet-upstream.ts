@@ -90,6 +90,12 @@ export class FleetUpstream {
     return Math.max(0.05, share) * (all > ownUsers ? Math.max(1, ownUsers) / all : 1);
   }
 
+  /** No limit is configured, and none was told yet. */
+  get isUnknown(): boolean {
+    const { levels } = this.#answer ?? {};
+    return levels === undefined ? this.mirror.isUnknown : levels.requests?.source === 'probe';
+  }
+
   /** How the ledger is told to limit the bucket. */
   get limits(): ConfiguredLimits {
     const { requestsPerMinute, inputTokensPerMinute, outputTokensPerMinute, burst, concurrency } =

@@ -179,7 +179,7 @@ export function resize(limit: LimitState, perMinute: number, burst: number, side
  * half of what nobody knew counted as used, and would be a debt many times of what there is.
  */
 export function resizeAsTold(limit: LimitState, perMinute: number, side: Side, now: number): void {
-  const least = Math.min(0, levelOf(limit, now));
+  const least = Math.min(1, perMinute / limit.perMinute) * Math.min(0, levelOf(limit, now));
   resize(limit, perMinute, limit.burst, side, now);
   set(limit, Math.max(least, levelOf(limit, now)), now);
 }
