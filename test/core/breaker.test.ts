@@ -19,22 +19,49 @@ describe('a breaker', () => {
     };
   };
 
-  const fail = (breaker: Breaker) => {
-    breaker.enter();
-    breaker.failed(false);
+  let turn = 0;
+  const caller = () => `user ${turn++ % 10}`;
+  const fail = (breaker: Breaker, who = caller()) => {
+    breaker.enter(who);
+    breaker.failed(false, who);
   };
   const succeed = (breaker: Breaker) => {
-    breaker.enter();
+    breaker.enter(caller());
     breaker.succeeded(false);
   };
 
   it('judges by all that were sent: failures come back sooner than answers', () => {
     const { breaker } = make();
-    for (let i = 0; i < 100; i++) breaker.enter();
-    for (let i = 0; i < 49; i++) breaker.failed(false);
+    for (let i = 0; i < 100; i++) breaker.enter(`user ${i % 10}`);
+    // Half of what each of five callers has sent, and then of a sixth.
+    for (let i = 0; i < 29; i++) breaker.failed(false, `user ${i % 6}`);
     expect(breaker.state).toBe('closed');
-    breaker.failed(false);
+    breaker.failed(false, 'user 5');
     expect(breaker.state).toBe('open');
+  });
+
+  it('counts each caller once, and is not opened by one, nor closed by one', () => {
+    const { breaker } = make();
+    for (let i = 0; i < 500; i++) fail(breaker, 'A');
+    for (let i = 0; i < 3; i++) succeed(breaker);
+    expect([breaker.state, breaker.failsFor('A')]).toEqual(['closed', true]);
+    // One caller whose calls succeed does not hide that all others fail.
+    const other = make().breaker;
+    for (let i = 0; i < 500; i++) other.enter('busy');
+    for (let i = 0; i < 20; i++) fail(other, `user ${i % 7}`);
+    expect(other.state).toBe('open');
+  });
+
+  it('lets others probe before a caller whose probe has failed', async () => {
+    const { breaker, clock } = make();
+    for (let i = 0; i < 20; i++) fail(breaker);
+    await clock.advance(1_001);
+    expect(breaker.enter('A')).toEqual({ pass: true, isProbe: true });
+    breaker.failed(true, 'A');
+    breaker.look('B');
+    await clock.advance(2_001);
+    expect(breaker.enter('A')).toMatchObject({ pass: false });
+    expect(breaker.enter('B')).toEqual({ pass: true, isProbe: true });
   });
 
   it('opens when half of enough attempts fail, and not for fewer', () => {
@@ -44,7 +71,8 @@ describe('a breaker', () => {
     fail(breaker);
     expect([breaker.state, moves]).toEqual(['open', ['open']]);
     const other = make().breaker;
-    for (let i = 0; i < 100; i++) i % 5 < 3 ? succeed(other) : fail(other);
+    // Four of ten callers.
+    for (let i = 0; i < 100; i++) turn % 10 < 6 ? succeed(other) : fail(other);
     expect(other.state).toBe('closed');
   });
 
@@ -102,17 +130,17 @@ describe('a breaker', () => {
       () => 0.5,
       () => {},
     );
-    for (let i = 0; i < 20; i++) {
-      breakers.of('default', 'claude-a').enter();
-      breakers.of('default', 'claude-a').failed(false);
-    }
+    for (let i = 0; i < 20; i++) fail(breakers.of('default', 'claude-a'));
     expect([
       breakers.of('default', 'claude-a').state,
       breakers.of('default', 'claude-b').state,
       breakers.of('other', 'claude-a').state,
     ]).toEqual(['open', 'closed', 'closed']);
     for (let i = 0; i < 1_000; i++) breakers.of('default', `made up ${i}`);
-    expect(breakers.of('default', 'x')).toBe(breakers.of('default', 'y'));
+    // The oldest are forgotten, but for what is open; the newest has one of its own.
+    expect(breakers.known).toBe(256);
+    expect(breakers.of('default', 'claude-a').state).toBe('open');
+    expect(breakers.of('default', 'x')).not.toBe(breakers.of('default', 'y'));
   });
 });
 

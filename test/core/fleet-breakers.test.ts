@@ -15,11 +15,15 @@ const joinAll = async (fleet: Fleet, count: number) => {
   for (let i = 0; i < count; i++) processes.push(await fleet.join());
   return processes;
 };
+/** Every process has five callers, who take turns. */
+let turn = 0;
+const callerOf = (process: FleetProcess) => `${process.name} ${turn++ % 5}`;
 const fail = (process: FleetProcess) => {
-  if (breakerOf(process).enter().pass) breakerOf(process).failed(false);
+  const caller = callerOf(process);
+  if (breakerOf(process).enter(caller).pass) breakerOf(process).failed(false, caller);
 };
 const succeed = (process: FleetProcess) => {
-  if (breakerOf(process).enter().pass) breakerOf(process).succeeded(false);
+  if (breakerOf(process).enter(callerOf(process)).pass) breakerOf(process).succeeded(false);
 };
 /** All processes open, by what all of them have seen fail. */
 const openAll = async (fleet: Fleet, processes: readonly FleetProcess[]) => {
@@ -59,8 +63,9 @@ describe('the breakers of a fleet', () => {
     for (let tenth = 0; tenth < 100; tenth++) {
       // It opens and tries again, and sees its probes fail.
       for (let i = 0; i < 30; i++) {
-        const passage = breakerOf(ill).enter();
-        if (passage.pass) breakerOf(ill).failed(passage.isProbe);
+        const caller = callerOf(ill);
+        const passage = breakerOf(ill).enter(caller);
+        if (passage.pass) breakerOf(ill).failed(passage.isProbe, caller);
       }
       for (const each of well) succeed(each);
       await fleet.clock.advance(100);
@@ -123,6 +128,21 @@ describe('the breakers of a fleet', () => {
     expect(waits).toEqual([1_000, 2_000, 4_000, 8_000, 8_000]);
   });
 
+  it('are not opened by one caller whose calls fail in every process', async () => {
+    const fleet = startFleet();
+    const processes = await joinAll(fleet, 4);
+    for (let tenth = 0; tenth < 100; tenth++) {
+      for (const each of processes) {
+        for (let i = 0; i < 5; i++) if (breakerOf(each).enter('A').pass) breakerOf(each).failed(false, 'A');
+        if (tenth % 10 === 0) succeed(each);
+      }
+      await fleet.clock.advance(100);
+      expect(statesOf(processes)).toEqual(new Array(4).fill('closed'));
+    }
+    // A's own calls are known to fail, also in a process to which they come seldom.
+    expect(processes.map((each) => breakerOf(each).failsFor('A'))).toEqual(new Array(4).fill(true));
+  });
+
   it('wait for a probe whose process has died no longer than ten seconds', async () => {
     const fleet = startFleet();
     const processes = await joinAll(fleet, 2);
@@ -171,7 +191,7 @@ describe('the breakers of a fleet', () => {
     const fleet = startFleet();
     const process = await fleet.join();
     const move = { n: 5, to: 'open', ms: 4_000, nextMs: 8_000, successes: 0 } as const;
-    const breakers = new Map([[hashOfName(`default\n${MODEL}`), { sent: 0, failed: 0, move }]]);
+    const breakers = new Map([[hashOfName(`default\n${MODEL}`), { sent: 0, failed: 0, callers: 0, failing: 0, move }]]);
     process.breakers.heard('another', { breakers, spendLimits: [] }, 0, []);
     expect(breakerOf(process).state).toBe('open');
     process.breakers.reset();
@@ -288,6 +308,9 @@ describe('a notice of breakers', () => {
             {
               sent: amount,
               failed: amount,
+              callers: amount,
+              failing: amount,
+              top: fc.record({ hash, sent: amount, failed: amount }),
               move: fc.record({
                 n: amount,
                 to: fc.constantFrom('open', 'probing', 'waiting', 'closed'),
@@ -296,13 +319,19 @@ describe('a notice of breakers', () => {
                 successes: amount,
               }),
             },
-            { requiredKeys: ['sent', 'failed'] },
+            { requiredKeys: ['sent', 'failed', 'callers', 'failing'] },
           ),
         ),
         { maxLength: 5 },
       ),
       spendLimits: fc.array(
-        fc.record({ account: hash, agoMs: amount, ms: amount, code: fc.constant('spend_limit_reached') }),
+        fc.record({
+          account: hash,
+          agoMs: amount,
+          ms: amount,
+          code: fc.constant('spend_limit_reached'),
+          caller: fc.oneof(hash, fc.constant('')),
+        }),
         { maxLength: 3 },
       ),
       reset: fc.option(fc.record({ n: amount, agoMs: amount }), { nil: undefined }),
@@ -362,7 +391,7 @@ describe('a notice of breakers', () => {
     const { breakers } = await fleet.join();
     for (let process = 0; process < 200; process++) {
       const many = new Map(
-        Array.from({ length: 100 }, (_, i) => [hashOfName(`${process} ${i}`), { sent: 1, failed: 1 }]),
+        Array.from({ length: 100 }, (_, i) => [hashOfName(`${process} ${i}`), { sent: 1, failed: 1, callers: 1, failing: 1 }]),
       );
       breakers.heard(`process ${process}`, { breakers: many, spendLimits: [] }, 0, []);
     }

@@ -7,9 +7,12 @@ import { Quotas } from './admission/quotas.ts';
 import { Alarms } from './alarms.ts';
 import { Breakers } from './attempts/breakers.ts';
 import { CallerNotices } from './attempts/caller-notices.ts';
+import { CountCircuit } from './attempts/count-circuit.ts';
 import { createMiddleware } from './attempts/middleware.ts';
 import { Models } from './attempts/models.ts';
+import { OwnPauses } from './attempts/own-pauses.ts';
 import type { Parts, Rules } from './attempts/parts.ts';
+import { Patience } from './attempts/patience.ts';
 import { Pressure } from './attempts/pressure.ts';
 import { RetryBudget } from './attempts/retry.ts';
 import { openTopics } from './attempts/topics.ts';
@@ -179,7 +182,9 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     telemetry,
     once,
     notices: new CallerNotices(once, telemetry.metrics),
-    countsQuietUntil: new Map(),
+    counting: new CountCircuit(),
+    patience: new Patience(),
+    ownPauses: new OwnPauses(),
     running: new Set(),
     batchLane: (account) => lanes.of(account),
   };
@@ -348,7 +353,10 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
     reset(what = { breaker: true, cooldown: true }) {
       if (what.breaker) breakers.reset();
-      if (what.cooldown) admission.endPauses();
+      if (what.cooldown) {
+        admission.endPauses();
+        parts.ownPauses.end();
+      }
     },
     snapshot: () => ({
       version: VERSION,

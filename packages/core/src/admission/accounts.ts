@@ -117,13 +117,18 @@ export class Accounts {
   }
 
   /** The gate that a call must pass. */
-  gate(account: string, kind: CallKind, modelId: string, model: Model | undefined): Gate {
+  gate(account: string, kind: CallKind, modelId: string, model: Model | undefined, isFast = false): Gate {
     if (kind === 'batches') {
       return { scheduler: this.#scheduler(account, kind, this.#batches), isKnown: true };
     }
     if (kind !== 'messages') return { scheduler: this.#scheduler(account, kind, {}), isKnown: true };
     const entries = this.#entries.get(account) ?? [];
     const entry = entries.find(({ matches }) => matches(modelId));
+    if (isFast) {
+      // Fast mode has limits of its own, which nobody configures: they are learned.
+      const name = `${entry?.config.name ?? model?.class ?? 'default'} (fast)`;
+      return { scheduler: this.#scheduler(account, name, {}), isKnown: true };
+    }
     if (entry !== undefined)
       return {
         scheduler: this.#scheduler(account, entry.config.name, entry.config),

@@ -121,9 +121,13 @@ export class Admission {
     return { input: Math.round((inputTokens + leastInputTokens) / 2), output: outputTokens };
   }
 
+  #gate({ modelId, model }: Plan, call: Call, account: string): ReturnType<Accounts['gate']> {
+    return this.#accounts.gate(account, call.kind, modelId, model, call.body?.speed === 'fast');
+  }
+
   /** Milliseconds that a call would wait for its bucket now, as far as can be foreseen. */
   foresee(plan: Plan, call: Call, account: string): number {
-    const { scheduler } = this.#accounts.gate(account, call.kind, plan.modelId, plan.model);
+    const { scheduler } = this.#gate(plan, call, account);
     return scheduler.foresee(this.#demand(plan, call), plan.lane, plan.flowKey);
   }
 
@@ -146,7 +150,7 @@ export class Admission {
     const refusal = ticket.arrive();
     if (refusal !== undefined) throw withStanding(quotaRefusal(refusal, plan.lane), ticket.standing());
 
-    const { scheduler, isKnown } = this.#accounts.gate(account, call.kind, plan.modelId, plan.model);
+    const { scheduler, isKnown } = this.#gate(plan, call, account);
     const { lane, flowKey, isShadow } = plan;
     const passage = isShadow
       ? scheduler.pass(demand, ticket)

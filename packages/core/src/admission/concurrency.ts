@@ -1,3 +1,4 @@
+import { remember } from '../remember.ts';
 import { keptSlots } from '../slots.ts';
 import { Opening } from './opening.ts';
 import { OverloadCap } from './overload-cap.ts';
@@ -34,10 +35,13 @@ export class Concurrency {
   readonly #opening = new Opening();
   readonly #refusals = new RefusalCap();
   readonly #overload = new OverloadCap();
+  /** Callers that were refused, or met an overloaded API, each with the last time. */
   readonly #refused = new Map<string, number>();
+  readonly #overloaded = new Map<string, number>();
   /** The largest number of calls in flight that the API has lately answered one of, by caller. */
   #borne: { among: number; caller: string; sentAt: number } | undefined;
   #answeredAt = Number.NEGATIVE_INFINITY;
+  #answeredBy: string | undefined;
   /** When a learned cap was last as good as used up. */
   #pressedAt = Number.NEGATIVE_INFINITY;
 
@@ -92,6 +96,7 @@ export class Concurrency {
   /** A call was answered. */
   answered({ startedAt, among, caller }: Placed, now: number): void {
     this.#answeredAt = now;
+    this.#answeredBy = caller;
     this.#opening.answered(among);
     this.#refusals.answered(startedAt, among);
     const { sentAt = Number.NEGATIVE_INFINITY } = this.#borne ?? {};
@@ -106,10 +111,10 @@ export class Concurrency {
    */
   refused(call: Placed, active: number, callers: Iterable<string>, now: number): Congestion {
     for (const [caller, at] of this.#refused) if (now - at > TOGETHER_MS) this.#refused.delete(caller);
-    if (this.#refused.size < MAX_REFUSED) this.#refused.set(call.caller, now);
+    remember(this.#refused, call.caller, now, MAX_REFUSED);
     // A trial that is refused leaves things as they are, whoever it was.
     const isAlone = this.#refused.size === 1 && !this.#refusals.isTrial(call.among);
-    if (isAlone && hasOther(callers, call.caller)) return 'own';
+    if (isAlone && this.hasOthers(call, callers, now)) return 'own';
     const { among = 0, caller = call.caller, sentAt = 0 } = this.#borne ?? {};
     const isContradicted =
       isAlone && caller !== call.caller && among >= call.among && call.startedAt - sentAt < TOGETHER_MS;
@@ -120,10 +125,20 @@ export class Concurrency {
     return active > 0 || now - this.#answeredAt < ALIVE_MS ? 'all' : 'own';
   }
 
-  /** A call that started at `startedAt` met an overloaded API. */
-  overloaded(startedAt: number, active: number, now: number): void {
+  /** A call met an overloaded API: fewer run where a second caller met it too, or where there is no other. */
+  overloaded({ startedAt, caller }: Placed, active: number, callers: Iterable<string>, now: number): boolean {
+    for (const [each, at] of this.#overloaded) if (now - at > ALIVE_MS) this.#overloaded.delete(each);
+    remember(this.#overloaded, caller, now, MAX_REFUSED);
+    if (this.#overloaded.size < 2 && this.hasOthers({ caller }, callers, now)) return false;
     this.#pressedAt = now;
     this.#overload.overloaded(startedAt, active, now);
+    return true;
+  }
+
+  /** Whether somebody else has calls in flight, or was answered lately. */
+  hasOthers({ caller }: Pick<Placed, 'caller'>, callers: Iterable<string>, now: number): boolean {
+    const isOthers = this.#answeredBy !== undefined && this.#answeredBy !== caller;
+    return hasOther(callers, caller) || (isOthers && now - this.#answeredAt < ALIVE_MS);
   }
 
   ended(startedAt: number, active: number): void {
@@ -137,6 +152,7 @@ export class Concurrency {
     this.#overload.forget();
     this.#opening.restart();
     this.#refused.clear();
+    this.#overloaded.clear();
     this.#borne = undefined;
   }
 }

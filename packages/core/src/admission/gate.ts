@@ -21,6 +21,8 @@ export type GateBucket = Pick<
   | 'endPause'
   | 'overloaded'
   | 'congested'
+  | 'refusedAlone'
+  | 'isOfLimit'
 >;
 
 /** The gate of one upstream bucket: of this process alone (scheduler.ts), or of a fleet (fleet/). */

@@ -98,13 +98,24 @@ export class Lease {
   /** The API was overloaded, or did not answer in time: fewer calls should run at once. */
   overloaded(): void {
     const { scheduler, flight, clock } = this.#parts;
-    scheduler.upstream.overloaded(flight.startedAt, clock.now());
+    scheduler.upstream.overloaded(flight, clock.now());
   }
 
   /** The API refused the call without naming a time: whom that concerns. Asked before the lease is dropped. */
   congested(): ReturnType<GateKeeper['upstream']['congested']> {
     const { scheduler, flight, clock } = this.#parts;
     return scheduler.upstream.congested(flight, clock.now());
+  }
+
+  /** Whether the error that has just come showed a limit that is used up. */
+  get isOfLimit(): boolean {
+    return this.#parts.scheduler.upstream.isOfLimit;
+  }
+
+  /** A 429 with a time and without an empty limit, of this caller alone. */
+  refusedAlone(ms: number): void {
+    const { scheduler, flight, clock } = this.#parts;
+    scheduler.upstream.refusedAlone(flight, ms, clock.now());
   }
 
   /** Closes with what the answer is billed. */

@@ -19,13 +19,14 @@ export type RateHeaders = Partial<Record<Dimension, Headroom>>;
 
 /**
  * The rate-limit headers of a response. A dimension may be missing, and what does not read as a count is left out:
- * `anthropic-ratelimit-tokens-*` is not read at all, since it repeats whichever limit is nearest.
+ * of fast mode those of its own are read; `anthropic-ratelimit-tokens-*` is not read at all, since it repeats whichever limit is nearest.
  */
-export function readRateHeaders(headers: Headers): RateHeaders {
+export function readRateHeaders(headers: Headers, isFast = false): RateHeaders {
   const read: RateHeaders = {};
+  const prefix = isFast ? 'anthropic-fast' : 'anthropic-ratelimit';
   for (const dimension of DIMENSIONS) {
-    const limit = readCount(headers.get(`anthropic-ratelimit-${HEADER[dimension]}-limit`));
-    const remaining = readCount(headers.get(`anthropic-ratelimit-${HEADER[dimension]}-remaining`));
+    const limit = readCount(headers.get(`${prefix}-${HEADER[dimension]}-limit`));
+    const remaining = readCount(headers.get(`${prefix}-${HEADER[dimension]}-remaining`));
     if (limit !== undefined && limit > 0 && remaining !== undefined) read[dimension] = { limit, remaining };
   }
   return read;

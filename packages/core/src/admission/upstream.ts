@@ -278,8 +278,23 @@ export class UpstreamBucket {
   }
 
   /** The API was overloaded, or did not answer in time: fewer calls at once for a while. */
-  overloaded(startedAt: number, now: number): void {
-    this.#concurrency.overloaded(startedAt, this.#flights.size, now);
+  overloaded(flight: Flight, now: number): boolean {
+    return this.#concurrency.overloaded(flight, this.#flights.size, this.#flights.callersBut(flight), now);
+  }
+
+  /** The last error showed a limit that is used up. */
+  get isOfLimit(): boolean {
+    return this.#refusal.isOfLimit;
+  }
+
+  /**
+   * The API refused the call for `ms`, and showed no empty limit. Where nobody else is there this is all that there is to learn how
+   * fast use may go.
+   */
+  refusedAlone(flight: Flight, ms: number, now: number): void {
+    const { rampSentAt } = this.#refusal.take(ms);
+    if (rampSentAt === undefined || this.#concurrency.hasOthers(flight, this.#flights.callersBut(flight), now)) return;
+    this.#ramp.refused(rampSentAt, now, this.#limits.requestsPerMs, now);
   }
 
   /**

@@ -15,20 +15,21 @@ const CODE = /^[a-z_]{1,64}$/;
 
 /**
  * What a process tells of its breakers, on its way over the board: `{ version, breakers: { [hash]: [sent, failed, n, move, ms, nextMs,
- * successes] }, spend: [[account, agoMs, ms, code]], reset: [n, agoMs] }`.
+ * successes, callers, failing, top, topSent, topFailed] }, spend: [[account, agoMs, ms, code, caller]], reset: [n, agoMs] }`.
  */
 export function writeBreakers({ breakers, spendLimits, reset }: BreakersTold): string {
-  const told = [...breakers].slice(0, MAX_TOLD).map(([hash, { sent, failed, move }]) => {
+  const told = [...breakers].slice(0, MAX_TOLD).map(([hash, { sent, failed, callers, failing, top, move }]) => {
     const { n = 0, to, ms = 0, nextMs = 0, successes = 0 } = move ?? {};
     const at = to === undefined ? -1 : BREAKER_MOVES.indexOf(to);
-    return [hash, [sent, failed, n, at, Math.round(ms), nextMs, successes]];
+    const most = top === undefined ? [] : [top.hash, top.sent, top.failed];
+    return [hash, [sent, failed, n, at, Math.round(ms), nextMs, successes, callers, failing, ...most]];
   });
   return JSON.stringify({
     version: VERSION,
     breakers: Object.fromEntries(told),
     spend: spendLimits
       .slice(0, MAX_TOLD)
-      .map(({ account, agoMs, ms, code }) => [account, Math.round(agoMs), Math.round(ms), code]),
+      .map(({ account, agoMs, ms, code, caller }) => [account, Math.round(agoMs), Math.round(ms), code, caller]),
     ...(reset === undefined ? {} : { reset: [reset.n, Math.round(reset.agoMs)] }),
   });
 }
@@ -52,19 +53,29 @@ export function readBreakers(notice: string): BreakersTold | undefined {
 
 function readBreaker(told: unknown): BreakerTold | undefined {
   if (!Array.isArray(told)) return undefined;
-  const [sent, failed, n, at, ms, nextMs, successes] = told as unknown[];
+  const [sent, failed, n, at, ms, nextMs, successes, callers, failing, ...most] = told as unknown[];
   if (!isAmount(sent) || !isAmount(failed)) return undefined;
   const to = typeof at === 'number' ? BREAKER_MOVES[at] : undefined;
+  const summary = { sent, failed, ...readCallers(sent, failed, callers, failing, most) };
   if (to === undefined || !isAmount(n) || !isAmount(ms) || !isAmount(nextMs) || !isAmount(successes))
-    return { sent, failed };
-  return { sent, failed, move: { n, to, ms, nextMs, successes } };
+    return summary;
+  return { ...summary, move: { n, to, ms, nextMs, successes } };
+}
+
+/** A process of a release that does not tell callers counts as one caller. */
+function readCallers(sent: number, failed: number, callers: unknown, failing: unknown, most: unknown[]) {
+  if (!isAmount(callers) || !isAmount(failing)) return { callers: 1, failing: 2 * failed >= sent ? 1 : 0 };
+  const [hash, topSent, topFailed] = most;
+  if (typeof hash !== 'string' || !isHashOfName(hash) || !isAmount(topSent) || !isAmount(topFailed)) return { callers, failing };
+  return { callers, failing, top: { hash, sent: topSent, failed: topFailed } };
 }
 
 function readSpendLimit(told: unknown): SpendLimitTold[] {
   if (!Array.isArray(told)) return [];
-  const [account, agoMs, ms, code] = told as unknown[];
+  const [account, agoMs, ms, code, caller = ''] = told as unknown[];
   if (typeof account !== 'string' || typeof code !== 'string' || !CODE.test(code)) return [];
-  return isAmount(agoMs) && isAmount(ms) ? [{ account, agoMs, ms, code }] : [];
+  if (typeof caller !== 'string' || (caller !== '' && !isHashOfName(caller))) return [];
+  return isAmount(agoMs) && isAmount(ms) ? [{ account, agoMs, ms, code, caller }] : [];
 }
 
 const isAmount = (value: unknown): value is number =>

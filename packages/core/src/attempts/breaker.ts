@@ -1,27 +1,26 @@
 import type { Clock, Random } from '../clock.ts';
 import type { Haste } from '../stores/topic.ts';
 import type { BreakerState } from '../telemetry/values.ts';
-import { type Counts, Tally } from './tally.ts';
+import { FailureWindow, isEnoughOfOne, isOutOfOrder, type Summary } from './failure-window.ts';
 
 /**
  * Circuit breakers: one for each model of an account, and one for the money of the account as a whole.
  *
  * A breaker watches what attempts come to when their headers are there (not when a long answer ends), against all
  * that were sent, since failures come back sooner than answers. Overload, 5xx, time-outs and broken connections count, a
- * 429 does not, since a bucket that is empty is not out of order. It opens when half of the attempts of the last five
- * seconds have failed, and there were enough of them to tell.
+ * 429 does not, since a bucket that is empty is not out of order. It opens when most callers of the last five seconds
+ * fail, each counted once, and also without the caller that fails most; a caller fails half of whose attempts failed.
+ * What one caller alone sees fail opens that caller's own circuit (own-circuits.ts).
  * Open, it answers at once, for a second at first and up to eight; then one call at a time is let through to see,
  * and three that succeed close it. What comes after that is paced by the bucket's own concurrency limit, which has
  * learned the overload too: so an outage that ends is back at full speed in well under forty seconds, and nobody
- * rushes in.
+ * rushes in. A caller whose probe failed does not probe again at once while others ask.
  *
  * In a fleet the attempts are those of all processes, as far as they tell, and what follows is common: all are open for as long
  * as the longest says, one probes at a time, and the successes of all add up. A process that sees its own attempts fail
  * while others' succeed has trouble of its own: it opens by itself, and nobody follows. Messages take some milliseconds:
  * two processes may probe at once, and one may close as another's probe fails, which then closes too.
  */
-const ENOUGH = 20;
-const FAILED_SHARE = 0.5;
 const FIRST_OPEN_MS = 1_000;
 const LONGEST_OPEN_MS = 8_000;
 const SUCCESSES_TO_CLOSE = 3;
@@ -36,6 +35,8 @@ const OTHERS_PROBE_MS = 10_000;
 const HELD_MS = 600;
 /** Whoever says that it is open may not have heard that it was closed so lately. */
 const CLOSED_MS = 1_000;
+/** Others go before a caller whose probe has failed for so long, in milliseconds. */
+const OTHERS_FIRST_MS = 1_000;
 /** For so long it is told that something was closed, or is being tried. */
 const TOLD_MS = 30_000;
 
@@ -48,7 +49,7 @@ export type Passage =
 export const BREAKER_MOVES = ['open', 'probing', 'waiting', 'closed'] as const;
 
 /** What a process tells the others of one breaker. */
-export interface BreakerTold extends Counts {
+export interface BreakerTold extends Summary {
   readonly move?: {
     /** Of all moves of the process: one with a number already heard of is no news. */
     readonly n: number;
@@ -74,7 +75,7 @@ export interface BreakerOptions {
 export class Breaker {
   readonly #options: BreakerOptions;
   readonly #clock: Clock;
-  readonly #tally: Tally;
+  readonly #window: FailureWindow;
   #openUntil: number | undefined;
   /** Open for the whole fleet, not for trouble that is ours alone. */
   #isShared = false;
@@ -82,6 +83,10 @@ export class Breaker {
   #probingSince: number | undefined;
   #othersProbe: { readonly process: string; readonly until: number } | undefined;
   #successes = 0;
+  /** Whose probe goes on, whose failed last, and whether anybody else has asked since. */
+  #prober: string | undefined;
+  #failedProber: string | undefined;
+  #haveOthersAsked = false;
   /** Since when the attempts of all look out of order. */
   #outSince: number | undefined;
   #closedAt = Number.NEGATIVE_INFINITY;
@@ -91,7 +96,7 @@ export class Breaker {
   constructor(options: BreakerOptions) {
     this.#options = options;
     this.#clock = options.clock;
-    this.#tally = new Tally(options.clock);
+    this.#window = new FailureWindow(options.clock);
   }
 
   get state(): BreakerState {
@@ -100,11 +105,15 @@ export class Breaker {
   }
 
   /** What a call would be told now; nothing is taken. */
-  look(): Passage {
+  look(caller = NOBODY): Passage {
     if (this.#openUntil === undefined) return { pass: true, isProbe: false };
     if (!this.#isShared) this.#judge();
     const now = this.#clock.now();
+    if (this.#failedProber !== undefined && caller !== this.#failedProber) this.#haveOthersAsked = true;
     if (now < this.#openUntil) return { pass: false, retryAfterMs: this.#openUntil - now };
+    const isBehindOthers = caller === this.#failedProber && this.#haveOthersAsked;
+    if (isBehindOthers && now < this.#openUntil + OTHERS_FIRST_MS)
+      return { pass: false, retryAfterMs: this.#openUntil + OTHERS_FIRST_MS - now };
     const isTaken =
       (this.#probingSince !== undefined && now - this.#probingSince < PROBE_MS) ||
       (this.#othersProbe !== undefined && now < this.#othersProbe.until);
@@ -112,17 +121,18 @@ export class Breaker {
   }
 
   /** Lets a call through, or not; the one that is to see whether it works again goes alone. */
-  enter(): Passage {
-    const passage = this.look();
+  enter(caller = NOBODY): Passage {
+    const passage = this.look(caller);
     if (!passage.pass) return passage;
     if (passage.isProbe) {
       this.#probingSince = this.#clock.now();
+      this.#prober = caller;
       this.#say('probing');
       this.#options.onMove('half_open');
     } else {
-      this.#tally.sent();
+      this.#window.sent(caller);
       // Who fails is judged with those who do not.
-      if (this.#tally.isFailing) this.#options.onChange?.('soon');
+      if (this.#window.isFailing) this.#options.onChange?.('soon');
     }
     return passage;
   }
@@ -136,14 +146,27 @@ export class Breaker {
     if (this.#successes >= SUCCESSES_TO_CLOSE) this.reset();
   }
 
-  failed(isProbe: boolean): void {
+  failed(isProbe: boolean, caller = NOBODY): void {
     if (this.#openUntil !== undefined) {
-      if (isProbe && this.state === 'half_open') this.#open(this.#isShared);
+      if (!isProbe || this.state !== 'half_open') return;
+      this.#failedProber = this.#prober;
+      this.#haveOthersAsked = false;
+      this.#open(this.#isShared);
       return;
     }
-    this.#tally.failed();
+    this.#window.failed(caller);
     this.#judge();
     this.#options.onChange?.('soon');
+  }
+
+  /** Whether enough of this caller's own attempts failed, whatever comes of others'. */
+  failsFor(caller: string): boolean {
+    return this.#openUntil === undefined && isEnoughOfOne(this.#window.of(caller));
+  }
+
+  /** The caller's own trouble is over. */
+  forget(caller: string): void {
+    this.#window.forget(caller);
   }
 
   /** A probe that came to nothing that counts: the next call may be one. */
@@ -167,7 +190,7 @@ export class Breaker {
     this.#startAnew();
     this.#openMs = FIRST_OPEN_MS;
     this.#outSince = undefined;
-    this.#tally.clear();
+    this.#window.clear();
     if (!wasOpen) return;
     this.#closedAt = this.#clock.now();
     this.#options.onMove('closed');
@@ -175,13 +198,13 @@ export class Breaker {
 
   /** Something fails, or has failed lately: there is more to tell as time goes on. */
   get isFailing(): boolean {
-    return this.#tally.isFailing;
+    return this.#window.isFailing;
   }
 
   /** What the others should know, if anything. */
   get told(): BreakerTold | undefined {
     const now = this.#clock.now();
-    const counts = this.#tally.isFailing ? this.#tally.own : { sent: 0, failed: 0 };
+    const counts = this.#window.isFailing ? this.#window.own : NOTHING;
     const isOld = this.#move !== undefined && this.#move.to !== 'open' && now - this.#move.at > TOLD_MS;
     if (isOld) this.#move = undefined;
     if (this.#move === undefined) return counts.sent + counts.failed > 0 ? counts : undefined;
@@ -193,10 +216,10 @@ export class Breaker {
   /** What another process tells; nothing where it has no more to say. `isNew`: its move is one that was not heard of. */
   heard(process: string, told: BreakerTold | undefined, isNew: boolean, ageMs: number): void {
     if (!this.#isShared) {
-      const wasFailing = this.#tally.isFailing;
-      this.#tally.heard(process, told ?? { sent: 0, failed: 0 }, ageMs);
+      const wasFailing = this.#window.isFailing;
+      this.#window.heard(process, told ?? NOTHING, ageMs);
       // Others are to know what was sent here, before they judge.
-      if (!wasFailing && this.#tally.isFailing) this.#options.onChange?.('soon');
+      if (!wasFailing && this.#window.isFailing) this.#options.onChange?.('soon');
     }
     if (told?.move !== undefined && isNew) this.#follow(process, told.move, ageMs);
     if (!this.#isShared) this.#judge();
@@ -228,13 +251,13 @@ export class Breaker {
     }
   }
 
-  /** Opens for all where half of all fail; else for this process alone, where half of its own do. */
+  /** Opens for the fleet where most callers of all processes fail; else for this process alone, where most of its own do. */
   #judge(): void {
     const now = this.#clock.now();
-    this.#outSince = isOutOfOrder(this.#tally.all) ? (this.#outSince ?? now) : undefined;
+    this.#outSince = isOutOfOrderFor(this.#window.all) ? (this.#outSince ?? now) : undefined;
     const isFleets = this.#outSince !== undefined && now - this.#outSince >= HELD_MS;
     if (this.#openUntil === undefined) {
-      if (isFleets || isOutOfOrder(this.#tally.own)) this.#open(isFleets);
+      if (isFleets || isOutOfOrder([this.#window.own])) this.#open(isFleets);
     } else if (isFleets && !this.#isShared) {
       this.#share();
       this.#say(this.#probingSince === undefined ? 'open' : 'probing');
@@ -262,7 +285,7 @@ export class Breaker {
   #share(): void {
     this.#isShared = true;
     this.#outSince = undefined;
-    this.#tally.clear();
+    this.#window.clear();
   }
 
   #say(to: (typeof BREAKER_MOVES)[number]): void {
@@ -272,4 +295,16 @@ export class Breaker {
   }
 }
 
-const isOutOfOrder = ({ sent, failed }: Counts) => sent >= ENOUGH && failed >= FAILED_SHARE * sent;
+/** Calls of which nobody says whose they are. */
+const NOBODY = '';
+const NOTHING: Summary = { sent: 0, failed: 0, callers: 0, failing: 0 };
+
+/** The same over processes: and not by the doing of one of them, where several have sent something. Pure. */
+function isOutOfOrderFor(all: readonly Summary[]): boolean {
+  if (!isOutOfOrder(all)) return false;
+  const worst = all.reduce((most, each) => (each.failing > most.failing ? each : most));
+  const rest = all.filter((each) => each !== worst);
+  const failing = rest.reduce((sum, each) => sum + each.failing, 0);
+  const callers = rest.reduce((sum, each) => sum + each.callers, 0);
+  return failing > 0 && 2 * failing >= callers;
+}

@@ -6,11 +6,11 @@ import { remember } from '../remember.ts';
 import type { Haste } from '../stores/topic.ts';
 import type { BreakerState } from '../telemetry/values.ts';
 import { Breaker, type BreakerTold } from './breaker.ts';
+import { OwnCircuits } from './own-circuits.ts';
 import { type SpendLimit, SpendLimits, type SpendLimitTold } from './spend-limits.ts';
 
-/** Models watched, at most; past it new ones share one breaker. */
+/** Models watched, at most: past it the one that was asked for longest ago is forgotten. */
 const MAX_BREAKERS = 256;
-const OTHERS = 'other models';
 /** For so long an operator's hand is news, in milliseconds. */
 const RESET_NEWS_MS = 5_000;
 
@@ -37,6 +37,8 @@ export class Breakers {
   readonly #random: Random;
   readonly #onMove: (model: string, state: BreakerState) => void;
   readonly #byModel = new Map<string, Breaker>();
+  /** Of callers whose own calls fail, by `${account}\n${model}\n${caller}`. */
+  readonly own: OwnCircuits;
   readonly #byHash = new Map<string, Named>();
   readonly #spendLimits: SpendLimits;
   /** The last move heard of, by process. */
@@ -49,18 +51,39 @@ export class Breakers {
     this.#random = random;
     this.#onMove = onMove;
     this.#spendLimits = new SpendLimits(clock);
+    this.own = new OwnCircuits(clock, random);
   }
 
   of(account: string, model: string): Breaker {
     const key = compositeKey(account, model);
     const known = this.#byModel.get(key);
-    if (known !== undefined) return known;
-    const isOneTooMany = this.#byModel.size >= MAX_BREAKERS && model !== OTHERS;
-    if (isOneTooMany) return this.of(account, OTHERS);
+    if (known !== undefined) {
+      // The newest place: the oldest goes first.
+      if (this.#byModel.size > MAX_BREAKERS / 2) {
+        this.#byModel.delete(key);
+        this.#byModel.set(key, known);
+      }
+      return known;
+    }
     const named = this.#byHash.get(hashOfName(key)) ?? this.#make(hashOfName(key));
     named.name = { account, model };
     this.#byModel.set(key, named.breaker);
+    if (this.#byModel.size > MAX_BREAKERS) this.#forgetOldest();
     return named.breaker;
+  }
+
+  /** The breaker that was asked for longest ago, but for those that are open. */
+  #forgetOldest(): void {
+    for (const [key, breaker] of this.#byModel) {
+      if (breaker.state !== 'closed') continue;
+      this.#byModel.delete(key);
+      this.#byHash.delete(hashOfName(key));
+      return;
+    }
+    const [oldest] = this.#byModel.keys();
+    if (oldest === undefined) return;
+    this.#byModel.delete(oldest);
+    this.#byHash.delete(hashOfName(oldest));
   }
 
   #make(hash: string): Named {
@@ -69,7 +92,10 @@ export class Breakers {
         clock: this.#clock,
         random: this.#random,
         onMove: (state) => {
-          if (named.name !== undefined) this.#onMove(named.name.model, state);
+          if (named.name === undefined) return;
+          // What fails for all explains what fails for each.
+          if (state === 'open') this.own.forget(`${named.name.account}\n${named.name.model}\n`);
+          this.#onMove(named.name.model, state);
         },
         onChange: (haste) => this.onChange(haste),
         next: () => ++this.#moves,
@@ -79,14 +105,26 @@ export class Breakers {
     return named;
   }
 
-  /** The limit of money that an account has reached, while it holds. */
-  spendLimit(account: string): SpendLimit | undefined {
-    return this.#spendLimits.of(account);
+  /** A circuit of one caller's own has moved. */
+  ownMoved(account: string, model: string, state: BreakerState): void {
+    // Of an account whose breaker is open anyway there is nothing more to say.
+    if (this.of(account, model).state === 'closed') this.#onMove(model, state);
   }
 
-  spendLimitReached(account: string, limit: SpendLimit): void {
-    this.#spendLimits.reached(account, limit);
+  /** The limit of money that an account has reached, while it holds: for everybody, or as far as this caller has seen. */
+  spendLimit(account: string, caller?: string, isEntering = false): SpendLimit | undefined {
+    return this.#spendLimits.of(account, caller, isEntering);
+  }
+
+  /** `caller`: who was told. Left out where everybody was. */
+  spendLimitReached(account: string, limit: SpendLimit, caller?: string): void {
+    this.#spendLimits.reached(account, limit, caller);
     this.onChange('now');
+  }
+
+  /** The account has paid for a call. */
+  answered(account: string): void {
+    this.#spendLimits.answered(account);
   }
 
   /** A new configuration may mean a new key or a raised limit: the next call will tell. */
@@ -97,6 +135,7 @@ export class Breakers {
   /** An operator's hand. */
   reset(): void {
     this.liftSpendLimits();
+    this.own.forget();
     for (const { breaker } of this.#byHash.values()) breaker.reset();
     this.#reset = { n: ++this.#moves, at: this.#clock.now() };
     this.onChange('now');
@@ -132,6 +171,7 @@ export class Breakers {
       const { n, agoMs } = told.reset;
       if (n > known && agoMs + ageMs <= RESET_NEWS_MS) {
         this.liftSpendLimits();
+        this.own.forget();
         for (const { breaker } of this.#byHash.values()) breaker.close();
       }
       last = Math.max(last, n);
@@ -148,11 +188,29 @@ export class Breakers {
     remember(this.#heard, process, last, MAX_NOTICES);
   }
 
+  /** Circuits of single callers, by model: how many, and the state of one of them. */
+  #ownSnapshot() {
+    const byModel = new Map<
+      string,
+      { account: string; model: string; state: BreakerState; callers: number }
+    >();
+    for (const key of this.own.keys) {
+      const [account = '', model = ''] = key.split('\n');
+      const place = `${account}\n${model}`;
+      const callers = (byModel.get(place)?.callers ?? 0) + 1;
+      byModel.set(place, { account, model, state: this.own.stateOf(key) ?? 'closed', callers });
+    }
+    return byModel.values();
+  }
+
   snapshot() {
     return {
-      breakers: [...this.#byHash.values()].flatMap(({ breaker, name }) =>
-        name === undefined || breaker.state === 'closed' ? [] : [{ ...name, state: breaker.state }],
-      ),
+      breakers: [
+        ...[...this.#byHash.values()].flatMap(({ breaker, name }) =>
+          name === undefined || breaker.state === 'closed' ? [] : [{ ...name, state: breaker.state }],
+        ),
+        ...this.#ownSnapshot(),
+      ],
       spendLimits: this.#spendLimits.snapshot(),
     };
   }

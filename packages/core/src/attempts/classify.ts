@@ -1,5 +1,5 @@
 import { readRateHeaders, readRetryAfter, showsEmpty } from '../admission/rate-headers.ts';
-import { OWN_SPEND_LIMIT } from '../errors.ts';
+import { isHeadgateError, OWN_SPEND_LIMIT } from '../errors.ts';
 import { isRecord, text } from '../json.ts';
 import type { Payer } from '../request/billing.ts';
 import { spendLimitEnd } from './spend-limits.ts';
@@ -22,6 +22,8 @@ export type FailureKind =
   | 'connection'
   /** No headers within the SDK's own limit. */
   | 'timeout'
+  /** The app's own code has thrown, or another governor has refused: nothing is known of the API. */
+  | 'foreign'
   /** The caller, its deadline or the governor ended it. */
   | 'aborted'
   /** 404: the API has no such thing; of a call, no such model, or no more. */
@@ -41,6 +43,8 @@ export interface Verdict {
   readonly spendLimitUntil?: number | undefined;
   /** The value of a `retry-after` that cannot be meant as it stands, and was not followed. */
   readonly ignoredRetryAfter?: string | undefined;
+  /** The API's own words, where they decide what a 404 is about. Never shown. */
+  readonly message?: string | undefined;
 }
 
 const SPEND_CODES = new Set(['enforced_spend_limit_reached', 'contract_spend_limit_reached']);
@@ -90,6 +94,7 @@ export function classifyResponse(
     errorType,
     errorCode: error.code,
     spendLimitUntil: kind === 'spend_limit' ? spendLimitEnd(error.code, error.message, wallNow) : undefined,
+    message: kind === 'not_found' ? error.message : undefined,
     ignoredRetryAfter: kind === 'spend_limit' ? undefined : retryAfter.impossible,
   };
 }
@@ -131,14 +136,54 @@ function readError(body: string): ApiError {
   }
 }
 
-/** A thrown failure: what ended it is known by whoever ended it, the rest is the connection. */
-export function classifyThrown(endedBy: 'caller' | 'timeout' | undefined): Verdict {
-  const kind = endedBy === undefined ? 'connection' : endedBy === 'timeout' ? 'timeout' : 'aborted';
+/** A thrown failure: what ended it is known by whoever ended it, the rest is the connection, or somebody else's code. */
+export function classifyThrown(endedBy: 'caller' | 'timeout' | undefined, error?: unknown): Verdict {
+  const origin = endedBy === undefined ? originOf(error) : undefined;
+  const kind = endedBy === 'timeout' ? 'timeout' : endedBy === 'caller' ? 'aborted' : kindOfThrown(origin);
   return {
     kind,
-    isRetryable: kind !== 'aborted',
+    // A mistake in code comes again, and a refusal has its own time.
+    isRetryable: kind !== 'aborted' && origin !== 'mistake' && origin !== 'refusal',
     retryAfterMs: undefined,
-    errorType: kind === 'connection' ? 'connection_error' : kind,
+    errorType: kind === 'connection' ? 'connection_error' : kind === 'foreign' ? '_OTHER' : kind,
     errorCode: undefined,
   };
 }
+
+const kindOfThrown = (origin: Origin | undefined): FailureKind =>
+  origin === 'network' ? 'connection' : 'foreign';
+
+/** Where a thrown error comes from. */
+type Origin = 'network' | 'refusal' | 'mistake' | 'unknown';
+
+/** Errors of these names are thrown by fetch implementations for a connection. */
+const NETWORK_NAMES = new Set(['APIConnectionError', 'APIConnectionTimeoutError', 'FetchError', 'NetworkError']);
+/** What runtimes say where an error of theirs has no code: Node, browsers, Safari, Deno, Workers. */
+const NETWORK_WORDS =
+  /^(fetch failed|terminated|failed to fetch|load failed|networkerror|network (error|connection lost)|error sending request|connection error|other side closed|socket hang up)/i;
+const MISTAKES = new Set(['TypeError', 'ReferenceError', 'RangeError', 'SyntaxError', 'AssertionError']);
+
+/** Reads the chain of causes: connections fail with a code, or with one of the few messages that runtimes have for it. */
+function originOf(error: unknown): Origin {
+  let origin: Origin = 'unknown';
+  const seen = new Set<unknown>();
+  for (let at = error; typeof at === 'object' && at !== null && !seen.has(at); at = causeOf(at)) {
+    seen.add(at);
+    if (isHeadgateError(at)) return 'refusal';
+    const { code, name, message } = at as { code?: unknown; name?: unknown; message?: unknown };
+    if (isNetworkCode(code) || NETWORK_NAMES.has(String(name)) || NETWORK_WORDS.test(String(message)))
+      return 'network';
+    if (MISTAKES.has(String(name))) origin = 'mistake';
+  }
+  return origin;
+}
+
+const causeOf = (error: object): unknown => (error as { cause?: unknown }).cause;
+
+const NODE_CODE = /^E(?!RR_|NOENT|ISDIR|NOTDIR|EXIST|ACCES$|PERM$)[A-Z0-9_]{3,}$/;
+const OTHER_CODE =
+  /^(UND_ERR_(?!INVALID|NOT_SUPPORTED|ABORTED)\w+|CERT_\w+|ERR_(TLS|SSL|HTTP2|QUIC|NETWORK|STREAM_PREMATURE)\w*|Connection\w+|FailedToOpenSocket|Timeout|DEPTH_ZERO\w+|UNABLE_TO\w+|SELF_SIGNED\w+)$/;
+
+/** As `ECONNRESET`, `UND_ERR_SOCKET`, and Bun's `ConnectionRefused`; not those of files, nor of wrong arguments. */
+const isNetworkCode = (code: unknown): boolean =>
+  typeof code === 'string' && (NODE_CODE.test(code) || OTHER_CODE.test(code));

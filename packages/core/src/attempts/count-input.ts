@@ -1,5 +1,5 @@
 import { isRecord } from '../json.ts';
-import type { Plan } from '../policy/plan.ts';
+import { callerKey, type Plan } from '../policy/plan.ts';
 import type { ApiRequest, Call, MessageBody } from '../request/read.ts';
 import { boundsOf } from '../settlement/bounds.ts';
 import type { Parts } from './parts.ts';
@@ -7,8 +7,6 @@ import { linkSignals, sleep } from './signals.ts';
 
 /** A count that takes longer is done without: the call itself waits for it. */
 const COUNT_MS = 2_000;
-/** After one that failed nobody is asked for so long: not every gateway has the endpoint. */
-const QUIET_MS = 60_000;
 const PATH = '/v1/messages';
 
 /** What the endpoint takes of a message's body; it refuses everything else. Source: MessageCountTokensParams of SDK 1.13. */
@@ -32,7 +30,7 @@ export function isWorthCounting(parts: Parts, account: string, call: Call, plan:
   const above = parts.rules.config.countTokens?.above;
   if (above === undefined || call.kind !== 'messages' || call.body === undefined || plan.isShadow)
     return false;
-  if (parts.clock.now() < (parts.countsQuietUntil.get(account) ?? 0)) return false;
+  if (parts.counting.isQuiet(account, callerKey(plan.caller), parts.clock.now())) return false;
   // What is large in few bytes (images and documents by URL or `file_id`) is known by its estimate alone.
   return parts.admission.inputOf(plan, call) > above;
 }
@@ -44,15 +42,19 @@ export function isWorthCounting(parts: Parts, account: string, call: Call, plan:
 export async function countInput(parts: Parts, asked: CountAsked): Promise<Call> {
   const { account, call, plan, deadlineAt } = asked;
   const now = parts.clock.now();
-  const tokens = await ask(parts, asked, Math.min(now + COUNT_MS, deadlineAt));
-  if (tokens !== undefined) return { ...call, counted: { tokens, modelId: plan.modelId } };
+  const result = await ask(parts, asked, Math.min(now + COUNT_MS, deadlineAt));
+  if (typeof result === 'number') {
+    parts.counting.counted(account);
+    return { ...call, counted: { tokens: result, modelId: plan.modelId } };
+  }
   if (asked.signals.some((signal) => signal.aborted)) return call;
-  parts.countsQuietUntil.set(account, parts.clock.now() + QUIET_MS);
-  parts.once.warn(
-    'HG_COUNT_TOKENS',
-    `account ${account}`,
-    'count_tokens gave no count: input is estimated, and it is asked again in a minute',
-  );
+  if (parts.counting.failed(account, callerKey(plan.caller), result === 'absent', parts.clock.now())) {
+    parts.once.warn(
+      'HG_COUNT_TOKENS',
+      `account ${account}`,
+      'count_tokens gave no count: input is estimated, and it is asked again in a minute',
+    );
+  }
   return call;
 }
 
@@ -60,7 +62,7 @@ async function ask(
   { alarms }: Parts,
   { call, plan, request, signals, govern }: CountAsked,
   until: number,
-): Promise<number | undefined> {
+): Promise<Count> {
   const { body = {} } = call;
   const fields: readonly (keyof MessageBody)[] = request.url.includes('beta=true') ? BETA_FIELDS : FIELDS;
   const given = fields.filter((field) => body[field] !== undefined).map((field) => [field, body[field]]);
@@ -79,7 +81,7 @@ async function ask(
     const answer = await Promise.race([counting.then((response) => tokensOf(call, response)), late]);
     return answer ?? undefined;
   } catch {
-    // Refused, failed, or no number: the estimate is what there was before, too.
+    // Refused, failed, or no JSON: the estimate is what there was before, too.
     return undefined;
   } finally {
     // Ends the request where it is late, and the alarm where it is not.
@@ -89,10 +91,19 @@ async function ask(
   }
 }
 
-async function tokensOf(call: Call, response: Response): Promise<number | undefined> {
+/** Tokens; `absent` where the API has no such endpoint; nothing where it has no number for this prompt. */
+type Count = number | 'absent' | undefined;
+
+/** Statuses that say that there is no such endpoint. */
+const ABSENT = new Set([404, 405, 410, 501]);
+
+async function tokensOf(call: Call, response: Response): Promise<Count> {
+  if (ABSENT.has(response.status)) return 'absent';
   const told: unknown = await response.json();
   const tokens = response.ok && isRecord(told) ? told.input_tokens : undefined;
-  if (typeof tokens !== 'number' || !Number.isInteger(tokens) || tokens <= 0) return undefined;
   // No prompt is longer, whatever stands between us and the API has counted.
-  return Math.min(tokens, boundsOf(call, undefined).input);
+  if (typeof tokens === 'number' && Number.isInteger(tokens) && tokens > 0)
+    return Math.min(tokens, boundsOf(call, undefined).input);
+  // A gateway that answers every path alike.
+  return response.ok ? 'absent' : undefined;
 }

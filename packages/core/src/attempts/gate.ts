@@ -1,9 +1,11 @@
 import type { Granted } from '../admission/admission.ts';
+import { fullRefusal, tooLongRefusal } from '../admission/refusals.ts';
 import { AbortedError, isHeadgateError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import type { CallStory } from '../telemetry/types.ts';
 import type { Parts } from './parts.ts';
+import { sleep } from './signals.ts';
 
 /** A call at the gate. */
 interface Arriving {
@@ -66,6 +68,37 @@ export function endedBefore(
   }
   if (now < deadlineAt) return undefined;
   return new AbortedError('the deadline had passed before the call was sent', { reason: 'deadline' });
+}
+
+interface Waiting {
+  readonly place: string;
+  readonly who: string;
+  readonly plan: Plan;
+  readonly deadlineAt: number;
+  readonly signals: readonly AbortSignal[];
+  readonly isRetry: boolean;
+  readonly story: CallStory;
+}
+
+/** The caller's own pause, outside every queue. @throws QueueFullError when it is longer than the call may wait. */
+export async function waitOwn(parts: Parts, waiting: Waiting): Promise<void> {
+  const { place, who, plan, deadlineAt, signals, isRetry, story } = waiting;
+  const now = parts.clock.now();
+  const waitMs = parts.ownPauses.waitMs(place, who, now);
+  if (waitMs <= 0 || plan.isShadow) return;
+  const { maxWait = 0, maxQueuedPerUser = 0 } = parts.rules.config.lanes[plan.lane] ?? {};
+  const left = deadlineAt - now;
+  const isTooLong = waitMs > Math.min(isRetry ? left : maxWait, left);
+  if (isTooLong || parts.ownPauses.waiting(who) >= maxQueuedPerUser) {
+    const error = isTooLong
+      ? tooLongRefusal(waitMs, left < maxWait, plan.modelId, plan.lane, waitMs)
+      : fullRefusal('this user has', plan.modelId, plan.lane, waitMs);
+    refuse(parts, story, error, now);
+    throw error;
+  }
+  const done = parts.ownPauses.wait(who);
+  await sleep((wake) => parts.alarms.set(now + waitMs, wake, true), signals);
+  done();
 }
 
 /** Ends the story of a call that makes no attempt. */

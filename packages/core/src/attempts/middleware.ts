@@ -3,7 +3,7 @@ import { context } from '@opentelemetry/api';
 import type { Granted } from '../admission/admission.ts';
 import { economize } from '../admission/thrift.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
-import type { Plan } from '../policy/plan.ts';
+import { callerKey, type Plan } from '../policy/plan.ts';
 import { type ApiRequest, type Call, readCall } from '../request/read.ts';
 import { rewriteRequest } from '../request/rewrite.ts';
 import type { CallStory } from '../telemetry/types.ts';
@@ -13,7 +13,7 @@ import { decide } from './decide.ts';
 import { doorFor } from './door.ts';
 import { fallbacksOf } from './fallbacks.ts';
 import { FinalErrors, sdkRetryCount } from './final-errors.ts';
-import { endedBefore, passGate, refuse } from './gate.ts';
+import { endedBefore, passGate, refuse, waitOwn } from './gate.ts';
 import type { Parts } from './parts.ts';
 import { nextAttempt, UNTOLD_PAUSE_MS } from './retry.ts';
 import { type Failure, send } from './send.ts';
@@ -101,7 +101,8 @@ async function governCall(
   if (goesByBatch(parts, rules, request, call, plan)) {
     return throughBatch(parts, account, call, plan, signalsOf(request, options, plan), story);
   }
-  if (call.kind === 'messages') parts.budget.firstAttempt(startedAt);
+  const who = callerKey(caller);
+  if (call.kind === 'messages') parts.budget.firstAttempt(startedAt, who);
   // Nothing is awaited in vain between the look at the queue and the place in it: calls that come at once would all see the same.
   if (isWorthCounting(parts, account, call, plan))
     call = await countInput(parts, {
@@ -122,8 +123,8 @@ async function governCall(
   let isCounted = false;
   let attempt = 1;
   for (;;) {
-    if (parts.models.isGone(account, plan.modelId)) {
-      const other = nextModel('not_found_error');
+    if (parts.models.isGone(account, plan.modelId, who)) {
+      const other = nextModel('not_found_error', parts.models.evidenceOf(account, plan.modelId));
       // With nowhere else to go the API is asked all the same: its own error is the best answer.
       if (other !== undefined) {
         plan = other;
@@ -139,7 +140,9 @@ async function governCall(
     const door = doorFor(parts, account, call, plan);
     let closed = door.look();
     let granted: Granted | undefined;
+    const place = `${account}\n${plan.modelId}\n${call.body?.speed ?? ''}`;
     if (closed === undefined) {
+      await waitOwn(parts, { place, who, plan, deadlineAt, signals, isRetry: attempt > 1, story });
       granted = await passGate(parts, {
         plan,
         call,
@@ -196,13 +199,15 @@ async function governCall(
       signals,
       story,
     };
+    const sentAt = clock.now();
     const result = await send(parts, sending);
     if ('response' in result) {
       door.told('ok');
+      parts.ownPauses.answered(place, who, sentAt);
       return result.response;
     }
     if ('left' in result) {
-      void result.outcome.then((outcome) => door.told(outcome));
+      void result.outcome.then((outcome) => door.told(outcome, outcome !== 'ok' && outcome.kind !== 'aborted'));
       throw result.left;
     }
 
@@ -210,13 +215,10 @@ async function governCall(
     const { verdict } = failure;
     last = failure;
     isCounted ||= failure.isCounted;
-    door.told(verdict);
-    // One cooldown for everybody: what is in the queue waits with this call, and nobody learns it the hard way.
+    door.told(verdict, failure.isEvidence);
     const isPaced = verdict.kind === 'rate_limited' || verdict.kind === 'ramp';
-    if (isPaced || failure.congestion === 'bucket') {
-      const pauseMs = verdict.retryAfterMs ?? UNTOLD_PAUSE_MS;
-      granted?.lease.pause(clock.now() + pauseMs, verdict.kind === 'ramp');
-    }
+    const isAll = isPaced && pause(parts, { verdict, failure, granted, place, who, sentAt });
+    if (failure.congestion === 'bucket') granted?.lease.pause(clock.now() + UNTOLD_PAUSE_MS);
     const isCrowded = failure.congestion === 'all';
     if (isCrowded) attemptsOfModel--;
     const following = nextAttempt({
@@ -225,6 +227,7 @@ async function governCall(
       isCrowded,
       retries: rules.config.retries,
       budget: parts.budget,
+      caller: who,
       now: clock.now(),
       deadlineAt,
       random: parts.random,
@@ -235,7 +238,7 @@ async function governCall(
       const budgetLeft = parts.budget.remaining(clock.now());
       const pause = story.backoff({ delayMs, source, cause: verdict.errorType, budgetLeft });
       // A paused bucket keeps the call in its queue, in its turn; only what has no bucket, or a bucket that works, sleeps here.
-      const keepsTurn = granted !== undefined && (isPaced || isCrowded || failure.congestion === 'bucket');
+      const keepsTurn = granted !== undefined && (isAll || isCrowded || failure.congestion === 'bucket');
       if (!keepsTurn) await sleep((wake) => parts.alarms.set(clock.now() + delayMs, wake, true), signals);
       pause.end();
     } else {
@@ -249,6 +252,34 @@ async function governCall(
     attempt++;
     story.admissionStarted(attempt);
   }
+}
+
+interface Refused {
+  readonly verdict: Verdict;
+  readonly failure: Failure;
+  readonly granted: Granted | undefined;
+  readonly place: string;
+  readonly who: string;
+  readonly sentAt: number;
+}
+
+/**
+ * A 429 with a time. One cooldown for everybody where the response shows an empty limit or says that use grows too fast:
+ * what is in the queue waits with this call, and nobody learns it the hard way. Else it may be about this caller alone,
+ * until a second one is refused too. True where it is for everybody.
+ */
+function pause(parts: Parts, { verdict, failure, granted, place, who, sentAt }: Refused): boolean {
+  const now = parts.clock.now();
+  const ms = verdict.retryAfterMs ?? UNTOLD_PAUSE_MS;
+  const isRamp = verdict.kind === 'ramp';
+  const isProven = isRamp || failure.isOfLimit === true;
+  if (!isProven && !parts.ownPauses.refused(place, who, now + ms, sentAt, now)) {
+    granted?.lease.refusedAlone(ms);
+    return false;
+  }
+  if (!isProven) parts.ownPauses.end(place);
+  granted?.lease.pause(now + ms, isRamp);
+  return true;
 }
 
 /** Whether sending it once more does it once: a creation that may have been carried out is for its owner to look into. */

@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts';
 import { compositeKey, partsOf } from '../composite-key.ts';
 import { isRecord, text } from '../json.ts';
 import type { OnceLog } from '../logger.ts';
+import { remember } from '../remember.ts';
 import { blindReader, type Reader } from '../settlement/reading.ts';
 
 /** What keeps a model from being asked, or will. */
@@ -18,10 +19,29 @@ interface Known {
   /** As the API tells it; it can be revised. */
   readonly retiresAt: string | undefined;
   readonly until: number;
+  /** Of one that was not found: who was told so, and when one call looks again. */
+  readonly evidence?: NotFound | undefined;
+}
+
+/** Evidence that a model is not there. */
+interface NotFound {
+  /** Callers that were told so since `since`, each with the last time. */
+  readonly callers: Map<string, number>;
+  /** Milliseconds of the epoch. */
+  readonly since: number;
+  lookAt: number;
+  /** When it last answered somebody else: what was told before speaks for nobody but who was told. */
+  answeredAt: number;
 }
 
 /** Access can be given, and names come to exist: after so long one call sees, in milliseconds. */
 const NOT_FOUND_MS = 600_000;
+/** One call in so many milliseconds looks whether the model is there again. */
+const LOOK_MS = 10_000;
+/** Callers that are told apart, of one model. */
+const MAX_CALLERS = 64;
+/** Characters of a name in a message. */
+const NAME_LENGTH = 80;
 /** Models remembered that do not simply work. */
 const MAX_KNOWN = 512;
 /** The catalogue of all models is a small part of this, in bytes. */
@@ -50,40 +70,74 @@ export class Models {
     return undefined;
   }
 
-  /** Whether a call to it is sure to fail. Who asks is about to call it: what there is to say of it is said, once. */
-  isGone(account: string, model: string): boolean {
+  /**
+   * Whether a call of this caller to it is sure to fail: the catalogue calls the model retired, two callers were told that
+   * it is not there and nobody was answered since, or this caller was. One call in ten seconds looks again. What there
+   * is to say of the model is said, once.
+   */
+  isGone(account: string, model: string, caller = ''): boolean {
     const known = this.#of(account, model);
     if (known === undefined) return false;
-    const isGone = known.availability !== 'deprecated';
-    if (isGone) this.#tellGone(model);
-    else {
+    if (known.availability === 'deprecated') {
       const when = known.retiresAt === undefined ? '' : `, and it will be gone on ${known.retiresAt}`;
       this.#once.warn(
         'HG_MODEL_DEPRECATED',
         `model ${model}`,
-        `model "${model}" is asked for and deprecated${when}`,
+        `model "${nameOf(model)}" is asked for and deprecated${when}`,
       );
+      return false;
     }
-    return isGone;
+    const { evidence } = known;
+    if (evidence !== undefined) {
+      if (!evidence.callers.has(caller) && !isOfMany(evidence)) return false;
+      const now = this.#clock.now();
+      if (now >= evidence.lookAt) {
+        evidence.lookAt = now + LOOK_MS;
+        return false;
+      }
+    }
+    this.#tellGone(model, this.evidenceOf(account, model));
+    return true;
   }
 
-  #tellGone(model: string): void {
+  /** What is known of a model that is not there, in words: "404 by 3 callers since 14:03 UTC". */
+  evidenceOf(account: string, model: string): string | undefined {
+    const known = this.#of(account, model);
+    if (known?.availability === 'retired') return 'retired in the list of models';
+    if (known?.evidence === undefined) return undefined;
+    const { callers, since } = known.evidence;
+    const who = callers.size === 1 ? '1 caller' : `${callers.size} callers`;
+    return `404 by ${who} since ${new Date(since).toISOString().slice(11, 16)} UTC`;
+  }
+
+  #tellGone(model: string, evidence: string | undefined): void {
+    const why = evidence === undefined ? '' : ` (${evidence})`;
     this.#once.warn(
       'HG_MODEL_GONE',
       `model ${model}`,
-      `the API has no model "${model}", or no more, or not for this account: its calls fail, or go to the models that \`fallbacks\` names for it`,
+      `the API has no model "${nameOf(model)}", or no more, or not for this account${why}: its calls fail, or go to the models that \`fallbacks\` names for it`,
     );
   }
 
-  notFound(account: string, model: string): void {
-    this.#set(account, model, { availability: 'not_found', until: this.#clock.now() + NOT_FOUND_MS });
-    this.#tellGone(model);
+  /** The API has told this caller that there is no such model. */
+  notFound(account: string, model: string, caller = ''): void {
+    const now = this.#clock.now();
+    const known = this.#of(account, model)?.evidence;
+    const evidence = known ?? { callers: new Map<string, number>(), since: this.#clock.wall(), lookAt: 0, answeredAt: -1 };
+    evidence.lookAt = now + LOOK_MS;
+    remember(evidence.callers, caller, now, MAX_CALLERS);
+    this.#set(account, model, { availability: 'not_found', until: now + NOT_FOUND_MS, evidence });
+    this.#tellGone(model, this.evidenceOf(account, model));
   }
 
-  /** It has answered: whatever was said of it, it is there. */
-  answered(account: string, model: string): void {
+  /** It has answered this caller: whatever was said of it, it is there for others too. */
+  answered(account: string, model: string, caller = ''): void {
     const known = this.#of(account, model);
-    if (known !== undefined && known.availability !== 'deprecated') this.#known.delete(keyOf(account, model));
+    if (known === undefined || known.availability === 'deprecated') return;
+    const { evidence } = known;
+    evidence?.callers.delete(caller);
+    if (evidence === undefined || evidence.callers.size === 0) this.#known.delete(keyOf(account, model));
+    else evidence.answeredAt = this.#clock.now();
   }
 
   /** Takes what the API says of one model, or of a page of them. Of what it does not understand it takes nothing. */
@@ -135,6 +189,16 @@ export class Models {
     };
   }
 }
+
+/** Whether two callers were told so, and nobody was answered since. */
+function isOfMany({ callers, answeredAt }: NotFound): boolean {
+  let count = 0;
+  for (const at of callers.values()) if (at > answeredAt && ++count === 2) return true;
+  return false;
+}
+
+/** A name as it stands in a message: clients send whatever they like. */
+const nameOf = (model: string) => (model.length > NAME_LENGTH ? `${model.slice(0, NAME_LENGTH)}…` : model);
 
 const keyOf = (account: string, model: string) => compositeKey(account, model);
 

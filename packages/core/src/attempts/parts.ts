@@ -10,7 +10,10 @@ import type { Policy } from '../policy/policy.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Breakers } from './breakers.ts';
 import type { CallerNotices } from './caller-notices.ts';
+import type { CountCircuit } from './count-circuit.ts';
 import type { Models } from './models.ts';
+import type { OwnPauses } from './own-pauses.ts';
+import type { Patience } from './patience.ts';
 import type { Pressure } from './pressure.ts';
 import type { RetryBudget } from './retry.ts';
 import type { LinkedSignal } from './signals.ts';
@@ -35,13 +38,14 @@ export interface Parts {
   readonly budget: RetryBudget;
   readonly breakers: Breakers;
   readonly models: Models;
+  readonly patience: Patience;
+  readonly ownPauses: OwnPauses;
   readonly telemetry: Telemetry;
   readonly once: OnceLog;
   readonly notices: CallerNotices;
   /** The batch lane of an account. @throws TypeError where no client has told how to reach the API. */
   batchLane(account: string): Lane;
-  /** By account: until when the API is not asked to count prompts, since it could not. */
-  readonly countsQuietUntil: Map<string, number>;
+  readonly counting: CountCircuit;
   /** Attempts in flight, to be ended when the governor is closed and has waited long enough. */
   readonly running: Set<LinkedSignal>;
 }

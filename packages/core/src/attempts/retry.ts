@@ -1,4 +1,5 @@
 import type { Random } from '../clock.ts';
+import { remember } from '../remember.ts';
 import type { Config } from '../config/schema.ts';
 import type { BackoffSource, RetryDenial } from '../telemetry/values.ts';
 import type { Verdict } from './classify.ts';
@@ -9,6 +10,12 @@ const BASE_MS = 500;
 const FLOOR_PER_MS = 1 / 1_000;
 /** Retries that can be saved up: ten seconds of the floor. */
 const MAX_SAVED = 10;
+/** A caller who retries seldom has a first retry of its own, once in so many milliseconds. */
+const LIGHT_MS = 10_000;
+/** Of what is saved up one caller may spend this share while others are there. */
+const FAIR_SHARE = 0.5;
+/** Callers whose retries are counted, at most. */
+const MAX_CALLERS = 1_024;
 
 /**
  * Retries are paid for by first attempts, over all calls: when everything fails, the load on the API grows by the
@@ -25,6 +32,10 @@ export class RetryBudget {
   #share: number;
   #saved = MAX_SAVED;
   #at: number;
+  /** Retries of each caller, fading over ten seconds. */
+  readonly #spent = new Map<string, { readonly spent: number; readonly at: number }>();
+  /** Callers with first attempts lately: the last two. */
+  #callers: { readonly name: string; at: number }[] = [];
 
   /** `processes`: how many share the floor. */
   constructor(share: number, now: number, processes: () => number = () => 1) {
@@ -52,20 +63,45 @@ export class RetryBudget {
     this.#at = Math.max(now, this.#at);
   }
 
-  firstAttempt(now: number): void {
+  firstAttempt(now: number, caller = NOBODY): void {
     this.#refill(now);
     this.#saved = Math.min(this.#most, this.#saved + this.#share);
+    const known = this.#callers.find(({ name }) => name === caller);
+    if (known !== undefined) known.at = now;
+    else this.#callers = [...this.#callers.slice(-1), { name: caller, at: now }];
   }
 
-  /** True when a retry may be made; then it is paid. */
-  take(now: number): boolean {
+  /** Retries of a caller, as far as they are not forgotten. */
+  #spentBy(caller: string, now: number): number {
+    const known = this.#spent.get(caller);
+    return known === undefined ? 0 : Math.max(0, known.spent - (now - known.at) / LIGHT_MS);
+  }
+
+  /** Whether somebody else than the caller is there. */
+  #isShared(caller: string, now: number): boolean {
+    return this.#callers.some(({ name, at }) => name !== caller && now - at < LIGHT_MS);
+  }
+
+  /**
+   * True when a retry may be made; then it is paid. While others are there a caller spends no more than half of what is
+   * left, so that each finds something; and the first retry of a call is always there for a caller who retries seldom.
+   */
+  take(now: number, caller = NOBODY, isFirst = false): boolean {
     this.#refill(now);
+    const spent = this.#spentBy(caller, now);
     // Ten tenths add up to a little less than one.
-    if (this.#saved < 1 - 1e-9) return false;
-    this.#saved -= 1;
+    const hasOne = this.#saved >= 1 - 1e-9;
+    const isFair = !this.#isShared(caller, now) || spent < FAIR_SHARE * this.#saved;
+    const isLight = isFirst && caller !== NOBODY && spent <= 1e-9;
+    if (!(hasOne && isFair) && !isLight) return false;
+    this.#saved = Math.max(0, this.#saved - 1);
+    if (caller !== NOBODY) remember(this.#spent, caller, { spent: spent + 1, at: now }, MAX_CALLERS);
     return true;
   }
 }
+
+/** Calls of which nobody says whose they are. */
+const NOBODY = '';
 
 /** Whether a failed attempt is followed by another, and when. */
 export type NextAttempt =
@@ -96,11 +132,13 @@ export function nextAttempt(options: {
   isCrowded?: boolean;
   retries: Config['retries'];
   budget: RetryBudget;
+  /** On whose behalf. */
+  caller?: string;
   now: number;
   deadlineAt: number;
   random: Random;
 }): NextAttempt {
-  const { verdict, attempts, isCrowded = false, retries, budget, now, deadlineAt, random } = options;
+  const { verdict, attempts, isCrowded = false, retries, budget, caller, now, deadlineAt, random } = options;
   const { kind, retryAfterMs, errorCode } = verdict;
   if (!verdict.isRetryable) return no('final');
   if (attempts >= retries.maxAttempts) return no('attempts');
@@ -117,7 +155,8 @@ export function nextAttempt(options: {
   const delayMs = isBackedOff ? backoffMs : askedMs + spreadMs;
   // Sleeping past the deadline would only make the refusal later.
   if (now + delayMs >= deadlineAt) return no('deadline');
-  if (!isPaced && kind !== 'congested' && !budget.take(now)) return no('budget');
+  if (!isPaced && kind !== 'congested' && !budget.take(now, caller, attempts === 1))
+    return no('budget');
   return {
     retry: true,
     delayMs,

@@ -2,7 +2,7 @@ import type { Middleware } from '@anthropic-ai/sdk';
 import type { Granted } from '../admission/admission.ts';
 import type { Lease } from '../admission/lease.ts';
 import { readRateHeaders } from '../admission/rate-headers.ts';
-import { AbortedError, type Reason } from '../errors.ts';
+import { AbortedError, isHeadgateError, type Reason } from '../errors.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
 import type { Plan } from '../policy/plan.ts';
 import { type Payer, payerOf } from '../request/billing.ts';
@@ -47,6 +47,10 @@ export interface Failure {
   readonly estimated?: readonly Charge[] | undefined;
   readonly response?: Response;
   readonly error?: unknown;
+  /** False for one that says nothing of the API: its caller has waited no longer than the API usually needs. */
+  readonly isEvidence?: boolean;
+  /** The response showed a limit that is used up. */
+  readonly isOfLimit?: boolean | undefined;
   /** Where the API has refused the call and named no time: whom that concerns. */
   readonly congestion?: ReturnType<Lease['congested']> | undefined;
 }
@@ -116,13 +120,15 @@ export async function send(parts: Parts, sending: Sending): Promise<Sent> {
   if (attempt > 1) request.headers.set('x-stainless-retry-count', String(attempt - 1));
   const failed = (error: unknown) => {
     release();
-    const failure = failThrown(sending, link, error);
+    const failure = failThrown(parts, sending, link, startedAt, error);
     return failing(failure, endedBy(sending, link));
   };
   const received = async (response: Response) => {
     timeout?.cancel();
+    if (call.kind === 'messages' && response.ok)
+      parts.patience.learn(sending.plan.modelId, call, parts.clock.now() - startedAt);
     try {
-      const headroom = readRateHeaders(response.headers);
+      const headroom = readRateHeaders(response.headers, call.body?.speed === 'fast');
       telemetry.responded(response, headroom);
       granted?.lease.responded(headroom, response.ok, startedAt);
       if (response.ok) {
@@ -175,6 +181,7 @@ async function refusedBy(
   response: Response,
   link: LinkedSignal,
 ): Promise<Failure> {
+  const isOfLimit = granted?.lease.isOfLimit;
   const failed = await failResponse(parts, response, link, payerOf(call.body));
   const { kind, ignoredRetryAfter } = failed.verdict;
   if (isOverload(failed.verdict)) granted?.lease.overloaded();
@@ -187,7 +194,7 @@ async function refusedBy(
       `a response asks to come back after "${ignoredRetryAfter.slice(0, 64)}", which is no delay of up to a day: it is taken as a response that names no time`,
     );
   }
-  return { ...failed, congestion };
+  return { ...failed, congestion, isOfLimit };
 }
 
 /**
@@ -210,22 +217,32 @@ function endedBy({ options, plan }: Sending, { error }: LinkedSignal): Reason | 
   return isCallers ? 'aborted' : undefined;
 }
 
-function failThrown(sending: Sending, link: LinkedSignal, error: unknown): Failure {
-  const { granted, options, plan } = sending;
+function failThrown(
+  parts: Parts,
+  sending: Sending,
+  link: LinkedSignal,
+  startedAt: number,
+  error: unknown,
+): Failure {
+  const { granted, options, plan, call } = sending;
   const isCallers =
     link.error !== undefined ||
     options.signal?.aborted === true ||
     plan.caller.signals.some((signal) => signal.aborted);
-  const verdict = classifyThrown(isCallers ? 'caller' : link.signal.aborted ? 'timeout' : undefined);
-  if (isOverload(verdict)) granted?.lease.overloaded();
+  const endedBy = isCallers ? 'caller' : link.signal.aborted ? 'timeout' : undefined;
+  const verdict = classifyThrown(endedBy, error);
+  const waitedMs = parts.clock.now() - startedAt;
+  const isEvidence = endedBy === undefined || parts.patience.isLong(plan.modelId, call, waitedMs);
+  if (isEvidence && isOverload(verdict)) granted?.lease.overloaded();
   const isCounted = !isUnsent(error);
   const estimated = granted?.lease.drop(isCounted ? 'lost' : 'unsent');
-  if (link.error !== undefined) return { verdict, isCounted, estimated, error: link.error };
+  if (link.error !== undefined) return { verdict, isCounted, estimated, isEvidence, error: link.error };
   const isHangUp = isCallers && options.signal?.aborted !== true;
   return {
     verdict,
     isCounted,
     estimated,
+    isEvidence,
     error: isHangUp ? new AbortedError('the caller hung up', { reason: 'aborted' }) : error,
   };
 }
@@ -242,6 +259,8 @@ function isUnsent(error: unknown): boolean {
   ) {
     const { code } = at as { code?: unknown };
     if (typeof code === 'string' && UNSENT.has(code)) return true;
+    // Another governor's refusal; what it has ended may have been sent.
+    if (isHeadgateError(at) && at.code !== 'aborted') return true;
     seen.add(at);
   }
   return false;

@@ -49,8 +49,11 @@ export class AdmissionSpan {
   }
 
   /** The call comes from another model, and why. */
-  leftModel(cause: string): void {
-    this.#tell((span) => span.setAttribute(A.fallbackCause, cause));
+  leftModel(cause: string, evidence?: string): void {
+    this.#tell((span) => {
+      span.setAttribute(A.fallbackCause, cause);
+      if (evidence !== undefined) span.setAttribute(A.fallbackEvidence, evidence);
+    });
   }
 
   pass(): void {

@@ -94,6 +94,9 @@ export const ATTRIBUTE_SPECS: Record<AttributeKey, AttributeSpec> = {
     [...new Set([...ERROR_TYPES, OTHER, ...REASONS])],
     'Why the call has left the model before: what that answered, or why it was held back',
   ),
+  fallbackEvidence: text(
+    'What calls were diverted by without being sent: by how many callers it was seen and since when, as `404 by 3 callers since 14:03 UTC`',
+  ),
 
   attempt: int('Which attempt of the call, from 1'),
   modelSent: text('The model that is really asked', { bound: MODELS }),

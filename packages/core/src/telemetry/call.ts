@@ -76,14 +76,14 @@ export class CallTelemetry implements CallStory {
     this.#admission?.pass();
   }
 
-  fellBack(cause: string): void {
+  fellBack(cause: string, evidence?: string): void {
     this.#fallbackCause = cause;
     quietly(() => {
       // An error of the API's, or a reason of ours: a breaker that is open.
       const why = isErrorType(cause) ? { [A.errorType]: cause } : { [A.reason]: cause };
       this.#telemetry.metrics.add('fallbacks', 1, { ...this.#labels(), ...why });
     });
-    this.#admission?.leftModel(cause);
+    this.#admission?.leftModel(cause, evidence);
   }
 
   unknownModel(): void {

@@ -72,6 +72,7 @@ export const SPAN_SPECS = {
       'modelRequested',
       'modelCause',
       'fallbackCause',
+      'fallbackEvidence',
       'shadowRules',
       'errorType',
     ],

@@ -37,6 +37,7 @@ export const ATTRIBUTES = {
   modelRequested: 'headgate.model.requested',
   modelCause: 'headgate.model.cause',
   fallbackCause: 'headgate.fallback.cause',
+  fallbackEvidence: 'headgate.fallback.evidence',
 
   // What was sent and what came back, on the attempt span.
   attempt: 'headgate.attempt',

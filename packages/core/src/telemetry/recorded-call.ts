@@ -81,8 +81,8 @@ export class RecordedCall implements CallStory {
     return this.#story.attemptStarted(attempt, startedAt);
   }
 
-  fellBack(cause: string): void {
-    this.#story.fellBack(cause);
+  fellBack(cause: string, evidence?: string): void {
+    this.#story.fellBack(cause, evidence);
   }
 
   retryDenied(why: RetryDenial): void {

@@ -92,7 +92,7 @@ export interface CallStory {
   refused(error: unknown, waitedMs: number): void;
   attemptStarted(attempt: number, startedAt: number): AttemptStory;
   /** Another model is asked, for what the last one answered, or is known to: an `error.type`, or a reason of ours. */
-  fellBack(cause: string): void;
+  fellBack(cause: string, evidence?: string): void;
   /** A failed attempt is the last one, and why. */
   retryDenied(why: RetryDenial): void;
   /** A wait before another attempt. */

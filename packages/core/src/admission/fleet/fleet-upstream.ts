@@ -11,7 +11,7 @@ import type {
 } from '../../stores/store.ts';
 import type { Demand, Flight, Shortage } from '../flight.ts';
 import { Projection } from '../output-rule.ts';
-import { DIMENSIONS, type RateHeaders } from '../rate-headers.ts';
+import { DIMENSIONS, type RateHeaders, showsEmpty } from '../rate-headers.ts';
 import { UpstreamBucket } from '../upstream.ts';
 import { guessOf } from './statement.ts';
 
@@ -54,6 +54,8 @@ export class FleetUpstream {
   #answeredAt = 0;
   #processes: number;
   #isDegraded = false;
+  /** The last error showed an empty limit. */
+  #isLastOfLimit = false;
   #learned = '';
 
   constructor(
@@ -229,6 +231,7 @@ export class FleetUpstream {
 
   merge(headroom: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#push({ type: 'headers', sentAgo: 0, isAnswer, headroom, at: sentAt });
+    if (!isAnswer) this.#isLastOfLimit = showsEmpty(headroom);
     // A share of the limits is not what a response tells of; that it was refused, is.
     if (this.#isDegraded && !isAnswer) this.mirror.merge(headroom, false, flight, sentAt, now);
     this.onChange(isAnswer ? 'patient' : 'now');
@@ -246,13 +249,24 @@ export class FleetUpstream {
     this.onChange('now');
   }
 
-  overloaded(startedAt: number, now: number): void {
-    this.#push({ type: 'overloaded', startedAgo: 0, at: startedAt });
-    this.mirror.overloaded(startedAt, now);
+  overloaded(flight: Flight, now: number): boolean {
+    if (!this.mirror.overloaded(flight, now)) return false;
+    this.#push({ type: 'overloaded', startedAgo: 0, at: flight.startedAt });
     this.onChange('soon');
+    return true;
+  }
+
+  /** The ledger judges refusals by itself: of what the mirror has seen only the last one is looked at. */
+  get isOfLimit(): boolean {
+    return this.#isLastOfLimit;
+  }
+
+  refusedAlone(flight: Flight, ms: number, now: number): void {
+    this.mirror.refusedAlone(flight, ms, now);
   }
 
   congested(flight: Flight, now: number): ReturnType<UpstreamBucket['congested']> {
+    if (this.#isLastOfLimit) return 'bucket';
     const whose = this.mirror.congested(flight, now);
     if (whose === 'all') {
       this.#push({ type: 'overloaded', startedAgo: 0, at: flight.startedAt });
