@@ -191,7 +191,9 @@ describe('the breakers of a fleet', () => {
     const fleet = startFleet();
     const process = await fleet.join();
     const move = { n: 5, to: 'open', ms: 4_000, nextMs: 8_000, successes: 0 } as const;
-    const breakers = new Map([[hashOfName(`default\n${MODEL}`), { sent: 0, failed: 0, callers: 0, failing: 0, move }]]);
+    const breakers = new Map([
+      [hashOfName(`default\n${MODEL}`), { sent: 0, failed: 0, callers: 0, failing: 0, move }],
+    ]);
     process.breakers.heard('another', { breakers, spendLimits: [] }, 0, []);
     expect(breakerOf(process).state).toBe('open');
     process.breakers.reset();
@@ -391,7 +393,10 @@ describe('a notice of breakers', () => {
     const { breakers } = await fleet.join();
     for (let process = 0; process < 200; process++) {
       const many = new Map(
-        Array.from({ length: 100 }, (_, i) => [hashOfName(`${process} ${i}`), { sent: 1, failed: 1, callers: 1, failing: 1 }]),
+        Array.from({ length: 100 }, (_, i) => [
+          hashOfName(`${process} ${i}`),
+          { sent: 1, failed: 1, callers: 1, failing: 1 },
+        ]),
       );
       breakers.heard(`process ${process}`, { breakers: many, spendLimits: [] }, 0, []);
     }

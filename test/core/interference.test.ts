@@ -71,7 +71,7 @@ describe('one caller whose calls go wrong', () => {
           wrong.map((each, id) => ({ ...each, id, user: 'A' })),
         );
       }),
-      { numRuns: 25 },
+      { numRuns: 12 },
     );
   });
 });

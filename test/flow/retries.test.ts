@@ -298,7 +298,7 @@ describe('the breaker of a model', () => {
     expect(api.received).toHaveLength(before);
     expect((await claude.messages.create(ask('x', { model: 'claude-haiku-4-5' }))).type).toBe('message');
     expect(governor.snapshot().breakers).toEqual([
-      { account: 'default', model: 'claude-sonnet-4-6', state: 'open' },
+      { account: 'default', model: 'claude-sonnet-4-6', state: 'open', callers: 1 },
     ]);
     end();
     await until(() => governor.snapshot().breakers[0]?.state === 'half_open');

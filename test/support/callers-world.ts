@@ -147,7 +147,10 @@ export class CallersWorld {
   #next = 0;
 
   constructor(
-    options: { governors?: (clock: ManualClock) => Parameters<typeof createGovernor>[0][]; config?: ConfigInput } = {},
+    options: {
+      governors?: (clock: ManualClock) => Parameters<typeof createGovernor>[0][];
+      config?: ConfigInput;
+    } = {},
   ) {
     this.clock = manualClock();
     const log = (message: string) => void this.logged.push(message);

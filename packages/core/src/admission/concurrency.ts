@@ -114,11 +114,16 @@ export class Concurrency {
     remember(this.#refused, call.caller, now, MAX_REFUSED);
     // A trial that is refused leaves things as they are, whoever it was.
     const isAlone = this.#refused.size === 1 && !this.#refusals.isTrial(call.among);
-    if (isAlone && this.hasOthers(call, callers, now)) return 'own';
+    if (isAlone && hasOther(callers, call.caller)) return 'own';
     const { among = 0, caller = call.caller, sentAt = 0 } = this.#borne ?? {};
     const isContradicted =
       isAlone && caller !== call.caller && among >= call.among && call.startedAt - sentAt < TOGETHER_MS;
     if (isContradicted) return 'own';
+    if (isAlone && active === 0) {
+      // Nothing of the volley was taken: this is no matter of how many.
+      this.#refusals.forget();
+      return 'own';
+    }
     if (!Number.isFinite(this.#learned)) this.#opening.restart();
     this.#pressedAt = now;
     this.#refusals.refused(call.startedAt, call.among, active, now);
@@ -129,16 +134,22 @@ export class Concurrency {
   overloaded({ startedAt, caller }: Placed, active: number, callers: Iterable<string>, now: number): boolean {
     for (const [each, at] of this.#overloaded) if (now - at > ALIVE_MS) this.#overloaded.delete(each);
     remember(this.#overloaded, caller, now, MAX_REFUSED);
-    if (this.#overloaded.size < 2 && this.hasOthers({ caller }, callers, now)) return false;
+    if (this.#overloaded.size < 2 && this.#hasOthers(caller, callers, now)) return false;
     this.#pressedAt = now;
     this.#overload.overloaded(startedAt, active, now);
     return true;
   }
 
   /** Whether somebody else has calls in flight, or was answered lately. */
-  hasOthers({ caller }: Pick<Placed, 'caller'>, callers: Iterable<string>, now: number): boolean {
+  #hasOthers(caller: string, callers: Iterable<string>, now: number): boolean {
     const isOthers = this.#answeredBy !== undefined && this.#answeredBy !== caller;
     return hasOther(callers, caller) || (isOthers && now - this.#answeredAt < ALIVE_MS);
+  }
+
+  /** Whether this caller alone is there, and was answered lately: what it is refused for now is news. */
+  isAloneAndWell(call: Pick<Placed, 'caller'>, callers: Iterable<string>, now: number): boolean {
+    const isWell = this.#answeredBy === call.caller && now - this.#answeredAt < ALIVE_MS;
+    return isWell && !hasOther(callers, call.caller);
   }
 
   ended(startedAt: number, active: number): void {

@@ -293,7 +293,8 @@ export class UpstreamBucket {
    */
   refusedAlone(flight: Flight, ms: number, now: number): void {
     const { rampSentAt } = this.#refusal.take(ms);
-    if (rampSentAt === undefined || this.#concurrency.hasOthers(flight, this.#flights.callersBut(flight), now)) return;
+    const others = this.#flights.callersBut(flight);
+    if (rampSentAt === undefined || !this.#concurrency.isAloneAndWell(flight, others, now)) return;
     this.#ramp.refused(rampSentAt, now, this.#limits.requestsPerMs, now);
   }
 

@@ -18,18 +18,26 @@ const CODE = /^[a-z_]{1,64}$/;
  * successes, callers, failing, top, topSent, topFailed] }, spend: [[account, agoMs, ms, code, caller]], reset: [n, agoMs] }`.
  */
 export function writeBreakers({ breakers, spendLimits, reset }: BreakersTold): string {
-  const told = [...breakers].slice(0, MAX_TOLD).map(([hash, { sent, failed, callers, failing, top, move }]) => {
-    const { n = 0, to, ms = 0, nextMs = 0, successes = 0 } = move ?? {};
-    const at = to === undefined ? -1 : BREAKER_MOVES.indexOf(to);
-    const most = top === undefined ? [] : [top.hash, top.sent, top.failed];
-    return [hash, [sent, failed, n, at, Math.round(ms), nextMs, successes, callers, failing, ...most]];
-  });
+  const told = [...breakers]
+    .slice(0, MAX_TOLD)
+    .map(([hash, { sent, failed, callers, failing, top, move }]) => {
+      const { n = 0, to, ms = 0, nextMs = 0, successes = 0 } = move ?? {};
+      const at = to === undefined ? -1 : BREAKER_MOVES.indexOf(to);
+      const most = top === undefined ? [] : [top.hash, top.sent, top.failed];
+      return [hash, [sent, failed, n, at, Math.round(ms), nextMs, successes, callers, failing, ...most]];
+    });
   return JSON.stringify({
     version: VERSION,
     breakers: Object.fromEntries(told),
     spend: spendLimits
       .slice(0, MAX_TOLD)
-      .map(({ account, agoMs, ms, code, caller }) => [account, Math.round(agoMs), Math.round(ms), code, caller]),
+      .map(({ account, agoMs, ms, code, caller }) => [
+        account,
+        Math.round(agoMs),
+        Math.round(ms),
+        code,
+        caller,
+      ]),
     ...(reset === undefined ? {} : { reset: [reset.n, Math.round(reset.agoMs)] }),
   });
 }
@@ -66,7 +74,8 @@ function readBreaker(told: unknown): BreakerTold | undefined {
 function readCallers(sent: number, failed: number, callers: unknown, failing: unknown, most: unknown[]) {
   if (!isAmount(callers) || !isAmount(failing)) return { callers: 1, failing: 2 * failed >= sent ? 1 : 0 };
   const [hash, topSent, topFailed] = most;
-  if (typeof hash !== 'string' || !isHashOfName(hash) || !isAmount(topSent) || !isAmount(topFailed)) return { callers, failing };
+  if (typeof hash !== 'string' || !isHashOfName(hash) || !isAmount(topSent) || !isAmount(topFailed))
+    return { callers, failing };
   return { callers, failing, top: { hash, sent: topSent, failed: topFailed } };
 }
 

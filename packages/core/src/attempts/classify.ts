@@ -157,7 +157,12 @@ const kindOfThrown = (origin: Origin | undefined): FailureKind =>
 type Origin = 'network' | 'refusal' | 'mistake' | 'unknown';
 
 /** Errors of these names are thrown by fetch implementations for a connection. */
-const NETWORK_NAMES = new Set(['APIConnectionError', 'APIConnectionTimeoutError', 'FetchError', 'NetworkError']);
+const NETWORK_NAMES = new Set([
+  'APIConnectionError',
+  'APIConnectionTimeoutError',
+  'FetchError',
+  'NetworkError',
+]);
 /** What runtimes say where an error of theirs has no code: Node, browsers, Safari, Deno, Workers. */
 const NETWORK_WORDS =
   /^(fetch failed|terminated|failed to fetch|load failed|networkerror|network (error|connection lost)|error sending request|connection error|other side closed|socket hang up)/i;

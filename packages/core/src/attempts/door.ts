@@ -153,5 +153,7 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
 /** Whether a 404 is about the model: a file, a container or a skill that is gone has one too. */
 export function saysModel({ message = '' }: Verdict, modelId: string): boolean {
   const text = message.toLowerCase();
-  return text.includes(modelId.toLowerCase()) || /^model\b|\bmodel\b.*\bnot (found|exist)|unknown model/.test(text);
+  return (
+    text.includes(modelId.toLowerCase()) || /^model\b|\bmodel\b.*\bnot (found|exist)|unknown model/.test(text)
+  );
 }

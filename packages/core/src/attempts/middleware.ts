@@ -207,7 +207,9 @@ async function governCall(
       return result.response;
     }
     if ('left' in result) {
-      void result.outcome.then((outcome) => door.told(outcome, outcome !== 'ok' && outcome.kind !== 'aborted'));
+      void result.outcome.then((outcome) =>
+        door.told(outcome, outcome !== 'ok' && outcome.kind !== 'aborted'),
+      );
       throw result.left;
     }
 

@@ -123,7 +123,12 @@ export class Models {
   notFound(account: string, model: string, caller = ''): void {
     const now = this.#clock.now();
     const known = this.#of(account, model)?.evidence;
-    const evidence = known ?? { callers: new Map<string, number>(), since: this.#clock.wall(), lookAt: 0, answeredAt: -1 };
+    const evidence = known ?? {
+      callers: new Map<string, number>(),
+      since: this.#clock.wall(),
+      lookAt: 0,
+      answeredAt: -1,
+    };
     evidence.lookAt = now + LOOK_MS;
     remember(evidence.callers, caller, now, MAX_CALLERS);
     this.#set(account, model, { availability: 'not_found', until: now + NOT_FOUND_MS, evidence });

@@ -47,7 +47,10 @@ export class OwnPauses {
 
   /** A caller was refused until `until`. True where the refusals of several callers concern everybody. */
   refused(place: string, caller: string, until: number, sentAt: number, now: number): boolean {
-    const known: Place = this.#places.get(place) ?? { callers: new Map(), answeredAt: Number.NEGATIVE_INFINITY };
+    const known: Place = this.#places.get(place) ?? {
+      callers: new Map(),
+      answeredAt: Number.NEGATIVE_INFINITY,
+    };
     for (const [other, pause] of known.callers) if (pause.until <= now) known.callers.delete(other);
     remember(known.callers, caller, { until, at: now }, MAX_CALLERS);
     remember(this.#places, place, known, MAX_PLACES);

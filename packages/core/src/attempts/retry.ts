@@ -1,6 +1,6 @@
 import type { Random } from '../clock.ts';
-import { remember } from '../remember.ts';
 import type { Config } from '../config/schema.ts';
+import { remember } from '../remember.ts';
 import type { BackoffSource, RetryDenial } from '../telemetry/values.ts';
 import type { Verdict } from './classify.ts';
 
@@ -155,8 +155,7 @@ export function nextAttempt(options: {
   const delayMs = isBackedOff ? backoffMs : askedMs + spreadMs;
   // Sleeping past the deadline would only make the refusal later.
   if (now + delayMs >= deadlineAt) return no('deadline');
-  if (!isPaced && kind !== 'congested' && !budget.take(now, caller, attempts === 1))
-    return no('budget');
+  if (!isPaced && kind !== 'congested' && !budget.take(now, caller, attempts === 1)) return no('budget');
   return {
     retry: true,
     delayMs,
