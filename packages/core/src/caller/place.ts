@@ -18,7 +18,9 @@ const OF_SDK = /[\\/]@anthropic-ai[\\/]/;
 const OF_PACKAGE = /[\\/]node_modules[\\/]/;
 
 interface Mark {
-  error: Error | undefined;
+  readonly error: Error;
+  /** Read once, however many have something to say of the call. */
+  place?: Place | undefined;
 }
 const marks = new AsyncLocalStorage<Mark>();
 
@@ -26,8 +28,8 @@ const marks = new AsyncLocalStorage<Mark>();
 export const namesPlaces = (): boolean => process.env.NODE_ENV !== 'production';
 
 /**
- * Notes where the running code stands, for the one call that it is about to make. It is not known here when that call
- * begins, so the note stays until it is read, or until the next call in this context takes its place.
+ * Notes where the running code stands, for the call that it is about to make. It is not known here when that call begins,
+ * so the note stays until the next call in this context takes its place.
  */
 export function markPlace(): void {
   marks.enterWith({ error: stackHere() });
@@ -37,9 +39,9 @@ export function markPlace(): void {
 export function placeOfCall(): Place | undefined {
   if (!namesPlaces()) return undefined;
   const mark = marks.getStore();
-  const noted = mark?.error;
-  if (mark !== undefined) mark.error = undefined;
-  return readPlace((noted ?? stackHere()).stack ?? '');
+  if (mark === undefined) return readPlace(stackHere().stack ?? '');
+  mark.place ??= readPlace(mark.error.stack ?? '');
+  return mark.place;
 }
 
 /** V8 makes the text of a stack only when it is read. */
