@@ -37,7 +37,8 @@ const ANSWERS: Record<string, { config?: object; ask(world: World): Promise<void
   'Why did this request take 9 s?': {
     async ask(world) {
       const { api, claude, governor } = world;
-      api.inject({ kind: 'status', status: 429, headers: { 'retry-after-ms': '300' } });
+      const empty = { 'retry-after-ms': '300', 'anthropic-ratelimit-requests-remaining': '0' };
+      api.inject({ kind: 'status', status: 429, headers: empty });
       api.inject({ kind: 'status', status: 529, when: () => api.received.length > 1 });
       await trace.getTracer('app').startActiveSpan('POST /chat', async (span) => {
         await governor.run({ user: 'ada' }, () => claude.messages.stream(ask()).finalMessage());

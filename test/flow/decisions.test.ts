@@ -69,6 +69,13 @@ const failing = async ({ claude, api }: Governed, times: number) => {
 
 const SCENARIOS: Record<string, Scenario> = {
   'a 429, waited for in the queue': {
+    fault: {
+      kind: 'status',
+      status: 429,
+      headers: { 'retry-after-ms': '400', 'anthropic-ratelimit-requests-remaining': '0' },
+    },
+  },
+  'a 429 that the headers contradict, waited for alone': {
     fault: { kind: 'status', status: 429, headers: { 'retry-after-ms': '400' } },
   },
   'a 429 for growth': {
@@ -126,7 +133,7 @@ const SCENARIOS: Record<string, Scenario> = {
   'another model, for one that is known not to be there': {
     config: FALLBACK,
     before: async ({ claude, api }) => {
-      api.inject({ kind: 'status', status: 404, when: isSonnet });
+      api.inject({ kind: 'status', status: 404, message: `model: ${ask().model}`, when: isSonnet });
       await claude.messages.create(ask());
     },
   },

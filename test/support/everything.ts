@@ -30,7 +30,7 @@ const CONFIG = {
   ],
   caps: [{ when: { tier: 'free' }, maxTokens: 100 }],
   routes: [{ when: { tier: 'saver' }, model: 'claude-haiku-4-5' }],
-  fallbacks: { 'claude-sonnet-5': ['claude-haiku-4-5'] },
+  fallbacks: { 'claude-sonnet-5': ['claude-haiku-4-5'], 'claude-opus-4-8': ['claude-haiku-4-5'] },
   retries: { maxAttempts: 2, maxDelay: '5ms' },
   // Past its soft share with the first dear call, and only told.
   budgets: [{ name: 'team', usd: '0.01/day', soft: 0.01, hard: false }],
@@ -125,6 +125,10 @@ export async function everything(
   for (let i = 0; i < 22; i++) await as({ tier: 'paid' }, () => claude.messages.create(next));
   await rejection(as({ fallback: false }, () => claude.messages.create(next)));
   end();
+  // The second call goes to the fallback by the evidence of the first.
+  api.inject({ kind: 'status', status: 404, message: 'model: claude-opus-4-8' });
+  for (let i = 0; i < 2; i++)
+    await as({}, () => claude.messages.create(ask('x', { model: 'claude-opus-4-8' })));
   api.inject({ kind: 'status', status: 429, errorCode: 'enforced_spend_limit_reached' });
   await rejection(as({}, () => claude.messages.create(ask())));
   await rejection(as({}, () => claude.messages.create(ask())));
