@@ -48,7 +48,8 @@ function start(store: Store, config: object = {}) {
     });
   };
   const claude = governor.govern(new Anthropic({ apiKey: 'k', fetch: fetch as typeof globalThis.fetch }));
-  return { governor, api, ask: () => claude.messages.create(params) };
+  const ask = (user?: string) => governor.run({ user }, () => claude.messages.create(params));
+  return { governor, api, ask };
 }
 
 const breakersOf = (governor: Governor) => governor.snapshot().breakers.map(({ state }) => state);
@@ -68,7 +69,8 @@ for (const kind of ['memory', 'redis'] as const) {
       for (const { api } of processes)
         Object.assign(api, { status: 529, error: { type: 'overloaded_error', message: 'x' } });
       for (let n = 0; n < 60 && breakersOf(idle.governor).length === 0; n++) {
-        await Promise.allSettled([one, one, two, two].map(({ ask }) => ask()));
+        // Of four users: what one alone sees is no fact about the API.
+        await Promise.allSettled([one, one, two, two].map(({ ask }, user) => ask(`user ${user}`)));
         await pause(60);
       }
       await until(() => processes.every(({ governor }) => breakersOf(governor).length === 1));

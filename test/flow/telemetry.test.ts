@@ -152,7 +152,8 @@ describe('the spans of a call under the SDK’s own span', () => {
 
   it('of a call that met a 429: it waits in the queue, and says for what', async () => {
     const { governor, claude, spans, api } = await setUp();
-    api.inject({ kind: 'status', status: 429, headers: { 'retry-after': '1' } });
+    const empty = { 'retry-after': '1', 'anthropic-ratelimit-requests-remaining': '0' };
+    api.inject({ kind: 'status', status: 429, headers: empty });
     await governor.run(caller, () => claude.messages.create(ask()));
     const tree = golden(spans.spans);
     expect(tree.map(({ name }) => name).slice(2)).toEqual([

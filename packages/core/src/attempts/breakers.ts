@@ -1,5 +1,5 @@
 import type { Clock, Random } from '../clock.ts';
-import { compositeKey } from '../composite-key.ts';
+import { compositeKey, partsOf } from '../composite-key.ts';
 import { hashOfName } from '../hash.ts';
 import { MAX_NOTICES } from '../notice.ts';
 import { remember } from '../remember.ts';
@@ -37,7 +37,7 @@ export class Breakers {
   readonly #random: Random;
   readonly #onMove: (model: string, state: BreakerState) => void;
   readonly #byModel = new Map<string, Breaker>();
-  /** Of callers whose own calls fail, by `${account}\n${model}\n${caller}`. */
+  /** Circuits of callers whose own calls fail, by `compositeKey(account, model, caller)`. */
   readonly own: OwnCircuits;
   readonly #byHash = new Map<string, Named>();
   readonly #spendLimits: SpendLimits;
@@ -94,7 +94,10 @@ export class Breakers {
         onMove: (state) => {
           if (named.name === undefined) return;
           // What fails for all explains what fails for each.
-          if (state === 'open') this.own.forget(`${named.name.account}\n${named.name.model}\n`);
+          if (state === 'open') {
+            const place = compositeKey(named.name.account, named.name.model);
+            this.own.forget((key) => key.startsWith(`${place}\n`));
+          }
           this.#onMove(named.name.model, state);
         },
         onChange: (haste) => this.onChange(haste),
@@ -135,10 +138,17 @@ export class Breakers {
   /** An operator's hand. */
   reset(): void {
     this.liftSpendLimits();
-    this.own.forget();
+    this.#forgetOwn();
     for (const { breaker } of this.#byHash.values()) breaker.reset();
     this.#reset = { n: ++this.#moves, at: this.#clock.now() };
     this.onChange('now');
+  }
+
+  #forgetOwn(): void {
+    for (const key of this.own.forget()) {
+      const [account = '', model = ''] = partsOf(key);
+      this.ownMoved(account, model, 'closed');
+    }
   }
 
   /** How many there are, those included of which others alone have told. */
@@ -171,7 +181,7 @@ export class Breakers {
       const { n, agoMs } = told.reset;
       if (n > known && agoMs + ageMs <= RESET_NEWS_MS) {
         this.liftSpendLimits();
-        this.own.forget();
+        this.#forgetOwn();
         for (const { breaker } of this.#byHash.values()) breaker.close();
       }
       last = Math.max(last, n);
@@ -195,8 +205,8 @@ export class Breakers {
       { account: string; model: string; state: BreakerState; callers: number }
     >();
     for (const key of this.own.keys) {
-      const [account = '', model = ''] = key.split('\n');
-      const place = `${account}\n${model}`;
+      const [account = '', model = ''] = partsOf(key);
+      const place = compositeKey(account, model);
       const callers = (byModel.get(place)?.callers ?? 0) + 1;
       byModel.set(place, { account, model, state: this.own.stateOf(key) ?? 'closed', callers });
     }

@@ -1,3 +1,4 @@
+import { compositeKey } from '../composite-key.ts';
 import { remember } from '../remember.ts';
 
 /** After an answer that says that there is no such endpoint nobody of the account asks for so long, in milliseconds. */
@@ -20,7 +21,7 @@ export class CountCircuit {
 
   isQuiet(account: string, caller: string, now: number): boolean {
     if (now < (this.#absentUntil.get(account) ?? 0)) return true;
-    return this.#ownUntil.size > 0 && now < (this.#ownUntil.get(`${account}\n${caller}`) ?? 0);
+    return this.#ownUntil.size > 0 && now < (this.#ownUntil.get(compositeKey(account, caller)) ?? 0);
   }
 
   counted(account: string): void {
@@ -29,7 +30,7 @@ export class CountCircuit {
 
   /** `isAbsent`: the endpoint is not there. True where it goes quiet for the account. */
   failed(account: string, caller: string, isAbsent: boolean, now: number): boolean {
-    remember(this.#ownUntil, `${account}\n${caller}`, now + OWN_MS, MAX_CALLERS);
+    remember(this.#ownUntil, compositeKey(account, caller), now + OWN_MS, MAX_CALLERS);
     const inVain = this.#inVain.get(account) ?? new Set<string>();
     inVain.add(caller);
     this.#inVain.set(account, inVain);

@@ -1,3 +1,4 @@
+import { compositeKey } from '../composite-key.ts';
 import { UpstreamUnavailableError } from '../errors.ts';
 import { callerKey, type Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
@@ -36,7 +37,7 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
   // Fast mode has limits, and trouble, of its own.
   const modelId = call.body?.speed === 'fast' ? `${plan.modelId} (fast)` : plan.modelId;
   const caller = callerKey(plan.caller);
-  const key = `${account}\n${modelId}\n${caller}`;
+  const key = compositeKey(account, modelId, caller);
   const breaker = breakers.of(account, modelId);
   let isProbe = false;
   let isOwnProbe = false;

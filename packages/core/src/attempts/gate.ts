@@ -85,7 +85,7 @@ export async function waitOwn(parts: Parts, waiting: Waiting): Promise<void> {
   const { place, who, plan, deadlineAt, signals, isRetry, story } = waiting;
   const now = parts.clock.now();
   const waitMs = parts.ownPauses.waitMs(place, who, now);
-  if (waitMs <= 0 || plan.isShadow) return;
+  if (plan.isShadow) return;
   const { maxWait = 0, maxQueuedPerUser = 0 } = parts.rules.config.lanes[plan.lane] ?? {};
   const left = deadlineAt - now;
   const isTooLong = waitMs > Math.min(isRetry ? left : maxWait, left);
@@ -97,8 +97,11 @@ export async function waitOwn(parts: Parts, waiting: Waiting): Promise<void> {
     throw error;
   }
   const done = parts.ownPauses.wait(who);
-  await sleep((wake) => parts.alarms.set(now + waitMs, wake, true), signals);
-  done();
+  try {
+    await sleep((wake) => parts.alarms.set(now + waitMs, wake, true), signals);
+  } finally {
+    done();
+  }
 }
 
 /** Ends the story of a call that makes no attempt. */

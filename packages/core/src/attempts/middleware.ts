@@ -2,6 +2,7 @@ import type { Middleware } from '@anthropic-ai/sdk';
 import { context } from '@opentelemetry/api';
 import type { Granted } from '../admission/admission.ts';
 import { economize } from '../admission/thrift.ts';
+import { compositeKey } from '../composite-key.ts';
 import type { PrefixLook } from '../estimate/prefixes.ts';
 import { callerKey, type Plan } from '../policy/plan.ts';
 import { type ApiRequest, type Call, readCall } from '../request/read.ts';
@@ -140,9 +141,10 @@ async function governCall(
     const door = doorFor(parts, account, call, plan);
     let closed = door.look();
     let granted: Granted | undefined;
-    const place = `${account}\n${plan.modelId}\n${call.body?.speed ?? ''}`;
+    const place = compositeKey(account, plan.modelId, call.body?.speed === 'fast' ? 'fast' : undefined);
     if (closed === undefined) {
-      await waitOwn(parts, { place, who, plan, deadlineAt, signals, isRetry: attempt > 1, story });
+      if (parts.ownPauses.waitMs(place, who, clock.now()) > 0)
+        await waitOwn(parts, { place, who, plan, deadlineAt, signals, isRetry: attempt > 1, story });
       granted = await passGate(parts, {
         plan,
         call,

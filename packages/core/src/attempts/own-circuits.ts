@@ -103,8 +103,10 @@ export class OwnCircuits {
     return this.#clock.now() < circuit.openUntil ? 'open' : 'half_open';
   }
 
-  /** Forgets those of one model, or all. */
-  forget(prefix = ''): void {
-    for (const key of this.#circuits.keys()) if (key.startsWith(prefix)) this.#circuits.delete(key);
+  /** Forgets the circuits whose keys are meant; left out: all. Returns their keys. */
+  forget(isMeant: (key: string) => boolean = () => true): string[] {
+    const forgotten = [...this.#circuits.keys()].filter(isMeant);
+    for (const key of forgotten) this.#circuits.delete(key);
+    return forgotten;
   }
 }
