@@ -1,12 +1,12 @@
 /**
  * How many calls may be in flight before the API has shown what it bears: slow start. A bucket that nobody has used lets
- * 16 calls out at once. It lets out twice as many once a second has passed without a refusal, and twice as many
+ * 16 calls out at once. It lets out twice as many once 300 ms have passed without a refusal, and twice as many
  * as were in flight when an answered call was sent. So an API that takes four calls at once refuses twelve of a cold burst and not
- * hundreds, and an API that takes all of them has a burst of 500 within five seconds.
+ * hundreds, and an API that takes all of them has a burst of 500 within 1.5 s.
  */
 const FIRST = 16;
 /** A refusal comes back sooner than this, in milliseconds. */
-const WIDEN_MS = 1_000;
+const WIDEN_MS = 300;
 /** The window is widened by this factor. */
 const FACTOR = 2;
 /** A window so wide limits nothing any more. */
