@@ -101,7 +101,7 @@ describe('calls at once', () => {
     for (let now = 60_000; now < 3_600_000; now += 90_000) expect(cap.shortage(0, 0, now)).toBeUndefined();
     expect(cap.shortage(1, 0, 3_600_000)).toBeUndefined();
     expect(cap.limit).toBeUndefined();
-    expect(cap.shortage(16, 0, 3_600_000)).toEqual({ waitMs: 1_000 });
+    expect(cap.shortage(16, 0, 3_600_000)).toEqual({ waitMs: 300 });
   });
 
   it('are those of others too: what one caller alone is refused for holds nobody else back', () => {
