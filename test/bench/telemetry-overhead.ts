@@ -6,7 +6,7 @@ import { metricRecorder } from '@headgate/testing';
 import { context, metrics, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
-import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
 import { instantFetch, MODEL, WIDE_ACCOUNT } from '../support/instant-fetch.ts';
 
 /**
@@ -41,8 +41,8 @@ function register(setup: Setup): void {
       export: (_: unknown, done: (result: { code: number }) => void) => done({ code: 0 }),
       shutdown: () => Promise.resolve(),
     };
-    const spanProcessors = [new BatchSpanProcessor(nowhere, { maxQueueSize: 100_000 })];
-    trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors }));
+    const spanProcessors = [new BatchSpanProcessor({ exporter: nowhere, maxQueueSize: 100_000 })];
+    trace.setGlobalTracerProvider(new TracerProvider({ spanProcessors }));
     context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
   }
 }

@@ -3,7 +3,7 @@ import { createGovernor, isHeadgateError, systemClock } from '@headgate/core';
 import { redisStore } from '@headgate/redis';
 import { metricRecorder, spanRecorder } from '@headgate/testing';
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
-import { BasicTracerProvider } from '@opentelemetry/sdk-trace-base';
+import { TracerProvider } from '@opentelemetry/sdk-trace';
 import { Redis, type RedisOptions } from 'ioredis';
 
 /** One process of a fleet: its users keep so many calls going, until it is told to stop. */
@@ -92,7 +92,7 @@ const governor = createGovernor({
   logger: { info: say, warn: say, error: say },
   ...(options.isTraced === true
     ? {
-        tracerProvider: new BasicTracerProvider({ spanProcessors: [spans] }),
+        tracerProvider: new TracerProvider({ spanProcessors: [spans] }),
         meterProvider: new MeterProvider({ readers: [reader] }),
       }
     : {}),

@@ -8,7 +8,7 @@ import { OTLPTraceExporter as JsonTraceExporter } from '@opentelemetry/exporter-
 import { OTLPTraceExporter as ProtoTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
-import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startApi } from '../../examples/demo/src/api.ts';
 import { governedApp } from '../../examples/demo/src/app.ts';
@@ -25,10 +25,10 @@ async function exportDemo(calls: readonly PlannedCall[], telemetry: { user?: 'ra
   const receiver = await startOtlpReceiver();
   const to = (path: string) => ({ url: `${receiver.url}/v1/${path}` });
   const resource = resourceFromAttributes({ 'service.name': 'demo' });
-  const tracerProvider = new BasicTracerProvider({
+  const tracerProvider = new TracerProvider({
     resource,
     spanProcessors: [new JsonTraceExporter(to('traces')), new ProtoTraceExporter(to('traces'))].map(
-      (exporter) => new BatchSpanProcessor(exporter, { maxQueueSize: 100_000 }),
+      (exporter) => new BatchSpanProcessor({ exporter, maxQueueSize: 100_000 }),
     ),
   });
   const meterProvider = new MeterProvider({

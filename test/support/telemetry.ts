@@ -2,14 +2,14 @@ import { metricRecorder, spanRecorder } from '@headgate/testing';
 import { context, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
-import { BasicTracerProvider } from '@opentelemetry/sdk-trace-base';
+import { TracerProvider } from '@opentelemetry/sdk-trace';
 import { onTestFinished } from 'vitest';
 
 /** An OpenTelemetry SDK in memory. `register` makes it the global one, as an app would, so that the SDK's spans are seen too. */
 export function startTelemetry({ register = false }: { register?: boolean } = {}) {
   const spans = spanRecorder();
   const metrics = metricRecorder();
-  const tracerProvider = new BasicTracerProvider({ spanProcessors: [spans] });
+  const tracerProvider = new TracerProvider({ spanProcessors: [spans] });
   const reader = new PeriodicExportingMetricReader({ exporter: metrics, exportIntervalMillis: 3_600_000 });
   const meterProvider = new MeterProvider({ readers: [reader] });
   if (register) {

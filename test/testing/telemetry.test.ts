@@ -5,7 +5,7 @@ import {
   PeriodicExportingMetricReader,
   type PushMetricExporter,
 } from '@opentelemetry/sdk-metrics';
-import { BasicTracerProvider, type SpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { type SpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
 import { describe, expect, test } from 'vitest';
 
 describe('spanRecorder', () => {
@@ -13,25 +13,25 @@ describe('spanRecorder', () => {
     const recorder = spanRecorder();
     // As typed by the SDK: a change of its interface breaks this line.
     const processor: SpanProcessor = recorder;
-    const provider = new BasicTracerProvider({ spanProcessors: [processor] });
+    const provider = new TracerProvider({ spanProcessors: [processor] });
     return { recorder, tracer: provider.getTracer('test-scope') };
   }
 
   test('shows finished spans as plain values', () => {
     const { recorder, tracer } = tracing();
     const other = tracer.startSpan('other', {}, ROOT_CONTEXT);
-    const parent = tracer.startSpan('parent', { kind: SpanKind.SERVER, startTime: 1_000 }, ROOT_CONTEXT);
+    const parent = tracer.startSpan('parent', { kind: SpanKind.SERVER, startTime: [1, 0] }, ROOT_CONTEXT);
     const link = { context: other.spanContext() };
     const options = {
       kind: SpanKind.CLIENT,
-      startTime: 1_001.5,
+      startTime: [1, 1_500_000] as [number, number],
       attributes: { lane: 'fast' },
       links: [link],
     };
     const child = tracer.startSpan('child', options, trace.setSpan(context.active(), parent));
     child.setStatus({ code: SpanStatusCode.ERROR, message: 'no room' });
-    child.end(1_002);
-    parent.end(1_010);
+    child.end([1, 2_000_000]);
+    parent.end([1, 10_000_000]);
     expect(recorder.spans.map((span) => span.name)).toEqual(['child', 'parent']);
     expect(recorder.spans[0]).toEqual({
       name: 'child',

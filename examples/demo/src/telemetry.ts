@@ -16,7 +16,7 @@ import {
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import { NodeSDK } from '@opentelemetry/sdk-node';
-import { BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { BatchSpanProcessor } from '@opentelemetry/sdk-trace';
 import type { RequestHandler } from 'express';
 
 /** OpenTelemetry as an app sets it up, with recorders in memory where an app has exporters. */
@@ -39,7 +39,7 @@ export function startTelemetry({ record = true } = {}): Telemetry {
     spanProcessors: [
       ...(record ? [spans] : []),
       // The exporter reads its address and headers from the environment itself.
-      ...(toCollector ? [new BatchSpanProcessor(new OTLPTraceExporter())] : []),
+      ...(toCollector ? [new BatchSpanProcessor({ exporter: new OTLPTraceExporter() })] : []),
     ],
     metricReaders: record ? [reader] : [],
     logRecordProcessors: [],

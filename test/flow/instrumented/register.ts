@@ -8,13 +8,13 @@ import { ExpressInstrumentation } from '@opentelemetry/instrumentation-express';
 import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { KoaInstrumentation } from '@opentelemetry/instrumentation-koa';
 import { UndiciInstrumentation } from '@opentelemetry/instrumentation-undici';
-import { BasicTracerProvider } from '@opentelemetry/sdk-trace-base';
+import { TracerProvider } from '@opentelemetry/sdk-trace';
 
 /** What an app's `--import` does: everything that traces HTTP and the frameworks, before any of them is loaded. */
 register('@opentelemetry/instrumentation/hook.mjs', import.meta.url);
 
 export const spans = spanRecorder();
-const provider = new BasicTracerProvider({ spanProcessors: [spans] });
+const provider = new TracerProvider({ spanProcessors: [spans] });
 context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
 trace.setGlobalTracerProvider(provider);
 registerInstrumentations({

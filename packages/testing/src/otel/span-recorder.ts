@@ -70,7 +70,7 @@ const STATUSES = ['unset', 'ok', 'error'] as const;
 
 /**
  * Reads spans in tests, on any line of the OpenTelemetry SDK:
- * `new BasicTracerProvider({ spanProcessors: [recorder] })`.
+ * `new TracerProvider({ spanProcessors: [recorder] })` of `@opentelemetry/sdk-trace` 3, or `BasicTracerProvider` of line 2.
  */
 export function spanRecorder(): SpanRecorder {
   const finished: RecordedSpan[] = [];
