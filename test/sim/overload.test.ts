@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Config } from '../../packages/core/src/config/schema.ts';
 import {
   drift,
@@ -14,6 +14,9 @@ import {
   refusalTruth,
   weights,
 } from './scenarios.ts';
+
+// Minutes of an account are computed, not waited for: how long that takes is the machine's matter.
+vi.setConfig({ testTimeout: 60_000 });
 
 /** The claims, at fixed seeds and with generous bounds; what is measured is in the report (`pnpm sim`). */
 describe('under twice the load that the limits allow', () => {
