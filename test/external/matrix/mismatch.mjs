@@ -16,11 +16,13 @@ const governor = createGovernor({
 const api = await startClaudeApi({ latency: { timeToFirstTokenMs: 5, tokensPerSecond: 4_000, flushMs: 5 } });
 const claude = governor.govern(new Anthropic({ apiKey: 'k', baseURL: api.url }));
 for (let i = 0; i < 2; i++)
-  await claude.messages.create({
-    model: 'claude-sonnet-4-6',
-    max_tokens: 50,
-    messages: [{ role: 'user', content: 'hi' }],
-  });
+  await governor.run({ user: 'ada' }, () =>
+    claude.messages.create({
+      model: 'claude-sonnet-4-6',
+      max_tokens: 50,
+      messages: [{ role: 'user', content: 'hi' }],
+    }),
+  );
 assert.equal(warnings.length, 1);
 assert.equal(warnings[0].code, 'HG_OTEL_API');
 assert.match(warnings[0].message, /@opentelemetry\/api 1\.9\.\d/);
