@@ -156,6 +156,24 @@ describe('govern(), with() and batches() refuse what they cannot govern', () => 
     void governor.close();
   });
 
+  it('and read no getter of a client: a platform’s throws for what the platform does not have', () => {
+    class Platform extends Anthropic {
+      constructor(options: ConstructorParameters<typeof Anthropic>[0]) {
+        super(options);
+        Object.defineProperty(this.beta, 'userProfiles', {
+          get: () => {
+            throw new Error('not available here');
+          },
+        });
+      }
+    }
+    const governor = createGovernor({ logger: quiet });
+    onTestFinished(() => governor.close());
+    const client = new Platform({ apiKey: 'k' });
+    expect(governor.govern(client)).toBeInstanceOf(Platform);
+    expect(governor.with({ user: 'ada' }, client)).toBeInstanceOf(Platform);
+  });
+
   it('and say once what a copy made by with() lacks, since it is governed all the same', () => {
     const warn = vi.fn();
     const governor = createGovernor({ logger: { ...quiet, warn } });

@@ -96,13 +96,13 @@ export function lostBy(client: object, copy: object): string | undefined {
     const from = at(client, path);
     const to = at(copy, path);
     if (from === undefined || to === undefined) continue;
-    // Not by `Object.keys`: what a test's spy has replaced is not enumerable.
-    for (const key of Object.getOwnPropertyNames(from)) {
-      const isOwn = Object.hasOwn(to, key);
-      if (isOwn && to[key] !== undefined) continue;
-      const value = from[key];
-      const isReplaced = typeof value === 'function' && !isOwn;
-      const isMissing = typeof value === 'object' && value !== null && to[key] === undefined;
+    // Not by `Object.keys`: what a test's spy has replaced is not enumerable. Nor is a getter read: it may throw, as
+    // that of a platform's client for what the platform does not have.
+    for (const [key, { value }] of Object.entries(Object.getOwnPropertyDescriptors(from))) {
+      const own = Object.getOwnPropertyDescriptor(to, key);
+      if (own !== undefined && (own.get !== undefined || own.value !== undefined)) continue;
+      const isReplaced = typeof value === 'function' && own === undefined;
+      const isMissing = typeof value === 'object' && value !== null && (own !== undefined || !(key in to));
       if (isReplaced || isMissing) return [...path, key].join('.');
     }
   }
