@@ -21,9 +21,7 @@ const bound = new WeakSet<object>();
  * A plain promise is followed by another, which binds what it comes to.
  */
 export function bindLazy<T extends object>(value: T, enter: Enter): T {
-  if (Object.getPrototypeOf(value) === Promise.prototype) {
-    return (value as Promise<unknown>).then((late) => bindValue(late, enter)) as unknown as T;
-  }
+  if (isPlainPromise(value)) return value.then((late) => bindValue(late, enter)) as unknown as T;
   if (bound.has(value) || !Object.isExtensible(value)) return value;
   const members = value as Members;
   if (isFunction(members._read) || isFunction(members._write)) wrapEach(members, NODE_STREAM_METHODS, enter);
@@ -34,6 +32,11 @@ export function bindLazy<T extends object>(value: T, enter: Enter): T {
     wrapEach(members, ITERATOR_METHODS, enter);
   } else bindOther(members, enter);
   return value;
+}
+
+/** A promise of the language's own, as an async function gives: what it waits for has started already. */
+export function isPlainPromise(value: unknown): value is Promise<unknown> {
+  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Promise.prototype;
 }
 
 /** As `bindLazy`, for whatever a function has returned. */

@@ -46,6 +46,8 @@ export interface ScopeSource<T> {
   route?(about: T): string | undefined;
   /** Whether the work that the scope was opened for is done: its response has been sent. */
   isOver?(about: T): boolean;
+  /** Whether the caller can have a deadline. To read the clock is a fifth of what a scope costs. Default: it can. */
+  isTimed?(about: T): boolean;
   /** The caller is whole by itself: where it contradicts the scope around, nothing of that scope is taken over. */
   readonly isWhole?: boolean;
 }
@@ -54,6 +56,7 @@ export interface ScopeSource<T> {
 export const NAMED: ScopeSource<CallerSource> = {
   find: (source) => (typeof source === 'function' ? source() : source),
   route: (source) => (typeof source === 'function' ? undefined : source?.route),
+  isTimed: (source) => typeof source === 'function' || source?.deadlineMs !== undefined,
 };
 
 export const WHOLE: ScopeSource<CallerSource> = { ...NAMED, isWhole: true };
@@ -74,6 +77,7 @@ export class Scope<T = unknown> {
   readonly before: Scope | undefined;
   readonly #source: ScopeSource<T>;
   readonly #about: T;
+  /** On the governor's clock; not a number where nothing is timed. */
   readonly #enteredAt: number;
   #resolved: ResolvedCaller | Promise<ResolvedCaller> | undefined;
 
@@ -89,7 +93,7 @@ export class Scope<T = unknown> {
     this.key = key;
     this.#source = source;
     this.#about = about;
-    this.#enteredAt = owner.now();
+    this.#enteredAt = source.isTimed?.(about) === false ? Number.NaN : owner.now();
     if (key === undefined) return;
     this.before = (key as Keyed)[SCOPE];
     (key as Keyed)[SCOPE] = this;

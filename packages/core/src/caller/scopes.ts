@@ -2,7 +2,7 @@ import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import type { Channel } from 'node:diagnostics_channel';
 import { type Context, context } from '@opentelemetry/api';
 import type { Clock } from '../clock.ts';
-import { bindLazy, bindValue, type Enter } from './lazy.ts';
+import { bindLazy, bindValue, type Enter, isPlainPromise } from './lazy.ts';
 import { type CallerSource, lastScopeOf, NAMED, Scope, WHOLE } from './scope.ts';
 import { traceOf } from './traces.ts';
 
@@ -52,8 +52,16 @@ export class Scopes {
   /** As `run`; what `fn` returns and what starts later (a generator, a stream, a lazy promise) runs in the scope too. */
   runWhole<T>(scope: Scope, fn: () => T): T {
     const result = this.#storage.run(scope, fn);
-    if (typeof result !== 'object' || result === null) return result;
-    return bindLazy(result, (later) => this.reenter(scope, scope.context, later));
+    // Most functions are async ones, and come to nothing that is lazy: this must cost them little.
+    if (!isPlainPromise(result)) return this.#bindLate(scope, result);
+    return result.then((late) =>
+      typeof late === 'object' && late !== null ? this.#bindLate(scope, late) : late,
+    ) as T;
+  }
+
+  #bindLate<T>(scope: Scope, value: T): T {
+    if (typeof value !== 'object' || value === null) return value;
+    return bindLazy(value, (later) => this.reenter(scope, scope.context, later));
   }
 
   /** Runs `fn` in no scope: for work that is nobody's in particular. */
