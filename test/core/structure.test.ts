@@ -25,7 +25,14 @@ const ORDER = [
 ];
 /** The files that have the names. */
 const CATALOGUE = new Set(['names', 'instruments', 'gen-ai', 'money'].map((name) => `telemetry/${name}.ts`));
-const TOP = new Set(['governor.ts', 'simulation.ts', 'types.ts', 'watch-config.ts', 'index.ts']);
+const TOP = new Set([
+  'governor.ts',
+  'governor-options.ts',
+  'simulation.ts',
+  'types.ts',
+  'watch-config.ts',
+  'index.ts',
+]);
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
 const importsOf = (file: string) =>

@@ -11,6 +11,7 @@ import {
   understandConfig,
   withPathsFrom,
 } from '@headgate/core';
+import { doubtCaller } from '@headgate/core/simulation';
 import { locate, parseFile } from './positions.ts';
 import { pricesBeside } from './prices/beside.ts';
 
@@ -83,7 +84,7 @@ function examine(file: string, text: string, caller: Caller | undefined, options
     return {
       file,
       problems: [],
-      warnings: here(warnings),
+      warnings: [...here(warnings), ...(caller === undefined ? [] : doubtCaller(config, caller))],
       config,
       ...(explanation === undefined ? {} : { explanation }),
     };

@@ -1,4 +1,5 @@
 import type { ConfigProblem } from '@headgate/core';
+import { yamlMistake } from '@headgate/core/simulation';
 import { type Document, isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from 'yaml';
 
 export interface Position {
@@ -28,13 +29,14 @@ export function parseFile(text: string, { message, expected }: Expected = CONFIG
   const counter = new LineCounter();
   const document: Document = parseDocument(text, { lineCounter: counter, prettyErrors: false });
   const problems = document.errors.map((error): ConfigProblem & Position => {
-    const { line, col } = counter.linePos(error.pos[0]);
+    const place = counter.linePos(error.pos[0]);
+    const { line, col } = place;
     return {
       code: 'HG_UNREADABLE',
       path: '',
       message: 'does not parse',
       expected: 'YAML or JSON',
-      received: error.message,
+      received: yamlMistake({ message: error.message, linePos: [place] }, text),
       line,
       column: col,
     };

@@ -23,6 +23,7 @@ import { Scopes } from './caller/scopes.ts';
 import { notingPlaces, tracedBy } from './caller/sdk-traces.ts';
 import { checkGovernable, type GovernableClient, governedCopy, lostBy, remedyFor } from './client.ts';
 import { systemClock } from './clock.ts';
+import { changedPaths, listPaths } from './config/changes.ts';
 import { findWarnings } from './config/doubts.ts';
 import { PriceFile } from './config/follow-prices.ts';
 import { namedModels } from './config/model-names.ts';
@@ -31,6 +32,7 @@ import type { Config } from './config/schema.ts';
 import { AbortedError, ConfigError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
 import { Prefixes } from './estimate/prefixes.ts';
+import { checkConfigGiven, checkGovernorOptions } from './governor-options.ts';
 import { OnceLog } from './logger.ts';
 import { quotaRules } from './policy/budgets.ts';
 import { compilePolicy } from './policy/policy.ts';
@@ -53,6 +55,12 @@ const DRAIN_MS = 30_000;
 const MANY_GOVERNORS = 10;
 let openGovernors = 0;
 
+function noFunctionToRun(received: unknown): TypeError {
+  return new TypeError(
+    `Headgate run: expected a caller and a function, as governor.run({ user: 'ada' }, () => …), received ${typeof received} for the function`,
+  );
+}
+
 /** What adapters and helpers need of a governor beyond its public face. */
 export interface Internals {
   readonly scopes: Scopes;
@@ -60,6 +68,8 @@ export interface Internals {
   currentConfig(): Config;
   /** A configuration could not even be read. */
   reloadFailed(error: unknown): void;
+  /** What could not be read is again what it was before. */
+  reloadMended(): void;
   /** Runs when the governor is closed. */
   onClose(fn: () => void): void;
 }
@@ -74,9 +84,11 @@ export function internalsOf(governor: Governor): Internals {
 
 /**
  * Makes a governor. No I/O, but for the price file where the configuration names one. @throws ConfigError with every
- * problem of the configuration, or of that file, at once.
+ * problem of the configuration, or of that file, at once; TypeError for an option that does not exist, and for a
+ * promise that was not awaited.
  */
 export function createGovernor(options: GovernorOptions = {}): Governor {
+  checkGovernorOptions(options);
   const config = parseConfig(options.config);
   const clock = options.clock ?? systemClock;
   const priceFile = new PriceFile(
@@ -248,6 +260,11 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       }),
     );
   };
+  const reloadMended = () => {
+    if (problems.configuration === undefined) return;
+    problems.configuration = undefined;
+    quietly(() => logger.info('Headgate: the configuration is again the one that is in force'));
+  };
   const pricesChanged = () => {
     parts.rules = rulesOf(parts.rules.config);
     telemetry.configure(parts.rules.config.telemetry, namesOf(parts.rules));
@@ -278,7 +295,10 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     get middleware() {
       return middlewareOf(DEFAULT_ACCOUNT);
     },
-    run: (caller, fn) => scopes.runWhole(scopes.open(caller), fn),
+    run(caller, fn) {
+      if (typeof fn !== 'function') throw noFunctionToRun(fn);
+      return scopes.runWhole(scopes.open(caller), fn);
+    },
     with(caller, client) {
       checkGovernable('with()', client);
       const governed = client.middleware?.some(isOurs) ? client : governor.govern(client);
@@ -297,6 +317,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     update(input) {
       let next: Config;
       let takePrices: () => void;
+      checkConfigGiven('update', input);
       try {
         next = parseConfig(input);
         takePrices = priceFile.prepare(next.prices.file);
@@ -305,6 +326,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
         throw error;
       }
       // Nothing of the following can fail: the new rules hold for all, or would not have got here.
+      const changed = changedPaths(parts.rules.config, next);
       takePrices();
       parts.rules = rulesOf(next);
       accounts.configure(next);
@@ -316,6 +338,13 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       problems.configuration = undefined;
       problems.prices = undefined;
       telemetry.reloaded('applied');
+      if (changed.length > 0) {
+        quietly(() =>
+          logger.info(`Headgate: the configuration was taken over; changed: ${listPaths(changed)}`, {
+            changed,
+          }),
+        );
+      }
       warn(next);
     },
     batches(client, { account = DEFAULT_ACCOUNT } = {}) {
@@ -452,6 +481,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     once,
     currentConfig: () => parts.rules.config,
     reloadFailed: (error) => reloadFailed(error),
+    reloadMended,
     onClose: (fn) => void onClose.push(fn),
   });
   telemetry.metrics.start();

@@ -107,9 +107,11 @@ export function tokenizerOf(modelId: string): 'older' | 'newer' {
 
 export type { Granted } from './admission/admission.ts';
 export type { RateHeaders } from './admission/rate-headers.ts';
-export { describeValue, problemsOf } from './config/parse.ts';
+export { doubtCaller } from './config/doubts.ts';
+export { describeValue, problemsIn } from './config/parse.ts';
 export type { Config } from './config/schema.ts';
 export { amount, duration, type Rate, rate } from './config/units.ts';
+export { yamlMistake } from './config/yaml-mistake.ts';
 export { Heap, type HeapEntry, NOT_IN_HEAP } from './heap.ts';
 export { compileGlobs } from './policy/glob.ts';
 export type { Plan } from './policy/plan.ts';

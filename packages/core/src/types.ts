@@ -56,7 +56,7 @@ export interface Governor {
   /**
    * Runs `fn` as this caller: every governed call that starts in it, however deep, is the caller's. So is what `fn`
    * returns and what starts only when it is read: a tool runner, a generator, a stream, a lazy promise. Inside another
-   * scope it overrides the fields that it names.
+   * scope it overrides the fields that it names. @throws TypeError for a key that no caller has, and for no function.
    */
   run<T>(caller: CallerSource, fn: () => T): T;
   /**

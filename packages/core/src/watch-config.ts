@@ -15,7 +15,7 @@ export interface ConfigWatch {
  * gone is told of (log, `headgate.config.reloads`, `snapshot().config.problem`) and the rules stay as they are.
  */
 export function watchConfig(path: string, governor: Governor): ConfigWatch {
-  const { currentConfig, reloadFailed, onClose } = internalsOf(governor);
+  const { currentConfig, reloadFailed, reloadMended, onClose } = internalsOf(governor);
   const take = (text: string | Error) => {
     let config: ConfigInput;
     try {
@@ -26,7 +26,11 @@ export function watchConfig(path: string, governor: Governor): ConfigWatch {
       return;
     }
     // The file as it was at start, or with other comments, is no news.
-    if (JSON.stringify(parseConfig(config)) !== JSON.stringify(currentConfig())) governor.update(config);
+    if (JSON.stringify(parseConfig(config)) === JSON.stringify(currentConfig())) return reloadMended();
+    // What could not be taken over has been told by `update` itself.
+    try {
+      governor.update(config);
+    } catch {}
   };
   const watch = watchFile(path, take);
   onClose(watch.close);

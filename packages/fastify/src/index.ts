@@ -9,7 +9,7 @@ import {
   openEventStream,
   type RouteOptions,
 } from '@headgate/core/http';
-import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest, RegisterOptions } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import { stepAgain, stepAgainOnChannel } from './steps.ts';
 
@@ -33,8 +33,15 @@ declare module 'fastify' {
   }
 }
 
+/** What `register` takes for itself stands among a plugin's options too. */
+function withoutRegister<T extends object>(options: T & RegisterOptions): Omit<T, keyof RegisterOptions> {
+  const { prefix: _prefix, logLevel: _logLevel, logSerializers: _logSerializers, ...own } = options;
+  return own;
+}
+
 /** Puts every Claude call of a request under the governor, in the name of the request's caller. */
-const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, errors = true, ...options }) => {
+const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, errors = true, ...others }) => {
+  const options = withoutRegister(others);
   const door = createDoor(governor, options, {
     raw: (request, reply) => ({ request: request.raw, response: reply.raw }),
     route: (request) => request.routeOptions.url,

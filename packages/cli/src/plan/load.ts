@@ -7,7 +7,7 @@ import {
   understandConfig,
   withPathsFrom,
 } from '@headgate/core';
-import { type Config, compileGlobs, problemsOf } from '@headgate/core/simulation';
+import { type Config, compileGlobs, problemsIn } from '@headgate/core/simulation';
 import { locate, parseFile } from '../positions.ts';
 import { pricesBeside } from '../prices/beside.ts';
 import { accountOf } from './account.ts';
@@ -50,7 +50,8 @@ export async function load(
   if (parsed.problems.length > 0)
     return { problems: [...problems, ...parsed.problems.map((each) => ({ ...each, file: trafficFile }))] };
   const result = trafficSchema.safeParse(parsed.content, { reportInput: true });
-  if (!result.success) return { problems: [...problems, ...here(result.error.issues.flatMap(problemsOf))] };
+  if (!result.success)
+    return { problems: [...problems, ...here(problemsIn(result.error.issues, trafficSchema))] };
   const traffic = result.data;
   if (config === undefined || input === undefined)
     return { problems: [...problems, ...here(contradictions(traffic))] };

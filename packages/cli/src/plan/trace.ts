@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { describeValue, problemsOf } from '@headgate/core/simulation';
+import { describeValue, problemsIn } from '@headgate/core/simulation';
 import * as z from 'zod';
 import type { Arrival } from './arrivals.ts';
 import type { RecordedCalls } from './traffic.ts';
@@ -62,7 +62,7 @@ export async function* readTrace(
     }
     const result = line.safeParse(content, { reportInput: true });
     if (!result.success) {
-      const problems = result.error.issues.flatMap(problemsOf);
+      const problems = problemsIn(result.error.issues, line);
       const told = problems.map(({ path: at, message, expected, received, code }) => {
         const column = columnOf(raw, at);
         const rule = code === 'HG_UNKNOWN_KEY' ? `one of ${Object.keys(line.shape).join(', ')}` : expected;

@@ -1,5 +1,6 @@
 import { boundedName } from '../bounded-name.ts';
 import type { WindowUnit } from '../config/units.ts';
+import { checkKeys, type KnownKeys } from '../known-keys.ts';
 
 /** Who is asking, and how the answer is wanted. Every field is optional: what is left out has a default. */
 export interface Caller {
@@ -41,6 +42,25 @@ export interface Standing {
 /** The name under which calls without a user are counted. */
 export const ANONYMOUS = 'anonymous';
 
+const CALLER_KEYS: KnownKeys<Caller> = {
+  user: true,
+  tenant: true,
+  tier: true,
+  lane: true,
+  route: true,
+  deadlineMs: true,
+  maxTokens: true,
+  fallback: true,
+  hangUp: true,
+  signal: true,
+  labels: true,
+};
+
+/** @throws TypeError for a key that no caller has: a deadline or a lane that is misspelt must not be silently off. */
+export function checkCallerKeys(caller: Caller): void {
+  checkKeys('caller', caller, CALLER_KEYS);
+}
+
 const TEXT_FIELDS = ['user', 'tenant', 'tier', 'lane', 'route'] as const;
 type TextField = (typeof TEXT_FIELDS)[number];
 
@@ -52,7 +72,8 @@ export interface NormalCaller extends Caller {
 
 /**
  * The caller as the governor keeps it: text fields are text of bounded length.
- * @throws TypeError naming the field and its type, since a wrong identity must not pass as `anonymous`.
+ * @throws TypeError naming the field and its type, since a wrong identity must not pass as `anonymous`, and for a key
+ * that no caller has.
  */
 export function normalizeCaller(caller: Caller): NormalCaller {
   if (typeof caller !== 'object' || caller === null) {
@@ -60,6 +81,7 @@ export function normalizeCaller(caller: Caller): NormalCaller {
       `Headgate caller: expected an object such as { user: 'ada' }, received ${typeof caller}`,
     );
   }
+  checkCallerKeys(caller);
   const clean: Record<string, unknown> = { ...caller };
   const whole: Partial<Record<TextField, string>> = {};
   for (const field of TEXT_FIELDS) {
@@ -77,7 +99,6 @@ export function normalizeCaller(caller: Caller): NormalCaller {
     }
   }
   if (Object.keys(whole).length > 0) clean.whole = whole;
-  else delete clean.whole;
   const { deadlineMs, maxTokens } = caller;
   if (deadlineMs !== undefined && !(typeof deadlineMs === 'number' && deadlineMs > 0)) {
     throw new TypeError(

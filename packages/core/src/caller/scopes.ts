@@ -2,6 +2,7 @@ import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import type { Channel } from 'node:diagnostics_channel';
 import { type Context, context } from '@opentelemetry/api';
 import type { Clock } from '../clock.ts';
+import { checkCallerKeys } from './caller.ts';
 import { bindLazy, bindValue, type Enter, isPlainPromise } from './lazy.ts';
 import { type CallerSource, lastScopeOf, NAMED, Scope, WHOLE } from './scope.ts';
 import { traceOf } from './traces.ts';
@@ -36,7 +37,9 @@ export class Scopes {
     return this.#storage.getStore();
   }
 
+  /** @throws TypeError for a caller with a key that none has; one that is found by a function is looked at then. */
   open(source: CallerSource, key?: object): Scope {
+    if (typeof source === 'object' && source !== null) checkCallerKeys(source);
     return new Scope(this, NAMED, source, key);
   }
 

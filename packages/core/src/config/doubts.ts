@@ -1,4 +1,6 @@
+import type { Caller } from '../caller/caller.ts';
 import type { ConfigProblem } from '../errors.ts';
+import { meantInstead } from '../known-keys.ts';
 import { quotaRules } from '../policy/budgets.ts';
 import { compileGlob } from '../policy/glob.ts';
 import { MODELS } from '../policy/models.ts';
@@ -30,6 +32,21 @@ export function oldPrices(today: number): Problems {
       expected: `a table of the last ${OLD_DAYS} days`,
       received: `one that is ${days} days old`,
       hint: 'Update Headgate, or set the prices that have changed under `prices`.',
+    },
+  ];
+}
+
+/** A caller that names a lane which does not exist: its calls go in the default lane. */
+export function doubtCaller(config: Config, { lane }: Caller): Problems {
+  const lanes = Object.keys(config.lanes);
+  if (lane === undefined || lanes.includes(lane)) return [];
+  return [
+    {
+      code: 'HG_UNKNOWN_LANE',
+      path: '',
+      message: `the caller names a lane that does not exist${meantInstead(lane, lanes)}`,
+      expected: `one of ${lanes.join(', ')}`,
+      received: lane.slice(0, 64),
     },
   ];
 }

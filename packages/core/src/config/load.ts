@@ -4,6 +4,7 @@ import { parse } from 'yaml';
 import { ConfigError } from '../errors.ts';
 import { describeValue, parseConfig } from './parse.ts';
 import type { ConfigInput } from './schema.ts';
+import { yamlMistake } from './yaml-mistake.ts';
 
 /**
  * Reads a configuration file, YAML or JSON (which is YAML), checks it whole and returns it as it was written, but for
@@ -21,8 +22,8 @@ export function readConfig(text: string, source: string): ConfigInput {
   try {
     content = parse(text);
   } catch (error) {
-    const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-    throw unreadable('does not parse', 'YAML or JSON', message, source);
+    const mistake = error instanceof Error ? yamlMistake(error, text) : String(error);
+    throw unreadable('does not parse', 'YAML or JSON', mistake, source);
   }
   // An editor that empties a file before it writes it, or a name that was mistyped, must not switch every limit off.
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {

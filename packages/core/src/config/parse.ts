@@ -1,6 +1,8 @@
 import * as z from 'zod';
 import { ConfigError, type ConfigProblem } from '../errors.ts';
+import { meantInstead } from '../known-keys.ts';
 import { findContradictions } from './checks.ts';
+import { keysAt } from './keys.ts';
 import { type Config, configSchema } from './schema.ts';
 
 /** Reads a configuration whole. @throws ConfigError with every problem at once. */
@@ -8,7 +10,10 @@ export function parseConfig(input: unknown, source?: string): Config {
   const result = configSchema.safeParse(input ?? {}, { reportInput: true });
   if (!result.success) {
     const { issues } = result.error;
-    throw new ConfigError([...issues.flatMap(problemsOf), ...contradictionsBeside(input, issues)], source);
+    throw new ConfigError(
+      [...problemsIn(issues, configSchema), ...contradictionsBeside(input, issues)],
+      source,
+    );
   }
   const problems = findContradictions(result.data);
   if (problems.length > 0) throw new ConfigError(problems, source);
@@ -60,8 +65,12 @@ export function configJsonSchema(): Record<string, unknown> {
 
 type Issue = z.core.$ZodIssue;
 
-/** What zod found wrong, in our words: also for other files that the command reads. */
-export function problemsOf(issue: Issue): ConfigProblem[] {
+/** What zod found wrong by `schema`, in our words: also for other files that the command reads. */
+export function problemsIn(issues: readonly Issue[], schema: z.core.$ZodType): ConfigProblem[] {
+  return issues.flatMap((issue) => problemsOf(issue, schema));
+}
+
+function problemsOf(issue: Issue, schema: z.core.$ZodType): ConfigProblem[] {
   const path = formatPath(issue.path);
   const received = describeValue(issue.input);
   const code = 'HG_WRONG_VALUE';
@@ -70,7 +79,7 @@ export function problemsOf(issue: Issue): ConfigProblem[] {
       return issue.keys.map((key) => ({
         code: 'HG_UNKNOWN_KEY',
         path: formatPath([...issue.path, key]),
-        message: 'unknown key',
+        message: `unknown key${meantInstead(key, keysAt(schema, issue.path))}`,
         expected: 'one of the documented keys',
         received: describeValue((issue.input as Record<string, unknown> | undefined)?.[key]),
       }));

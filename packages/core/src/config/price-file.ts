@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { ConfigError } from '../errors.ts';
-import { describeValue, problemsOf } from './parse.ts';
+import { describeValue, problemsIn } from './parse.ts';
 import { type PriceConfig, priceFileSchema } from './schema.ts';
 
 /** Prices by model: what a price file holds, and what stands under `prices` beside the file's name. */
@@ -47,7 +47,7 @@ export function parsePrices(text: string, source: string): PriceList {
     );
   }
   const result = priceFileSchema.safeParse(content, { reportInput: true });
-  if (!result.success) throw new ConfigError(result.error.issues.flatMap(problemsOf), source);
+  if (!result.success) throw new ConfigError(problemsIn(result.error.issues, priceFileSchema), source);
   return result.data;
 }
 

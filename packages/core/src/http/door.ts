@@ -5,6 +5,7 @@ import { lastScopeOf, Scope, type ScopeSource } from '../caller/scope.ts';
 import type { Scopes } from '../caller/scopes.ts';
 import { AbortedError } from '../errors.ts';
 import { internalsOf } from '../governor.ts';
+import { checkOptions, type KnownKeys } from '../known-keys.ts';
 import type { Governor } from '../types.ts';
 import { isClosed, wasSentWhole } from './answer.ts';
 import { rateLimitHeaders } from './rate-limit-headers.ts';
@@ -28,6 +29,16 @@ export interface DoorOptions<A extends unknown[]> {
 
 /** What a route may say about its calls; it goes before what the `caller` function says. */
 export type RouteOptions = Pick<Caller, 'lane' | 'maxTokens' | 'deadlineMs' | 'fallback' | 'hangUp'>;
+
+const ROUTE_KEYS: KnownKeys<RouteOptions> = {
+  lane: true,
+  maxTokens: true,
+  deadlineMs: true,
+  fallback: true,
+  hangUp: true,
+};
+
+const DOOR_KEYS: KnownKeys<DoorOptions<never>> = { caller: true, deadlineMs: true, timeoutHeader: true };
 
 /** What a framework knows of a request. Asked with its first call, since most requests make none. */
 export interface Framework<A extends unknown[]> {
@@ -69,7 +80,13 @@ export function createDoor<A extends unknown[]>(
   framework: Framework<A>,
 ): Door<A> {
   const { scopes, once, onClose } = internalsOf(governor);
-  // A wrong number is told when the app starts, and not with the first call.
+  // What is wrong is told when the app starts, and not with the first call.
+  checkOptions('headgate()', options, DOOR_KEYS);
+  if (options.caller !== undefined && typeof options.caller !== 'function') {
+    throw new TypeError(
+      `Headgate headgate(): expected caller to be a function, as (req) => ({ user: req.user.id }), received ${typeof options.caller}`,
+    );
+  }
   normalizeCaller({ deadlineMs: options.deadlineMs });
   if (options.caller === undefined) {
     once.warn(
@@ -163,7 +180,9 @@ function sourceOf<A extends unknown[]>(
 
 /** Checks a route's options when the route is made. @throws TypeError naming the field. */
 export function checkRoute(options: RouteOptions): RouteOptions {
-  return normalizeCaller(options);
+  checkOptions('headgate.route()', options, ROUTE_KEYS);
+  normalizeCaller(options);
+  return options;
 }
 
 /** Runs the rest of a request under a route's options. `key` is the request, or the framework's object for it. */

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { isBatchPath } from './batch-routes.ts';
+import { checkFault, checkOptions } from './check.ts';
 import { completeConfig } from './config.ts';
 import { failure } from './errors.ts';
 import { createExchange, MAX_BODY_BYTES, readBody } from './exchange.ts';
@@ -12,10 +13,12 @@ import { route } from './router.ts';
  * Starts a Claude API on loopback: real HTTP, real limits, scripted faults, and a ledger of what happened.
  *
  * Limits are continuous token buckets; output is charged as it is produced; an answer takes as long as a
- * model would. Rejects when the port is taken. `await using` closes it, as `close()` does. A callback of the
+ * model would. Rejects when the port is taken, and with a
+ * TypeError for an option that does not exist or cannot be what it is. `await using` closes it, as `close()` does. A callback of the
  * options that throws is a process warning and a 500 that says so.
  */
 export async function startClaudeApi(options: ClaudeApiOptions = {}): Promise<ClaudeApi> {
+  checkOptions(options);
   const config = completeConfig(options);
   const organization = createOrganization(config);
   const { clock } = config;
@@ -67,7 +70,10 @@ export async function startClaudeApi(options: ClaudeApiOptions = {}): Promise<Cl
     url: `http://127.0.0.1:${portOf(server.address())}`,
     ledger: organization.ledger,
     received,
-    inject: (fault) => organization.faults.inject(fault),
+    inject(fault) {
+      checkFault(fault);
+      return organization.faults.inject(fault);
+    },
     setLimits: (name, limits) => organization.account(name).setLimits(clock.now(), limits),
     drain: (name, dimension, amount) => organization.account(name).take(clock.now(), dimension, amount),
     level: (name) => organization.account(name).levels(clock.now()),
