@@ -27,7 +27,7 @@ function gate(concurrency: number) {
     burst: 1,
     concurrency,
   };
-  const estimator = new Estimator();
+  const estimator = new Estimator(() => 0);
   const upstream = new UpstreamBucket('a', 's', limits, estimator, 0);
   const scheduler = new Scheduler(upstream, config.lanes, new Alarms(clock), clock, () => 0.5);
   const quotas = new Quotas([], 'UTC', clock);

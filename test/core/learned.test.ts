@@ -147,18 +147,18 @@ describe('ratios and paces that several processes have learned', () => {
     let learned = UNKNOWN_RATIO;
     for (let i = 0; i < 400; i++) learned = learnRatio(learned, 100, 140);
     const fresh = mergeRatios(UNKNOWN_RATIO, [{ ratio: learned, age: 0 }]);
-    expect(fresh.mean).toBeCloseTo(1.4, 1);
+    expect(fresh.middle).toBeCloseTo(1.4, 1);
     expect(mergeRatios(learned, [])).toEqual(learned);
     // Two that know the same know no less together.
-    expect(mergeRatios(learned, [{ ratio: learned, age: 0 }]).mean).toBeCloseTo(1.4, 2);
+    expect(mergeRatios(learned, [{ ratio: learned, age: 0 }]).middle).toBeCloseTo(1.4, 2);
     // What was told long ago has faded.
     let changed = UNKNOWN_RATIO;
     for (let i = 0; i < 400; i++) changed = learnRatio(changed, 100, 80);
-    expect(mergeRatios(changed, [{ ratio: learned, age: 400 }]).mean).toBeCloseTo(0.8, 2);
+    expect(mergeRatios(changed, [{ ratio: learned, age: 400 }]).middle).toBeCloseTo(0.8, 2);
   });
 
   it('of the pace are those of one process as long as nobody tells, and the others’ for a fresh one', () => {
-    const [old, fresh] = [new Estimator(), new Estimator()];
+    const [old, fresh] = [new Estimator(() => 0), new Estimator(() => 0)];
     let first = 600;
     for (let i = 0; i < 100; i++) {
       first += 0.1 * (1_500 - first);
@@ -199,7 +199,7 @@ describe('a process that joins a fleet', () => {
     await old[1]?.close();
     await fleet.clock.advance(300_000);
     const late = await fleet.join();
-    const alone = new Estimator();
+    const alone = new Estimator(() => 0);
     const look = (estimator: Estimator) =>
       ['chat', 'digest', 'a new purpose'].map((purpose) => Math.round(estimator.rest(key(purpose), 0).mean));
     const [chat, digest, other] = look(late.estimator) as [number, number, number];
@@ -254,7 +254,7 @@ describe('a notice of what was learned', () => {
           maxLength: 10,
         }),
         (all) => {
-          const estimator = new Estimator();
+          const estimator = new Estimator(() => 0);
           for (const [purpose, answers] of all)
             for (const tokens of answers) {
               const own = key(purpose);
@@ -300,7 +300,7 @@ describe('a notice of what was learned', () => {
     let taken = 0;
     fc.assert(
       fc.property(fc.array(notice, { maxLength: 4 }), (notices) => {
-        const estimator = new Estimator();
+        const estimator = new Estimator(() => 0);
         for (let i = 0; i < 10; i++) estimator.learnOutput(key(), 100);
         notices.forEach((text, i) => {
           const read = readLearned(text);
@@ -347,7 +347,7 @@ describe('a notice of what was learned', () => {
   });
 
   it('is short enough for the board, with as much in it as there can be', () => {
-    const estimator = new Estimator();
+    const estimator = new Estimator(() => 0);
     for (let purpose = 0; purpose < 200; purpose++)
       for (let bin = 0; bin < 48; bin++) estimator.learnOutput(key(`purpose ${purpose}`), 2 ** (bin / 3));
     const notice = writeLearned(estimator.told);

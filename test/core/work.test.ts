@@ -35,7 +35,7 @@ it('nobody waits for room that is there, whatever comes and ends when', async ()
     fc.asyncProperty(fc.array(call, { minLength: 5, maxLength: 60 }), limits, async (calls, config) => {
       const clock = new EventClock();
       const { lanes } = parseConfig({ lanes: { only: { maxWait: '60m', maxQueuedPerUser: 1_000 } } });
-      const upstream = new UpstreamBucket('a', 's', config, new Estimator(), 0);
+      const upstream = new UpstreamBucket('a', 's', config, new Estimator(() => 0), 0);
       const scheduler = new Scheduler(upstream, lanes, new Alarms(clock), clock, () => 0.5);
       const quotas = new Quotas([], 'UTC', clock);
       const demand = {

@@ -156,7 +156,7 @@ describe.skipIf(noRedis())('the board on Redis', () => {
     const key: EstimateKey = { modelClass: 'sonnet-4', purpose: '/secret-route', maxTokens: 1_000 };
     const join = (process: string) => {
       const alarms = new Alarms(systemClock);
-      const estimator = new Estimator();
+      const estimator = new Estimator(() => 0);
       const breakers = new Breakers(systemClock, Math.random, () => {});
       const topics = openTopics({
         board: storeOf(),
@@ -178,7 +178,7 @@ describe.skipIf(noRedis())('the board on Redis', () => {
       mean: expect.closeTo(old.estimator.rest(key, 0).mean, 2),
       variance: expect.closeTo(old.estimator.rest(key, 0).variance, 0),
     });
-    expect(new Estimator().rest(key, 0).mean).toBe(500);
+    expect(new Estimator(() => 0).rest(key, 0).mean).toBe(500);
     await late.topics.close();
     const redis = server.connect();
     for (const name of await redis.keys('*')) {

@@ -113,6 +113,33 @@ describe.each(WAYS)('an estimate, with $way,', ({ streams }) => {
     },
   );
 
+  it.each([
+    { shows: 'all show it', isShown: () => true },
+    { shows: 'half of them show it', isShown: (n: number) => n % 20 < 10 },
+    { shows: 'none shows it', isShown: () => false },
+  ])(
+    'is within a quarter of an ordinary prompt, where three calls of ten search the web and $shows (was: 30 % off)',
+    async ({ isShown }) => {
+      const truth = 2_000;
+      const searches = { tools: [{ type: 'web_search_20250305', name: 'web_search' } as const] };
+      const answer: Parameters<typeof start>[0] = ({ tools }, n) => {
+        if (tools === undefined) return { usage: usage(truth), delayMs: n > 60 ? 100 : 0 };
+        const shown = isShown(n) ? { server_tool_use: { web_search_requests: 2 } } : {};
+        return { start: usage(truth), usage: { ...usage(40_000 + 1_000 * n), ...shown } };
+      };
+      const quotas = [{ name: 'q', per: 'user' as const, inputTokens: '20k/minute', when: { user: 'ann' } }];
+      const { call } = await start(answer, { account: WIDE, quotas }, { streams });
+      const prompt = ask('word '.repeat(1_500));
+      // The first ones search.
+      await times(60, (i) => call('others', { ...prompt, ...(i % 10 < 3 ? searches : {}) }));
+      const all = await Promise.all(Array.from({ length: 20 }, () => call('ann', prompt)));
+      const { ok = 0 } = tally(all);
+      // As many at once as their estimates fit into the quota, which holds ten of them.
+      expect(ok).toBeGreaterThanOrEqual(8);
+      expect(ok).toBeLessThanOrEqual(13);
+    },
+  );
+
   const tool = (name: string, more: object = {}) => ({
     name,
     description: 'what it does, told at some length '.repeat(60),

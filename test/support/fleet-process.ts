@@ -44,7 +44,7 @@ export function startFleet(): Fleet {
     async join({ name = `process ${count++}`, accounts = ['default'] } = {}) {
       const moves: string[] = [];
       const alarms = new Alarms(clock);
-      const estimator = new Estimator();
+      const estimator = new Estimator(() => clock.now());
       const breakers = new Breakers(
         clock,
         () => 1 - 1e-9,

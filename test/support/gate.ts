@@ -1,4 +1,4 @@
-import type { Caller, ConfigInput, CounterStore } from '@headgate/core';
+import { type Caller, type ConfigInput, type CounterStore, memoryStore } from '@headgate/core';
 import { type ManualClock, manualClock } from '@headgate/testing';
 import { Accounts } from '../../packages/core/src/admission/accounts.ts';
 import { Admission, type Granted } from '../../packages/core/src/admission/admission.ts';
@@ -20,8 +20,14 @@ export interface AskOptions extends Caller {
   readonly account?: string;
 }
 
-/** Admission alone, on a manual clock: what the middleware does between a request and its first attempt. */
-export function gate(input: ConfigInput, options: { clock?: ManualClock; store?: CounterStore } = {}) {
+/**
+ * Admission alone, on a manual clock: what the middleware does between a request and its first attempt. `isFleet`: the
+ * limits are kept by a ledger, as several processes share them.
+ */
+export function gate(
+  input: ConfigInput,
+  options: { clock?: ManualClock; store?: CounterStore; isFleet?: boolean } = {},
+) {
   const clock = options.clock ?? manualClock();
   const complete = (config: ConfigInput) =>
     parseConfig({
@@ -31,12 +37,27 @@ export function gate(input: ConfigInput, options: { clock?: ManualClock; store?:
     });
   const config = complete(input);
   const alarms = new Alarms(clock);
-  const estimator = new Estimator();
-  const accounts = new Accounts(config, { estimator, alarms, clock, random: () => 0.5 });
+  const estimator = new Estimator(() => clock.now());
   const errors: unknown[] = [];
+  const fleet = {
+    store: memoryStore({ clock }),
+    process: 'one',
+    onMode: (_bucket: string, _mode: string, error: unknown) => void errors.push(error),
+    onShare: (share: number) => quotas.share(share),
+    onForgotten: () => {},
+  };
+  const accounts = new Accounts(config, {
+    estimator,
+    alarms,
+    clock,
+    random: () => 0.5,
+    ...(options.isFleet === true ? { fleet } : {}),
+  });
   const counters =
     options.store && new SafeCounters(options.store, alarms, clock, (error) => errors.push(error));
-  const quotas = new Quotas(config.quotas, config.timeZone, clock, counters);
+  const quotas = new Quotas(config.quotas, config.timeZone, clock, counters, {
+    isShared: options.isFleet === true,
+  });
   const admission = new Admission({ accounts, quotas, estimator, clock });
   let policy = compilePolicy(config);
   const ask = (user: string, more: AskOptions = {}) => {
@@ -78,6 +99,7 @@ export function gate(input: ConfigInput, options: { clock?: ManualClock; store?:
     lease.settle([expectedCharge(terms, { inputTokens, outputTokens })], {
       isWhole: true,
       promptTokens: inputTokens,
+      isPromptSure: true,
     });
   };
   const update = (next: ConfigInput) => {
@@ -86,7 +108,11 @@ export function gate(input: ConfigInput, options: { clock?: ManualClock; store?:
     accounts.configure(parsed);
     quotas.configure(parsed.quotas, parsed.timeZone);
   };
-  return { clock, alarms, admission, ask, done, update, errors, closeStore: () => counters?.close() };
+  const close = async () => {
+    admission.close();
+    await admission.hangUp();
+  };
+  return { clock, alarms, admission, ask, done, update, errors, close, closeStore: () => counters?.close() };
 }
 
 export type Outcome = { granted: Granted; error?: undefined } | { granted?: undefined; error: unknown };

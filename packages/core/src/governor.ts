@@ -105,7 +105,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const random = options.random ?? Math.random;
   const logger = options.logger ?? console;
   const alarms = new Alarms(clock);
-  const estimator = new Estimator();
+  const estimator = new Estimator(() => clock.now());
   const once = new OnceLog(logger);
   const shared = isShared(options.store) ? options.store : undefined;
   const kept = isShared(options.store) ? undefined : options.store;

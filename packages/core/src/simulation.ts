@@ -59,7 +59,7 @@ export function createEngine({
   readonly random: Random;
 }): Engine {
   const alarms = new Alarms(clock);
-  const estimator = new Estimator();
+  const estimator = new Estimator(() => clock.now());
   const accounts = new Accounts(config, { estimator, alarms, clock, random });
   const quotas = new Quotas(quotaRules(config), config.timeZone, clock);
   const admission = new Admission({ accounts, quotas, estimator, clock });

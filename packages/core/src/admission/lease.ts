@@ -23,6 +23,8 @@ export interface Seen {
   readonly isWhole: boolean;
   /** Input tokens of the prompt itself, without what tools added during the answer; undefined where that is not known. */
   readonly promptTokens: number | undefined;
+  /** False where tools of the API's may have added to that number all the same. */
+  readonly isPromptSure: boolean;
 }
 
 interface LeaseParts {
@@ -154,11 +156,11 @@ export class Lease {
     return Math.max(seen, estimator.producedIn(estimate, clock.now() - flight.startedAt));
   }
 
-  #learn(charges: readonly Charge[], { isWhole, promptTokens }: Seen): void {
+  #learn(charges: readonly Charge[], { isWhole, promptTokens, isPromptSure }: Seen): void {
     const { estimator, flight, clock } = this.#parts;
     const { demand, firstTokenAt, startedAt } = flight;
     const { key } = demand.estimate;
-    if (promptTokens !== undefined) estimator.learnInput(demand.estimate, promptTokens);
+    if (promptTokens !== undefined) estimator.learnInput(demand.estimate, promptTokens, isPromptSure);
     if (firstTokenAt !== undefined) estimator.learnFirstToken(key.modelClass, firstTokenAt - startedAt);
     if (!isWhole) return;
     const outputTokens = answerTokens(charges);

@@ -127,7 +127,7 @@ function settle(
   // Thinking that is not shown is produced all the same.
   if (!hasCome && reader.reading.isHidden) reader.produced(granted?.lease.produced() ?? 0);
   const { reading } = reader;
-  const { charges, promptTokens } = reading;
+  const { charges, promptTokens, isPromptSure } = reading;
   const isWhole = hasCome && reading.isComplete && reading.errorType === undefined;
   let estimated: readonly Charge[] = [];
   if (call.kind === 'messages') lookBeyond(parts, reading, isWhole, plan.modelId);
@@ -135,7 +135,7 @@ function settle(
   else if (charges === undefined)
     estimated = granted?.lease.drop('lost', isWhole ? reading.outputTokens : undefined) ?? [];
   else {
-    granted?.lease.settle(charges, { isWhole, promptTokens });
+    granted?.lease.settle(charges, { isWhole, promptTokens, isPromptSure });
     sayUnpriced(parts.once, charges);
     learnCache(parts, rules, plan, call, prefix, charges);
     const expected = granted?.demand.estimate.rawInputTokens ?? 0;

@@ -46,16 +46,24 @@ const ASSUMED_MAX_TOKENS = 4_096;
 /** Tokens a millisecond that no model writes faster than, fast mode included: some times the fastest that was measured. */
 const FASTEST_PER_MS = 1;
 
+/** Weight of a prompt's number that may have more in it than the prompt. */
+const UNSURE = 0.25;
+
 /** Learned corrections, shared by all calls of a governor, and by the processes of a fleet as far as they tell. */
 export class Estimator {
   /** Something was learned. */
   onLearned: () => void = () => {};
-  readonly #ratios = new Ratios();
+  readonly #ratios: Ratios;
   readonly #lengths = new LengthsBook();
   readonly #usual = new UsualLengths();
   readonly #paces = new Paces();
   /** How far each running answer has been counted. */
   readonly #counted = new WeakMap<EstimateKey, number>();
+
+  /** `now`: monotonic milliseconds. */
+  constructor(now: () => number) {
+    this.#ratios = new Ratios(now);
+  }
 
   /**
    * `cachedTokens` of the input are going to be read from the API's cache, which is free of the input limit. `counted`: all
@@ -132,11 +140,14 @@ export class Estimator {
     return Math.ceil(Math.min(produced, key.maxTokens));
   }
 
-  /** The prompt alone has `actual` tokens, without what server tools have added while the answer was made. */
-  learnInput({ key, rawTokens, bound }: Estimate, actual: number): void {
+  /**
+   * The prompt alone has `actual` tokens, without what server tools have added while the answer was made. `isSure`: false
+   * where the number may have that in it.
+   */
+  learnInput({ key, rawTokens, bound }: Estimate, actual: number, isSure = true): void {
     // Fewer than there can be is no count: gateways answer from caches of their own.
     if (actual < bound.promptTokens) return;
-    this.#ratios.learn(key.modelClass, rawTokens, actual);
+    this.#ratios.learn(key.modelClass, rawTokens, actual, isSure ? 1 : UNSURE);
     this.onLearned();
   }
 

@@ -4,7 +4,7 @@ import { readNotice } from '../notice.ts';
 import { BINS } from './bins.ts';
 import type { LengthsTold } from './lengths.ts';
 import type { PaceTold } from './paces.ts';
-import type { Ratio } from './ratio.ts';
+import { LEAST_RATIO, MOST_RATIO, type Ratio } from './ratio.ts';
 
 /** What a process has learned of answers, by hashes of what it is of. */
 export interface Learned {
@@ -22,7 +22,7 @@ const MOST_WEIGHT = 100_000;
 const MOST_SAMPLES = 1e12;
 
 /**
- * What was learned, on its way over the board: `{ version, lengths: { [hash]: [samples, first, values] }, ratios: { [hash]: [mean, spread,
+ * What was learned, on its way over the board: `{ version, lengths: { [hash]: [samples, first, values] }, ratios: { [hash]: [middle, spread,
  * samples] }, paces: { [hash]: [firstTokenMs, firstTokens, tokensPerSecond, speeds] } }`. `values` are numbers of four bytes in
  * base64: `ended` from the bin `first` to the last one that is not empty, then `left` from bin 0 to there.
  */
@@ -30,7 +30,7 @@ export function writeLearned({ lengths, ratios, paces }: Learned): string {
   return JSON.stringify({
     version: VERSION,
     lengths: latest(lengths, writeLengths),
-    ratios: latest(ratios, ({ mean, spread, samples }) => [brief(mean), brief(spread), samples]),
+    ratios: latest(ratios, ({ middle, spread, samples }) => [brief(middle), brief(spread), samples]),
     paces: latest(paces, ({ firstTokenMs, firstTokens, tokensPerSecond, speeds }) => [
       brief(firstTokenMs),
       firstTokens,
@@ -98,9 +98,10 @@ function readLengths([samples, first, base64]: readonly unknown[]): LengthsTold 
   return { samples, ended, left };
 }
 
-function readRatio([mean, spread, samples]: readonly unknown[]): Ratio | undefined {
-  if (!isIn(mean, 0.25, 4) || !isIn(spread, 0, 4) || !isWhole(samples)) return undefined;
-  return { mean, spread, samples };
+function readRatio([middle, spread, samples]: readonly unknown[]): Ratio | undefined {
+  if (!isIn(middle, LEAST_RATIO, MOST_RATIO) || !isIn(spread, 0, MOST_RATIO) || !isWhole(samples))
+    return undefined;
+  return { middle, spread, samples, recent: [], at: 0 };
 }
 
 function readPace([firstTokenMs, firstTokens, tokensPerSecond, speeds]: readonly unknown[]):

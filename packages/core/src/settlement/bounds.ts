@@ -14,6 +14,8 @@ export interface Bounds {
   /** Inferences that one answer is made of, where the API does not list them. */
   readonly rounds: number;
   readonly webSearches: number;
+  /** Tools that run at the API may add to the input while the answer is made. */
+  readonly mayAddInput: boolean;
 }
 
 /** A number of a `usage` that no answer to the call can have, and what is taken in its place. */
@@ -60,20 +62,27 @@ export function boundsOf(
     output: asked.length === 0 ? LONGEST_OUTPUT : Math.max(...asked),
     rounds: isPlain ? 1 : ROUNDS,
     webSearches: searchesOf(body?.tools),
+    mayAddInput: body !== undefined && !hasOwnToolsOnly(body),
   };
 }
 
 /** Whether the prompt is what the request's own bytes hold: no file, no link, no tool that runs at the API. */
 function isPlainBody(body: MessageBody): boolean {
   if (Object.keys(body).some((field) => !PLAIN_FIELDS.has(field))) return false;
-  const { messages, system, tools } = body;
-  const isCustom = (tool: unknown) =>
-    isRecord(tool) && (tool.type === undefined || tool.type === null || tool.type === 'custom');
-  if (Array.isArray(tools) && !tools.every(isCustom)) return false;
+  const { messages, system } = body;
+  if (!hasOwnToolsOnly(body)) return false;
   const contents = Array.isArray(messages)
     ? messages.map((message) => (isRecord(message) ? message.content : undefined))
     : [];
   return [system, ...contents].every(isPlainContent);
+}
+
+/** Whether every tool is the caller's own to run. */
+function hasOwnToolsOnly({ tools, mcp_servers: servers }: MessageBody): boolean {
+  const isCustom = (tool: unknown) =>
+    isRecord(tool) && (tool.type === undefined || tool.type === null || tool.type === 'custom');
+  if (Array.isArray(servers) && servers.length > 0) return false;
+  return !Array.isArray(tools) || tools.every(isCustom);
 }
 
 function isPlainContent(content: unknown): boolean {

@@ -12,6 +12,8 @@ export interface Reading {
   readonly beyond: readonly Beyond[];
   /** Input of the prompt itself, before any tool of the API's added to it; undefined where nothing tells it apart. */
   readonly promptTokens: number | undefined;
+  /** False where tools that run at the API may have added to that number, and the answer does not show it. */
+  readonly isPromptSure: boolean;
   /** Output tokens: as told, or as many as the characters delivered must have taken. */
   readonly outputTokens: number;
   /** True once the answer has come to its end. */
@@ -47,6 +49,7 @@ class Message {
   readonly #terms: Terms | undefined;
   usage: Usage;
   promptTokens: number | undefined;
+  isPromptSure = true;
   isInputKnown = false;
   /** The end of the answer has told its output. */
   isOutputFinal = false;
@@ -93,7 +96,8 @@ class Message {
   }
 
   get reading(): Reading {
-    const { promptTokens, isComplete, isHidden, stopReason, messageId, model, errorType } = this;
+    const { promptTokens, isPromptSure, isComplete, isHidden, stopReason, messageId, model, errorType } =
+      this;
     // Told at the end; until then what was delivered is the better witness.
     const isTold = isComplete && this.isOutputFinal;
     const told = isTold ? this.usage.outputTokens : Math.max(this.usage.outputTokens, this.#shown);
@@ -105,6 +109,7 @@ class Message {
       charges: bill?.charges,
       beyond: bill?.beyond ?? [],
       promptTokens,
+      isPromptSure,
       outputTokens: isTold ? Math.min(told, this.outputTokens) : this.outputTokens,
       isComplete,
       isHidden,
@@ -206,7 +211,7 @@ export function jsonReader(terms: Terms): Reader {
         message.chars = contentLength(whole);
         message.isHidden = false;
         message.isComplete = true;
-        message.promptTokens = promptOf(message);
+        readPrompt(message, terms);
       } catch {
         // Not JSON: the SDK will say so to its caller.
       }
@@ -250,10 +255,14 @@ function contentLength(message: unknown): number {
 }
 
 /** A whole message tells the prompt by its first iteration, or by its sum where no tool of the API's has added to it. */
-function promptOf({ usage, isInputKnown, hasServerSteps }: Message): number | undefined {
+function readPrompt(message: Message, terms: Terms): void {
+  const { usage, isInputKnown, hasServerSteps } = message;
   const first = usage.iterations.find(({ type }) => type === 'message');
-  if (first !== undefined) return totalInput(first);
-  return isInputKnown && !hasServerSteps ? totalInput(usage) : undefined;
+  if (first !== undefined) message.promptTokens = totalInput(first);
+  else if (isInputKnown && !hasServerSteps) {
+    message.promptTokens = totalInput(usage);
+    message.isPromptSure = !terms.bounds().mayAddInput;
+  }
 }
 
 /** Reads nothing: for what generates nothing. */
