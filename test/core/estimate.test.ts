@@ -269,12 +269,17 @@ describe('what is learned of prompts', () => {
       [' '.repeat(100_000), 100],
       ['水門の水'.repeat(5_000), 12_000],
     ] as const) {
-      const { bound } = new Estimator(() => 0).estimate(call({ messages: [{ role: 'user', content }] }), plan);
+      const { bound } = new Estimator(() => 0).estimate(
+        call({ messages: [{ role: 'user', content }] }),
+        plan,
+      );
       expect(bound.promptTokens).toBeLessThanOrEqual(truth);
     }
     expect(
-      new Estimator(() => 0).estimate(call({ messages: [{ role: 'user', content: english.repeat(1_000) }] }), plan)
-        .bound.promptTokens,
+      new Estimator(() => 0).estimate(
+        call({ messages: [{ role: 'user', content: english.repeat(1_000) }] }),
+        plan,
+      ).bound.promptTokens,
     ).toBeGreaterThan(2_000);
   });
 });

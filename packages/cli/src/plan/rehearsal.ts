@@ -292,7 +292,11 @@ export class Rehearsal<J extends Job = Job> {
         clock.at(Math.max(endAt, startAt + 60) + this.#networkMs(), () => {
           this.#running.delete(running);
           if (!job.isStreaming) granted.lease.responded(headers, true, sentAt);
-          granted.lease.settle([charge], { isWhole: true, promptTokens: job.inputTokens, isPromptSure: true });
+          granted.lease.settle([charge], {
+            isWhole: true,
+            promptTokens: job.inputTokens,
+            isPromptSure: true,
+          });
           outcome.isAnswered = true;
           outcome.usd = charge.usd;
           this.#end(outcome);
