@@ -71,6 +71,7 @@ export function followBody(parts: Parts, response: Response, following: Followin
   const drains = drainsWhenLeft(call, plan, rules);
   let firstTokenMs: number | undefined;
   let isInputSettled = false;
+  const onAbort = () => tapped.cut(link.signal.reason);
   const tapped = tap(response.body, {
     drains,
     // A JSON answer is whole when it comes, and over then, whether anybody reads it or not.
@@ -91,13 +92,15 @@ export function followBody(parts: Parts, response: Response, following: Followin
       }
     },
     onEnd: (how) => {
+      // `fetch` keeps the signal beyond the end of the request; what hangs on it would be kept with it.
+      link.signal.removeEventListener('abort', onAbort);
       release();
       reader.end();
       settle(parts, following, reader, how, firstTokenMs);
     },
     errorOf: (error) => link.error ?? error,
   });
-  link.signal.addEventListener('abort', () => tapped.cut(link.signal.reason), { once: true });
+  link.signal.addEventListener('abort', onAbort, { once: true });
   if (drains) {
     link.onHangUp = () => {
       watch.drain();
