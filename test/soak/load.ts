@@ -34,13 +34,15 @@ export interface Traffic {
   readonly count: (what: string) => void;
   /** Told of a refusal that the API has not caused. */
   readonly uncaused: (message: string) => void;
+  /** The API's 529s cap how many calls run: where it is slow as well, what waits too long for that is refused. */
+  readonly isOverloaded: () => boolean;
 }
 
 const TIERS = ['free', 'paid', 'staff'];
 
 /** One call: of a fresh user or a known one, with a junk model, a hang-up or a short deadline now and then. */
 export async function oneCall(
-  { governor, client, random, count, uncaused }: Traffic,
+  { governor, client, random, count, uncaused, isOverloaded }: Traffic,
   n: number,
 ): Promise<void> {
   const isFresh = n % 3 === 0;
@@ -73,8 +75,9 @@ export async function oneCall(
     count('ok');
   } catch (error) {
     const outcome = nameOf(error);
-    count(outcome);
-    if (isUncaused(outcome)) uncaused(`${model}: ${(error as Error).message}`);
+    const isOverload = isUncaused(outcome) && isOverloaded();
+    count(isOverload ? `overloaded ${outcome}` : outcome);
+    if (isUncaused(outcome) && !isOverload) uncaused(`${model}: ${(error as Error).message}`);
   } finally {
     clearTimeout(timer);
   }

@@ -63,6 +63,13 @@ export class Concurrency {
     return Math.min(this.#refusals.limit, this.#overload.limit);
   }
 
+  /** Rounds in which `calls` are served while overload alone caps how many run; absent where it does not. */
+  roundsOf(calls: number): number | undefined {
+    const { limit } = this.#overload;
+    const others = Math.min(this.#configured ?? Number.POSITIVE_INFINITY, this.#refusals.limit);
+    return limit < others ? this.#overload.roundsOf(calls) : undefined;
+  }
+
   /**
    * What holds one more call up beside `active`: how long, where that is known. `reserve`: the share of the slots that the
    * call's lane may not use.

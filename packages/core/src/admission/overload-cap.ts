@@ -18,6 +18,19 @@ export class OverloadCap {
     return Math.floor(this.#limit);
   }
 
+  /** Rounds of `calls` until all of them are served, with the cap growing as it does while they end well. */
+  roundsOf(calls: number): number {
+    const limit = Math.max(1, this.#limit);
+    if (!Number.isFinite(limit)) return 0;
+    const most = Math.max(limit, HEADROOM * this.#before);
+    const growing = most - limit;
+    // One more in each round: after r rounds r * limit + r * (r - 1) / 2 are served.
+    const served = growing * limit + (growing * (growing - 1)) / 2;
+    if (calls > served) return growing + (calls - served) / most;
+    const half = limit - 0.5;
+    return Math.sqrt(half * half + 2 * calls) - half;
+  }
+
   /** A call that started at `startedAt` met an overloaded API. */
   overloaded(startedAt: number, active: number, now: number): void {
     // Calls that were under way already say nothing of the new limit.

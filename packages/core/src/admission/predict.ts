@@ -38,6 +38,8 @@ export interface Foreseen {
   /** Its limits are a placeholder: what a wait comes to by them is no reason to refuse anybody. */
   readonly isUnknown: boolean;
   shortage(demand: Demand, reserve: Reserve, saved: number, now: number): Shortage | undefined;
+  /** Milliseconds that so many calls take which were thought to take `thoughtMs`. Left out: as thought. */
+  queueMs?(demand: Demand, calls: number, thoughtMs: number): number;
 }
 
 export interface Prediction {
@@ -79,7 +81,9 @@ export class Predictor {
     const byRounds = queue.users * (1 + rounds);
     const idle = 1 - this.#arrivingAt(lane, now) / share;
     const byArrivals = idle > 0 ? ahead / idle : Number.POSITIVE_INFINITY;
-    const queueMs = (Math.max(ahead, Math.min(byRounds, byArrivals)) * queue.meanCost) / share;
+    const calls = Math.max(ahead, Math.min(byRounds, byArrivals)) / share;
+    const thoughtMs = calls * queue.meanCost;
+    const queueMs = upstream.queueMs?.(arrival.demand, calls, thoughtMs) ?? thoughtMs;
     const waitMs = own + queueMs * this.#ratioAtNow(now);
     return { waitMs, mostMs: waitMs * this.#high, queueMs };
   }

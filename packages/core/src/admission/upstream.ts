@@ -131,6 +131,18 @@ export class UpstreamBucket {
     return this.cost(estimate.inputTokens, this.#estimator.rest(estimate.key, 0).mean);
   }
 
+  /**
+   * Milliseconds that `calls` like this one take which were thought to take `thoughtMs`, at what the API bears now: a cap set
+   * by overload grows again while they are served.
+   */
+  queueMs({ estimate }: Demand, calls: number, thoughtMs: number): number {
+    const rounds = this.#concurrency.roundsOf(calls);
+    if (rounds === undefined) return thoughtMs;
+    const { mean } = this.#estimator.rest(estimate.key, 0);
+    const byLimits = calls * this.#limits.cost(estimate.inputTokens, mean);
+    return Math.min(thoughtMs, Math.max(byLimits, rounds * this.#meanSlotMs));
+  }
+
   /** The dimension and limit that a demand is above of for certain, whatever the wait: such a call can never be admitted. */
   tooLarge(demand: Demand): { dimension: Dimension; limit: number } | undefined {
     if (this.#limits.input === undefined) return undefined;
