@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Concurrency } from '../../packages/core/src/admission/concurrency.ts';
+import { Concurrency, type Placed } from '../../packages/core/src/admission/concurrency.ts';
 
 const REFUSAL_MS = 20;
 
@@ -13,33 +13,36 @@ function play(
   let { waiting } = load;
   let refusals = 0;
   let answered = 0;
-  let running: { sentAt: number; among: number; caller: string; endsAt: number; isTaken: boolean }[] = [];
+  let running: (Placed & { readonly endsAt: number; readonly isTaken: boolean })[] = [];
   let backing: number[] = [];
   const step = (now: number) => {
     waiting += backing.filter((at) => at <= now).length;
     backing = backing.filter((at) => at > now);
     const ending = running.filter(({ endsAt }) => endsAt <= now);
     for (const each of ending) {
-      running = running.filter((other) => other !== each);
-      const placed = { startedAt: each.sentAt, among: each.among, caller: each.caller };
       if (each.isTaken) {
-        cap.answered(placed, now);
+        cap.answered(each, now);
         answered++;
       } else {
-        const callers = running.map(({ caller }) => caller);
-        const whose = cap.refused(placed, running.length, callers, now);
+        const whose = cap.refused(each, flying(running), now);
         refusals++;
-        backing.push(whose === 'all' ? now : now + 250);
+        backing.push(whose === 'none' ? now + 250 : now);
       }
-      cap.ended(each.sentAt, running.length);
+      running = running.filter((other) => other !== each);
+      cap.ended(each, running.length, now);
     }
     while (waiting > 0 && cap.shortage(running.length, 0, now) === undefined) {
+      const caller = `user ${(answered + waiting) % load.users}`;
+      const crowd = cap.own.of(caller, now);
+      if (crowd?.tryEnter(now, false) === false) break;
       waiting--;
       const taken = running.filter(({ isTaken }) => isTaken).length;
       const isTaken = taken < most();
-      const caller = `user ${(answered + waiting) % load.users}`;
       const endsAt = now + (isTaken ? load.takesMs : REFUSAL_MS);
-      running.push({ sentAt: now, among: running.length + 1, caller, endsAt, isTaken });
+      const placed = { startedAt: now, among: running.length + 1, caller, own: undefined, endsAt, isTaken };
+      running.push(placed);
+      cap.own.started(placed);
+      crowd?.left(now);
     }
   };
   return {
@@ -52,6 +55,8 @@ function play(
     },
   };
 }
+
+const flying = (placed: Placed[]) => Object.assign(placed, { size: placed.length });
 
 describe('calls at once', () => {
   it('are found out: every call is answered, and an API that takes few refuses few', () => {
@@ -107,9 +112,10 @@ describe('calls at once', () => {
   it('are those of others too: what one caller alone is refused for holds nobody else back', () => {
     const cap = new Concurrency(undefined);
     for (let now = 0; now < 10_000; now += 100) {
-      cap.answered({ startedAt: now, among: 3, caller: `user ${now % 700}` }, now + 50);
-      const whose = cap.refused({ startedAt: now, among: 3, caller: 'A' }, 2, ['A', 'A'], now + 60);
-      expect(whose).toBe('own');
+      cap.answered({ startedAt: now, among: 3, caller: `user ${now % 700}`, own: undefined }, now + 50);
+      const ofA = [3, 2, 1].map((among) => ({ startedAt: now, among, caller: 'A', own: undefined }));
+      const [last] = ofA;
+      if (last !== undefined) expect(cap.refused(last, flying(ofA), now + 60)).toBe('own');
       expect(cap.limit).toBeUndefined();
     }
   });

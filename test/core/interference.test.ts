@@ -53,8 +53,28 @@ describe('one caller whose calls go wrong', () => {
     await expectUnmoved(plainly(500, 5_000), troubleOf(trouble, times));
   });
 
+  // A 429 without a time moved others by up to 10,217 ms before, a 529 by 468 ms.
+  it.each(TROUBLED)('in bursts, beside others who come seldom and all at once: %s', async (trouble) => {
+    const seldom: PlannedCall[] = [];
+    for (let at = 5; at < 5_000; at += 900)
+      for (let i = 0; i < 5; i++)
+        seldom.push({ id: 10_000 + seldom.length, at: at + 7 * i, user: `other ${i}`, trouble: 'well' });
+    for (const well of [0, 30]) {
+      const ofA: PlannedCall[] = [];
+      for (let at = 0; at < 5_000; at += 1_000)
+        for (let i = 0; i < well + 20; i++)
+          ofA.push({
+            id: ofA.length,
+            at: i < well ? at : at + 10 + i - well,
+            user: 'A',
+            trouble: i < well ? 'well' : trouble,
+          });
+      await expectUnmoved(seldom, ofA);
+    }
+  });
+
   it('moves nobody else, whatever it does and whenever', async () => {
-    const trouble = fc.constantFrom(...TROUBLED);
+    const trouble = fc.constantFrom<Trouble>(...TROUBLED, 'well', 'well');
     const ofA = fc.array(fc.record({ at: fc.integer({ min: 0, max: 8_000 }), trouble }), { maxLength: 80 });
     const others = fc.array(
       fc.record({

@@ -58,7 +58,7 @@ export function gate(
   const quotas = new Quotas(config.quotas, config.timeZone, clock, counters, {
     isShared: options.isFleet === true,
   });
-  const admission = new Admission({ accounts, quotas, estimator, clock });
+  const admission = new Admission({ accounts, quotas, estimator, alarms, clock });
   let policy = compilePolicy(config);
   const ask = (user: string, more: AskOptions = {}) => {
     const {

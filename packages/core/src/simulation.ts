@@ -62,7 +62,7 @@ export function createEngine({
   const estimator = new Estimator(() => clock.now());
   const accounts = new Accounts(config, { estimator, alarms, clock, random });
   const quotas = new Quotas(quotaRules(config), config.timeZone, clock);
-  const admission = new Admission({ accounts, quotas, estimator, clock });
+  const admission = new Admission({ accounts, quotas, estimator, alarms, clock });
   const policy = compilePolicy(config);
   const pressure = new Pressure(admission, clock);
   const budget = new RetryBudget(config.retries.budget, clock.now());

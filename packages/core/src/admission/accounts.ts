@@ -1,7 +1,7 @@
 import type { Alarms } from '../alarms.ts';
 import type { Clock, Random } from '../clock.ts';
 import { compositeKey } from '../composite-key.ts';
-import type { BucketConfig, Config } from '../config/schema.ts';
+import type { BucketConfig, Config, LaneConfig } from '../config/schema.ts';
 import type { Estimator } from '../estimate/estimator.ts';
 import { compileGlobs } from '../policy/glob.ts';
 import type { Model } from '../policy/models.ts';
@@ -110,6 +110,10 @@ export class Accounts {
 
   has(account: string): boolean {
     return this.#entries.has(account);
+  }
+
+  lane(name: string): LaneConfig | undefined {
+    return this.#lanes[name];
   }
 
   get names(): string[] {

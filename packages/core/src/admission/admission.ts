@@ -1,3 +1,4 @@
+import type { Alarms } from '../alarms.ts';
 import { ANONYMOUS, type Standing } from '../caller/caller.ts';
 import { withStanding } from '../caller/standing.ts';
 import type { Clock } from '../clock.ts';
@@ -11,9 +12,11 @@ import { type Charge, expectedCharge, type Terms } from '../settlement/charges.t
 import { termsOf } from '../settlement/terms.ts';
 import type { AheadCharge } from '../stores/batch-journal.ts';
 import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
-import type { Accounts } from './accounts.ts';
+import type { Accounts, Gate } from './accounts.ts';
 import type { GateKeeper } from './gate.ts';
 import { Lease } from './lease.ts';
+import type { OwnCrowd } from './own-crowd.ts';
+import { ownTurn } from './own-turn.ts';
 import type { Amounts, BudgetStanding, Claim } from './quota-state.ts';
 import type { Quotas } from './quotas.ts';
 import { quotaRefusal } from './refusals.ts';
@@ -62,6 +65,7 @@ export class Admission {
   readonly #accounts: Accounts;
   readonly #quotas: Quotas;
   readonly #estimator: Estimator;
+  readonly #alarms: Alarms;
   readonly #clock: Clock;
   readonly #book: UsageBook | undefined;
   readonly #open = new Set<Lease>();
@@ -71,6 +75,7 @@ export class Admission {
     accounts: Accounts;
     quotas: Quotas;
     estimator: Estimator;
+    alarms: Alarms;
     clock: Clock;
     /** Where usage is written down. */
     book?: UsageBook;
@@ -78,6 +83,7 @@ export class Admission {
     this.#accounts = parts.accounts;
     this.#quotas = parts.quotas;
     this.#estimator = parts.estimator;
+    this.#alarms = parts.alarms;
     this.#clock = parts.clock;
     this.#book = parts.book;
   }
@@ -132,16 +138,40 @@ export class Admission {
   }
 
   /** @throws HeadgateError when the call is refused; then nothing of any limit is taken. */
-  async admit({
-    plan,
-    call,
-    account,
-    deadlineAt,
-    signals,
-    isRetry,
-    isCounted,
-    cachedTokens,
-  }: Ask): Promise<Granted> {
+  async admit(ask: Ask): Promise<Granted> {
+    const { plan, call, account } = ask;
+    const gate = this.#gate(plan, call, account);
+    const { upstream } = gate.scheduler;
+    const caller = callerKey(plan.caller);
+    const crowd = plan.isShadow ? undefined : upstream.crowdOf(caller, this.#clock.now());
+    if (crowd !== undefined) return this.#enterOfOwn(ask, gate, crowd);
+    const granted = await this.#enter(ask, gate);
+    // Its caller's calls may have been capped while it waited at the gate.
+    const capped = plan.isShadow ? undefined : upstream.crowdOf(caller, this.#clock.now());
+    if (capped?.isOverfull !== true) return granted;
+    granted.lease.drop('unsent');
+    return this.#enterOfOwn(ask, gate, capped);
+  }
+
+  /** By way of a place among the calls of its caller. */
+  async #enterOfOwn(ask: Ask, gate: Gate, crowd: OwnCrowd): Promise<Granted> {
+    const { lane } = ask.plan;
+    const bucket = gate.scheduler.upstream;
+    const config = this.#accounts.lane(lane);
+    const ownMs = await ownTurn(this.#alarms, this.#clock, { ...ask, crowd, bucket, lane, config });
+    try {
+      const granted = await this.#enter(ask, gate);
+      const waitedFor = granted.waitedFor ?? (ownMs > 0 ? 'concurrency' : undefined);
+      return { ...granted, waitedMs: granted.waitedMs + ownMs, waitedFor };
+    } finally {
+      crowd.left(this.#clock.now());
+    }
+  }
+
+  async #enter(
+    { plan, call, account, deadlineAt, signals, isRetry, isCounted, cachedTokens }: Ask,
+    { scheduler, isKnown }: Gate,
+  ): Promise<Granted> {
     const demand = this.#demand(plan, call, cachedTokens);
     const terms = termsOf(plan, call);
     const ticket = this.#quotas.ticket(demand.chargesTokens ? scopesFor(plan, account) : [], () =>
@@ -150,7 +180,6 @@ export class Admission {
     const refusal = ticket.arrive();
     if (refusal !== undefined) throw withStanding(quotaRefusal(refusal, plan.lane), ticket.standing());
 
-    const { scheduler, isKnown } = this.#gate(plan, call, account);
     const { lane, flowKey, isShadow } = plan;
     const passage = isShadow
       ? scheduler.pass(demand, ticket)
@@ -285,8 +314,9 @@ export class Admission {
 
   /** Ends the pauses that 429s have set. */
   endPauses(): void {
+    const now = this.#clock.now();
     for (const scheduler of this.#accounts.all()) {
-      scheduler.upstream.endPause();
+      scheduler.upstream.endPause(now);
       scheduler.wake();
     }
   }

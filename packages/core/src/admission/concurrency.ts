@@ -2,13 +2,16 @@ import { remember } from '../remember.ts';
 import { keptSlots } from '../slots.ts';
 import { Opening } from './opening.ts';
 import { OverloadCap } from './overload-cap.ts';
+import type { OwnPlace } from './own-crowd.ts';
+import { OwnCrowds } from './own-crowds.ts';
 import { RefusalCap } from './refusal-cap.ts';
 
 /**
  * How many calls may be in flight at once. What is configured holds always. Beyond it there is no cap while the API
  * keeps up: an API that charges by the minute is used best by as many calls as fit its minute, however long each takes.
  * Three things cap it: a bucket that is new (opening.ts), refusals that name no time (refusal-cap.ts) and overload
- * (overload-cap.ts). What was learned is forgotten once nothing has pressed against it for five minutes.
+ * (overload-cap.ts). What was learned is forgotten once nothing has pressed against it for five minutes. What the API
+ * refuses one caller alone, while it answers others, caps that caller's calls (own-crowds.ts).
  */
 const FORGET_MS = 5 * 60_000;
 /** Callers whose refusals belong together, in milliseconds; those of one caller alone say nothing of the API. */
@@ -25,28 +28,45 @@ export interface Placed {
   readonly among: number;
   /** On whose behalf it was sent. */
   readonly caller: string;
+  /** Its place among its caller's calls, where these are capped. */
+  own: OwnPlace | undefined;
 }
 
-/** What a refusal that names no time was for: too many calls at once for all, or something of its caller's own. */
-export type Congestion = 'all' | 'own';
+/** Calls in flight, the one that is asked about among them. */
+export interface Flying<T extends Placed = Placed> extends Iterable<T> {
+  readonly size: number;
+}
+
+/**
+ * What a refusal that names no time was for: too many calls at once for all; too many of its caller's; or nothing that
+ * has to do with how many there are.
+ */
+export type Congestion = 'all' | 'own' | 'none';
 
 export class Concurrency {
   #configured: number | undefined;
   readonly #opening = new Opening();
-  readonly #refusals = new RefusalCap();
-  readonly #overload = new OverloadCap();
+  #refusals = new RefusalCap();
+  #overload = new OverloadCap();
   /** Callers that were refused, or met an overloaded API, each with the last time. */
   readonly #refused = new Map<string, number>();
   readonly #overloaded = new Map<string, number>();
-  /** The largest number of calls in flight that the API has lately answered one of, by caller. */
-  #borne: { among: number; caller: string; sentAt: number } | undefined;
-  #answeredAt = Number.NEGATIVE_INFINITY;
+  /** Who was answered last, and when; and when anybody else was. */
   #answeredBy: string | undefined;
+  #answeredAt = Number.NEGATIVE_INFINITY;
+  #otherAnsweredAt = Number.NEGATIVE_INFINITY;
+  /** The caller who was the only one there when a cap was learned. */
+  #lone: string | undefined;
+  /** Caps of single callers. */
+  readonly own = new OwnCrowds();
+  /** Other callers may be known to other processes alone. */
+  readonly #isShared: boolean;
   /** When a learned cap was last as good as used up. */
   #pressedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(configured: number | undefined) {
+  constructor(configured: number | undefined, isShared = false) {
     this.#configured = configured;
+    this.#isShared = isShared;
   }
 
   configure(configured: number | undefined): void {
@@ -96,86 +116,137 @@ export class Concurrency {
   }
 
   #pressed(now: number): void {
-    if (now - this.#pressedAt > FORGET_MS && Number.isFinite(this.#pressedAt)) this.forget();
+    if (now - this.#pressedAt > FORGET_MS && Number.isFinite(this.#pressedAt)) this.#forgetAll();
     this.#pressedAt = now;
   }
 
   /** A call was answered. */
-  answered({ startedAt, among, caller }: Placed, now: number): void {
+  answered({ startedAt, among, caller, own }: Placed, now: number): void {
+    if (caller !== this.#answeredBy) {
+      this.#otherAnsweredAt = this.#answeredAt;
+      this.#answeredBy = caller;
+    }
     this.#answeredAt = now;
-    this.#answeredBy = caller;
     this.#opening.answered(among);
     this.#refusals.answered(startedAt, among);
-    const { sentAt = Number.NEGATIVE_INFINITY } = this.#borne ?? {};
-    if (startedAt > sentAt + TOGETHER_MS || among >= (this.#borne?.among ?? 0))
-      this.#borne = { among, caller, sentAt: Math.max(startedAt, sentAt) };
+    own?.crowd.answered(startedAt, own.among);
   }
 
   /**
-   * A call was refused without a time; `callers` are those of the `active` calls that are still in flight. The refusal
-   * concerns everybody where a second caller was refused too, or where there is no other caller, and where no
-   * other caller's call was answered that had as many beside it at the same time.
+   * A call was refused without a time. That concerns everybody where a second caller was refused too, or where there is no
+   * other caller; else it concerns the caller's own calls.
    */
-  refused(call: Placed, active: number, callers: Iterable<string>, now: number): Congestion {
-    for (const [caller, at] of this.#refused) if (now - at > TOGETHER_MS) this.#refused.delete(caller);
-    remember(this.#refused, call.caller, now, MAX_REFUSED);
+  refused(call: Placed, flights: Flying, now: number): Congestion {
+    const { caller, startedAt, among } = call;
+    for (const [each, at] of this.#refused) if (now - at > TOGETHER_MS) this.#refused.delete(each);
+    remember(this.#refused, caller, now, MAX_REFUSED);
+    const isOne = this.#refused.size === 1 && !this.own.hasOther(caller, ALIVE_MS, now);
     // A trial that is refused leaves things as they are, whoever it was.
-    const isAlone = this.#refused.size === 1 && !this.#refusals.isTrial(call.among);
-    if (isAlone && hasOther(callers, call.caller)) return 'own';
-    const { among = 0, caller = call.caller, sentAt = 0 } = this.#borne ?? {};
-    const isContradicted =
-      isAlone && caller !== call.caller && among >= call.among && call.startedAt - sentAt < TOGETHER_MS;
-    if (isContradicted) return 'own';
-    if (isAlone && active === 0) {
+    const isTrial = call.own === undefined && this.#refusals.isTrial(among);
+    if (isOne && !isTrial && this.#hasOthers(caller, flights, now))
+      return this.#ownRefused(call, flights, now);
+    const active = flights.size - 1;
+    if (isOne && !isTrial && active === 0) {
       // Nothing of the volley was taken: this is no matter of how many.
       this.#refusals.forget();
+      return 'none';
+    }
+    if (!Number.isFinite(this.#learned)) {
+      this.#opening.restart();
+      this.#lone = isOne ? caller : undefined;
+    } else if (!isOne) this.#lone = undefined;
+    if (!isOne) this.own.clear(now);
+    this.#pressedAt = now;
+    this.#refusals.refused(startedAt, among, active, now);
+    return active > 0 || now - this.#answeredAt < ALIVE_MS ? 'all' : 'none';
+  }
+
+  /** One caller alone was refused: what it has in flight beside is what it may have. */
+  #ownRefused(call: Placed, flights: Flying, now: number): Congestion {
+    const { caller, startedAt } = call;
+    const crowd = this.own.of(caller, now);
+    const active = crowd?.active ?? countOf(flights, caller);
+    if (crowd === undefined) {
+      if (active <= 1) return 'none';
+      this.own.open(caller, flights, now).refused(startedAt, call.own?.among ?? active, now);
       return 'own';
     }
-    if (!Number.isFinite(this.#learned)) this.#opening.restart();
-    this.#pressedAt = now;
-    this.#refusals.refused(call.startedAt, call.among, active, now);
-    return active > 0 || now - this.#answeredAt < ALIVE_MS ? 'all' : 'own';
+    crowd.refused(startedAt, call.own?.among ?? active, now);
+    return active > 1 ? 'own' : 'none';
   }
 
   /** A call met an overloaded API: fewer run where a second caller met it too, or where there is no other. */
-  overloaded({ startedAt, caller }: Placed, active: number, callers: Iterable<string>, now: number): boolean {
+  overloaded(call: Placed, flights: Flying, now: number): boolean {
+    const { caller, startedAt } = call;
     for (const [each, at] of this.#overloaded) if (now - at > ALIVE_MS) this.#overloaded.delete(each);
     remember(this.#overloaded, caller, now, MAX_REFUSED);
-    if (this.#overloaded.size < 2 && this.#hasOthers(caller, callers, now)) return false;
+    const isOne = this.#overloaded.size === 1;
+    if (isOne && this.#hasOthers(caller, flights, now)) {
+      const crowd = this.own.of(caller, now) ?? this.own.open(caller, flights, now);
+      crowd.overloaded(startedAt, now);
+      return false;
+    }
+    if (!Number.isFinite(this.#learned)) this.#lone = isOne ? caller : undefined;
+    else if (!isOne) this.#lone = undefined;
     this.#pressedAt = now;
-    this.#overload.overloaded(startedAt, active, now);
+    this.#overload.overloaded(startedAt, flights.size, now);
     return true;
   }
 
   /** Whether somebody else has calls in flight, or was answered lately. */
-  #hasOthers(caller: string, callers: Iterable<string>, now: number): boolean {
-    const isOthers = this.#answeredBy !== undefined && this.#answeredBy !== caller;
-    return hasOther(callers, caller) || (isOthers && now - this.#answeredAt < ALIVE_MS);
+  #hasOthers(caller: string, flights: Flying, now: number): boolean {
+    if (this.#isShared) return true;
+    const answeredAt = this.#answeredBy === caller ? this.#otherAnsweredAt : this.#answeredAt;
+    return now - answeredAt < ALIVE_MS || hasOther(flights, caller);
   }
 
   /** Whether this caller alone is there, and was answered lately: what it is refused for now is news. */
-  isAloneAndWell(call: Pick<Placed, 'caller'>, callers: Iterable<string>, now: number): boolean {
-    const isWell = this.#answeredBy === call.caller && now - this.#answeredAt < ALIVE_MS;
-    return isWell && !hasOther(callers, call.caller);
+  isAloneAndWell({ caller }: Placed, flights: Flying, now: number): boolean {
+    const isWell = this.#answeredBy === caller && now - this.#answeredAt < ALIVE_MS;
+    return isWell && !this.#hasOthers(caller, flights, now);
   }
 
-  ended(startedAt: number, active: number): void {
+  /** A call comes: what one caller alone has taught concerns that caller alone from now on. */
+  arrives(caller: string, flights: Flying, now: number): void {
+    const lone = this.#lone;
+    if (lone === undefined || lone === caller) return;
+    this.#lone = undefined;
+    if (!Number.isFinite(this.#learned)) return;
+    this.own.open(lone, flights, now, { refusals: this.#refusals, overload: this.#overload });
+    this.#refusals = new RefusalCap();
+    this.#overload = new OverloadCap();
+  }
+
+  /** A call has ended, and is counted no more; `active` are left. */
+  ended({ startedAt, own }: Placed, active: number, now: number): void {
     this.#refusals.ended(startedAt);
     this.#overload.ended(startedAt, active);
+    own?.crowd.ended(startedAt, now);
   }
 
   /** As if the API had always kept up. */
-  forget(): void {
+  forget(now: number): void {
+    this.#forgetAll();
+    this.own.clear(now);
+  }
+
+  #forgetAll(): void {
     this.#refusals.forget();
     this.#overload.forget();
     this.#opening.restart();
     this.#refused.clear();
     this.#overloaded.clear();
-    this.#borne = undefined;
+    this.#lone = undefined;
   }
 }
 
-function hasOther(callers: Iterable<string>, own: string): boolean {
-  for (const caller of callers) if (caller !== own) return true;
+function hasOther(flights: Flying, own: string): boolean {
+  for (const { caller } of flights) if (caller !== own) return true;
   return false;
+}
+
+function countOf(flights: Flying, own: string): number {
+  let count = 0;
+  for (const { caller } of flights) if (caller === own) count++;
+  return count;
 }

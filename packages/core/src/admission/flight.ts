@@ -1,5 +1,6 @@
 import type { Reason } from '../errors.ts';
 import type { Estimate } from '../estimate/estimator.ts';
+import type { OwnPlace } from './own-crowd.ts';
 
 /** What a call asks of an upstream bucket. */
 export interface Demand {
@@ -33,6 +34,8 @@ export interface Flight {
   /** Calls in flight when it was sent, itself included. */
   readonly among: number;
   readonly caller: string;
+  /** Its place among its caller's calls, where these are capped. */
+  own: OwnPlace | undefined;
   /** Held until the API tells what it charges, or has had time to charge it. */
   inputHeld: number;
   inputCharged: number;

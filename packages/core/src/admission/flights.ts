@@ -38,17 +38,13 @@ export class Flights {
     return this.#all.values();
   }
 
-  /** The callers of those that are under way. */
-  *callersBut(flight: Flight): Iterable<string> {
-    for (const each of this.#all) if (each !== flight) yield each.caller;
-  }
-
   start(demand: Demand, now: number): Flight {
     const flight: Flight = {
       demand,
       startedAt: now,
       among: this.#all.size + 1,
       caller: demand.caller ?? '',
+      own: undefined,
       inputHeld: 0,
       inputCharged: 0,
       outputCharged: 0,

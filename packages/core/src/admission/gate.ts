@@ -23,6 +23,8 @@ export type GateBucket = Pick<
   | 'congested'
   | 'refusedAlone'
   | 'isOfLimit'
+  | 'crowdOf'
+  | 'meanSlotMs'
 >;
 
 /** The gate of one upstream bucket: of this process alone (scheduler.ts), or of a fleet (fleet/). */

@@ -82,14 +82,34 @@ export function expiredRefusal(
   bucket: string,
   waitMs: number,
 ): HeadgateError {
-  const isDeadline = expiresAt >= arrival.deadlineAt;
+  return overdue(expiresAt >= arrival.deadlineAt, lane.config.maxWait, bucket, lane.name, waitMs);
+}
+
+/** A call whose time among those of its caller is over. */
+export function ownTurnExpired(
+  maxWait: number,
+  leftMs: number,
+  bucket: string,
+  lane: string,
+  waitMs: number,
+): HeadgateError {
+  return overdue(leftMs <= maxWait, maxWait, bucket, lane, waitMs);
+}
+
+function overdue(
+  isDeadline: boolean,
+  maxWait: number,
+  bucket: string,
+  lane: string,
+  waitMs: number,
+): HeadgateError {
   const text = isDeadline
     ? 'the deadline passed while the call was queued'
-    : `the call was queued for ${lane.config.maxWait / 1000} s, the longest that lane "${lane.name}" allows`;
+    : `the call was queued for ${maxWait / 1000} s, the longest that lane "${lane}" allows`;
   return new QueueTimeoutError(text, {
     reason: isDeadline ? 'deadline' : 'queue_timeout',
     rule: bucket,
-    lane: lane.name,
+    lane,
     retryAfterMs: Math.max(LEAST_MS, waitMs),
   });
 }

@@ -95,6 +95,7 @@ export class Scheduler {
   /** Admits a call, at once or when its turn has come. @throws HeadgateError when it is refused; then nothing is taken. */
   enter(arrival: Arrival): Promise<Passage> {
     const now = this.#clock.now();
+    this.upstream.arrives(arrival.demand, now);
     // A lane that is gone since the plan was made.
     const lane = this.#lanes.get(arrival.lane) ?? this.#lanes.last;
     if (lane === undefined) throw new TypeError(`Headgate: no lane "${arrival.lane}"`);
@@ -318,6 +319,7 @@ export class Scheduler {
   /** Refuses all that wait and all that come. */
   close(): void {
     this.#closed = closedError();
+    this.upstream.endCrowds(this.#clock.now());
     const waiting = this.#waiting();
     for (const waiter of waiting) this.#refuse(waiter, this.#closed);
     this.#timer?.cancel();

@@ -9,6 +9,7 @@ import type { Limit } from './limit.ts';
 import { Limits } from './limits.ts';
 import { OutputPace } from './output-pace.ts';
 import { type OutputRule, type OutputRuleMaker, Projection } from './output-rule.ts';
+import type { OwnCrowd } from './own-crowd.ts';
 import { Pauses } from './pauses.ts';
 import { Ramp } from './ramp.ts';
 import type { Dimension, RateHeaders } from './rate-headers.ts';
@@ -46,6 +47,8 @@ export class UpstreamBucket {
   readonly #pauses = new Pauses();
   readonly #refusal = new LastRefusal();
   readonly #ramp = new Ramp();
+  /** The caller who was the only one there when a pace was learned of a refusal that may be about that caller. */
+  #pacedFor: string | undefined;
   /** What a call costs, on average, while there is a pace. */
   #meanCost = 0;
   /** Milliseconds that a call keeps its slot, on average; 0 until a first one has ended. */
@@ -59,6 +62,7 @@ export class UpstreamBucket {
     estimator: Estimator,
     now: number,
     makeRule: OutputRuleMaker = (of) => new Projection(of),
+    isShared = false,
   ) {
     this.account = account;
     this.name = name;
@@ -67,7 +71,7 @@ export class UpstreamBucket {
     this.#output = makeRule(estimator);
     this.#flights = new Flights(estimator, this.#output);
     this.#pace = new OutputPace(estimator, this.#output);
-    this.#concurrency = new Concurrency(config.concurrency);
+    this.#concurrency = new Concurrency(config.concurrency, isShared);
     this.#limits = new Limits(config, now);
   }
 
@@ -199,6 +203,7 @@ export class UpstreamBucket {
   /** Takes what a call asks for. The caller has seen that nothing is short. */
   admit(demand: Demand, now: number): Flight {
     const flight = this.#flights.start(demand, now);
+    this.#concurrency.own.started(flight);
     this.#limits.requests?.send(1, 0, now);
     this.#ramp.sent(now);
     if (this.#ramp.pacePerMs !== undefined) {
@@ -242,7 +247,7 @@ export class UpstreamBucket {
     now: number,
   ): void {
     if (!this.#flights.end(flight)) return;
-    this.#concurrency.ended(flight.startedAt, this.#flights.size);
+    this.#concurrency.ended(flight, this.#flights.size, now);
     if (truth.requests === 0) this.#limits.requests?.take(-1, now);
     else this.#learnSlot(now - flight.startedAt);
     if (!flight.demand.chargesTokens) return;
@@ -278,20 +283,22 @@ export class UpstreamBucket {
     for (const dimension of culprits)
       this.#limits.get(dimension)?.emptyUntil(this.#pauses.until, this.#refusal.at);
     const sentAt = rampSentAt ?? guessed;
-    if (sentAt !== undefined) this.#ramp.refused(sentAt, this.#pauses.until, this.#limits.requestsPerMs, now);
+    if (sentAt === undefined) return;
+    this.#ramp.refused(sentAt, this.#pauses.until, this.#limits.requestsPerMs, now);
+    this.#pacedFor = undefined;
   }
 
   /** An operator knows better than the last refusal. */
-  endPause(): void {
+  endPause(now: number): void {
     this.#pauses.end();
     this.#refusal.at = Number.NEGATIVE_INFINITY;
     this.#ramp.reset();
-    this.#concurrency.forget();
+    this.#concurrency.forget(now);
   }
 
   /** The API was overloaded, or did not answer in time: fewer calls at once for a while. */
   overloaded(flight: Flight, now: number): boolean {
-    return this.#concurrency.overloaded(flight, this.#flights.size, this.#flights.callersBut(flight), now);
+    return this.#concurrency.overloaded(flight, this.#flights, now);
   }
 
   /** The last error showed a limit that is used up. */
@@ -305,9 +312,32 @@ export class UpstreamBucket {
    */
   refusedAlone(flight: Flight, ms: number, now: number): void {
     const { rampSentAt } = this.#refusal.take(ms);
-    const others = this.#flights.callersBut(flight);
-    if (rampSentAt === undefined || !this.#concurrency.isAloneAndWell(flight, others, now)) return;
+    if (rampSentAt === undefined || !this.#concurrency.isAloneAndWell(flight, this.#flights, now)) return;
     this.#ramp.refused(rampSentAt, now, this.#limits.requestsPerMs, now);
+    this.#pacedFor = flight.caller;
+  }
+
+  /** A call comes. What one caller taught that was alone holds nobody else back. */
+  arrives({ caller = '' }: Demand, now: number): void {
+    this.#concurrency.arrives(caller, this.#flights, now);
+    if (this.#pacedFor === undefined || this.#pacedFor === caller) return;
+    this.#pacedFor = undefined;
+    this.#ramp.reset();
+  }
+
+  /** The cap of this caller's own calls, where there is one. */
+  crowdOf(caller: string, now: number): OwnCrowd | undefined {
+    return this.#concurrency.own.of(caller, now);
+  }
+
+  /** Whoever waits for a place among its caller's calls goes on: to the gate, which says what becomes of it. */
+  endCrowds(now: number): void {
+    this.#concurrency.own.clear(now);
+  }
+
+  /** Milliseconds that a call keeps its slot, on average. */
+  get meanSlotMs(): number {
+    return this.#meanSlotMs;
   }
 
   /**
@@ -318,16 +348,20 @@ export class UpstreamBucket {
     // A refusal that names no time says nothing of how fast use may grow.
     if (this.#refusal.isOfLimit) return 'bucket';
     this.#refusal.take(0);
-    const others = this.#flights.callersBut(flight);
-    return this.#concurrency.refused(flight, this.#flights.size - 1, others, now);
+    return this.#concurrency.refused(flight, this.#flights, now);
   }
 
   /** What a response says of the bucket; `isAnswer` where it is no error. See limit.ts for how it is taken. */
   merge(headers: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#refresh(now);
-    if (isAnswer) this.#concurrency.answered(flight, now);
+    if (isAnswer) this.answered(flight, now);
     else this.#refused(headers, flight.demand, sentAt, now);
     this.#limits.observe(headers, isAnswer, this.#flights, 2 * this.#flights.unsure, sentAt, now);
+  }
+
+  /** The API has answered the call. */
+  answered(flight: Flight, now: number): void {
+    this.#concurrency.answered(flight, now);
   }
 
   #refused(headers: RateHeaders, demand: Demand, sentAt: number, now: number): void {

@@ -223,7 +223,7 @@ async function governCall(
     const isPaced = verdict.kind === 'rate_limited' || verdict.kind === 'ramp';
     const isAll = isPaced && pause(parts, { verdict, failure, granted, place, who, sentAt });
     if (failure.congestion === 'bucket') granted?.lease.pause(clock.now() + UNTOLD_PAUSE_MS);
-    const isCrowded = failure.congestion === 'all';
+    const isCrowded = failure.congestion === 'all' || failure.congestion === 'own';
     if (isCrowded) attemptsOfModel--;
     const following = nextAttempt({
       verdict,

@@ -128,7 +128,7 @@ export function nextAttempt(options: {
   verdict: Verdict;
   /** Attempts made so far, but for those that a crowd has cost. */
   attempts: number;
-  /** Too many calls were in flight, of all callers together. */
+  /** Too many calls were in flight, of all callers together or of this one. */
   isCrowded?: boolean;
   retries: Config['retries'];
   budget: RetryBudget;

@@ -71,7 +71,7 @@ export class FleetUpstream {
     this.#config = config;
     this.#running = new Projection(estimator);
     this.#processes = processes;
-    this.mirror = new UpstreamBucket(account, name, config, estimator, now);
+    this.mirror = new UpstreamBucket(account, name, config, estimator, now, undefined, true);
   }
 
   get active(): number {
@@ -232,6 +232,7 @@ export class FleetUpstream {
   merge(headroom: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#push({ type: 'headers', sentAgo: 0, isAnswer, headroom, at: sentAt });
     if (!isAnswer) this.#isLastOfLimit = showsEmpty(headroom);
+    if (isAnswer) this.mirror.answered(flight, now);
     // A share of the limits is not what a response tells of; that it was refused, is.
     if (this.#isDegraded && !isAnswer) this.mirror.merge(headroom, false, flight, sentAt, now);
     this.onChange(isAnswer ? 'patient' : 'now');
@@ -243,9 +244,9 @@ export class FleetUpstream {
     this.onChange('now');
   }
 
-  endPause(): void {
+  endPause(now: number): void {
     this.#push({ type: 'endPause', at: 0 });
-    this.mirror.endPause();
+    this.mirror.endPause(now);
     this.onChange('now');
   }
 
@@ -259,6 +260,14 @@ export class FleetUpstream {
   /** The ledger judges refusals by itself: of what the mirror has seen only the last one is looked at. */
   get isOfLimit(): boolean {
     return this.#isLastOfLimit;
+  }
+
+  crowdOf(caller: string, now: number): ReturnType<UpstreamBucket['crowdOf']> {
+    return this.mirror.crowdOf(caller, now);
+  }
+
+  get meanSlotMs(): number {
+    return this.mirror.meanSlotMs;
   }
 
   refusedAlone(flight: Flight, ms: number, now: number): void {
