@@ -33,7 +33,7 @@ import { AbortedError, ConfigError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
 import { Prefixes } from './estimate/prefixes.ts';
 import { checkConfigGiven, checkGovernorOptions } from './governor-options.ts';
-import { OnceLog } from './logger.ts';
+import { type Logger, OnceLog } from './logger.ts';
 import { quotaRules } from './policy/budgets.ts';
 import { compilePolicy } from './policy/policy.ts';
 import { memoryJournal } from './stores/memory-journal.ts';
@@ -65,6 +65,7 @@ function noFunctionToRun(received: unknown): TypeError {
 export interface Internals {
   readonly scopes: Scopes;
   readonly once: OnceLog;
+  readonly logger: Logger;
   currentConfig(): Config;
   /** A configuration could not even be read. */
   reloadFailed(error: unknown): void;
@@ -479,6 +480,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   internals.set(governor, {
     scopes,
     once,
+    logger,
     currentConfig: () => parts.rules.config,
     reloadFailed: (error) => reloadFailed(error),
     reloadMended,

@@ -3,9 +3,11 @@ import type { Governor } from '@headgate/core';
 import {
   answerTo,
   type ClaudeStream,
+  checkErrorOptions,
   checkRoute,
   createDoor,
   type DoorOptions,
+  type ErrorOptions,
   type EventStreamOptions,
   openEventStream,
   type RouteOptions,
@@ -61,9 +63,10 @@ function handler(fn: (req: Request, res: Response, next: () => void) => unknown)
  * Answers for the calls that Headgate refused, with the status, `Retry-After` and an error body like the API's own.
  * Every other error goes on to the next error handler. Add it after the routes.
  */
-export function headgateErrors(): ErrorRequestHandler {
-  return (error, _req, res, next) => {
-    const answer = answerTo(error, res);
+export function headgateErrors(options: ErrorOptions<Request> = {}): ErrorRequestHandler {
+  checkErrorOptions('headgateErrors()', options);
+  return (error, req, res, next) => {
+    const answer = answerTo(error, res, req, options);
     if (answer === undefined) next(error);
     else if (answer !== 'answered') res.status(answer.status).set(answer.headers).end(answer.text);
   };

@@ -2,9 +2,11 @@ import type { Governor } from '@headgate/core';
 import {
   answerTo,
   type ClaudeStream,
+  checkErrorOptions,
   checkRoute,
   createDoor,
   type DoorOptions,
+  type ErrorOptions,
   type EventStreamOptions,
   openEventStream,
   type RouteOptions,
@@ -13,7 +15,9 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest, RegisterOptions 
 import fastifyPlugin from 'fastify-plugin';
 import { stepAgain, stepAgainOnChannel } from './steps.ts';
 
-export interface HeadgateOptions extends DoorOptions<[request: FastifyRequest, reply: FastifyReply]> {
+export interface HeadgateOptions
+  extends DoorOptions<[request: FastifyRequest, reply: FastifyReply]>,
+    ErrorOptions<FastifyRequest> {
   readonly governor: Governor;
   /** False: leaves the error handler alone; yours hands refused calls to `headgateErrors`. Default: true. */
   readonly errors?: boolean;
@@ -41,7 +45,8 @@ function withoutRegister<T extends object>(options: T & RegisterOptions): Omit<T
 
 /** Puts every Claude call of a request under the governor, in the name of the request's caller. */
 const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, errors = true, ...others }) => {
-  const options = withoutRegister(others);
+  const { upstreamErrors, refusals, ...options } = withoutRegister(others);
+  const answers = checkErrorOptions('headgate', { upstreamErrors, refusals });
   const door = createDoor(governor, options, {
     raw: (request, reply) => ({ request: request.raw, response: reply.raw }),
     route: (request) => request.routeOptions.url,
@@ -59,7 +64,9 @@ const plugin: FastifyPluginAsync<HeadgateOptions> = async (app, { governor, erro
       return this.headers(headers).send(body);
     });
   }
-  if (errors) app.setErrorHandler(headgateErrors);
+  if (errors) {
+    app.setErrorHandler((error, request, reply) => answerError(error, request, reply, answers));
+  }
 };
 
 /**
@@ -82,8 +89,17 @@ function onHandlerTimeout(end: () => void, request: FastifyRequest): void {
  * Answers for the calls that Headgate refused, with the status, `Retry-After` and an error body like the API's own.
  * Every other error is thrown on, to the error handler that was set before.
  */
-export function headgateErrors(error: unknown, _request: FastifyRequest, reply: FastifyReply): void {
-  const answer = answerTo(error, reply.raw);
+export function headgateErrors(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  answerError(error, request, reply, {});
+}
+
+function answerError(
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  options: ErrorOptions<FastifyRequest>,
+): void {
+  const answer = answerTo(error, reply.raw, request, options);
   if (answer === undefined) throw error;
   if (answer === 'answered') reply.hijack();
   else reply.code(answer.status).headers(answer.headers).send(answer.text);

@@ -2,9 +2,11 @@ import type { Governor } from '@headgate/core';
 import {
   answerTo,
   type ClaudeStream,
+  checkErrorOptions,
   checkRoute,
   createDoor,
   type DoorOptions,
+  type ErrorOptions,
   type EventStreamOptions,
   openEventStream,
   type RouteOptions,
@@ -13,24 +15,28 @@ import {
 import type { Context, Middleware } from 'koa';
 import { followedBy } from './steps.ts';
 
-export type HeadgateOptions = DoorOptions<[ctx: Context]>;
+export type HeadgateOptions = DoorOptions<[ctx: Context]> & ErrorOptions<Context>;
 
 /**
  * Puts every Claude call of a request under the governor, in the name of the request's caller, and answers for the calls
  * that were refused, with the status, `Retry-After` and an error body like the API's own. Every other error goes on.
  */
 function middleware(governor: Governor, options: HeadgateOptions = {}): Middleware {
-  const door = createDoor(governor, options, {
+  const { upstreamErrors, refusals, ...ofDoor } = options;
+  const errors = checkErrorOptions('headgate()', { upstreamErrors, refusals });
+  const door = createDoor(governor, ofDoor, {
     raw: ({ req, res }) => ({ request: req, response: res }),
     route: routeOf,
   });
   const own: Middleware = (ctx, next) =>
-    door(ctx.req, [ctx], followedBy(door.step, own, ctx, next)).catch((error: unknown) => refuse(ctx, error));
+    door(ctx.req, [ctx], followedBy(door.step, own, ctx, next)).catch((error: unknown) =>
+      refuse(ctx, error, errors),
+    );
   return own;
 }
 
-function refuse(ctx: Context, error: unknown): void {
-  const answer = answerTo(error, ctx.res);
+function refuse(ctx: Context, error: unknown, options: ErrorOptions<Context>): void {
+  const answer = answerTo(error, ctx.res, ctx, options);
   if (answer === undefined) throw error;
   ctx.respond = answer !== 'answered';
   if (answer === 'answered') return;

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import { answerTo } from '@headgate/core/http';
-import { type ArgumentsHost, Catch } from '@nestjs/common';
+import { answerTo, checkErrorOptions, type ErrorOptions } from '@headgate/core/http';
+import { type ArgumentsHost, Catch, type HttpServer } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 
 /** What the filter uses of Express's response. */
@@ -24,10 +24,20 @@ interface FastifyReply {
  * HTTP: in other contexts the error is thrown on.
  */
 export class HeadgateFilter extends BaseExceptionFilter {
+  readonly #options: ErrorOptions;
+
+  /** `refusals.body` is given the framework's own request. */
+  constructor(applicationRef?: HttpServer, options: ErrorOptions = {}) {
+    super(applicationRef);
+    this.#options = checkErrorOptions('HeadgateFilter', options);
+  }
+
   override catch(error: unknown, host: ArgumentsHost): void {
     if (host.getType() !== 'http') throw error;
-    const response = host.switchToHttp().getResponse<ExpressResponse | FastifyReply>();
-    const answer = answerTo(error, 'raw' in response ? response.raw : response);
+    const http = host.switchToHttp();
+    const response = http.getResponse<ExpressResponse | FastifyReply>();
+    const own = 'raw' in response ? response.raw : response;
+    const answer = answerTo(error, own, http.getRequest<unknown>(), this.#options);
     if (answer === undefined) super.catch(error, host);
     else if ('raw' in response) {
       if (answer === 'answered') response.hijack();

@@ -3,7 +3,13 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import { createServer as createHttp2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { Caller, Governor } from '@headgate/core';
-import type { ClaudeStream, DoorOptions, EventStreamOptions, RouteOptions } from '@headgate/core/http';
+import type {
+  ClaudeStream,
+  DoorOptions,
+  ErrorOptions,
+  EventStreamOptions,
+  RouteOptions,
+} from '@headgate/core/http';
 import { context, SpanKind, type Tracer, trace } from '@opentelemetry/api';
 import { onTestFinished } from 'vitest';
 
@@ -39,6 +45,8 @@ export interface TestApp {
   readonly handOver?: (next: () => void) => void;
   readonly tracer: Tracer;
   readonly http2?: boolean;
+  /** How errors are answered. What the framework hands on as the request has `headers` everywhere. */
+  readonly errors?: ErrorOptions<{ readonly headers: IncomingMessage['headers'] }>;
 }
 
 export interface TestDoor extends Pick<DoorOptions<[]>, 'deadlineMs' | 'timeoutHeader'> {

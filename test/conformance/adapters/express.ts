@@ -23,7 +23,7 @@ export function expressAdapter(name: string, version: typeof express): Adapter {
   return {
     name,
     hasHttp2: false,
-    serve({ doors, routes, nested, handOver, tracer }) {
+    serve({ doors, routes, nested, handOver, tracer, errors }) {
       const app = version();
       app.use((req, res, next) => inSpan(tracer, res, req.path, next));
       for (const { governor, options } of doors) {
@@ -44,7 +44,7 @@ export function expressAdapter(name: string, version: typeof express): Adapter {
         add(router, nested);
         app.use('/nested', router);
       }
-      app.use(headgateErrors());
+      app.use(headgateErrors(errors));
       const own: express.ErrorRequestHandler = (error, _req, res, _next) =>
         res.headersSent ? res.destroy() : res.status(500).json(messageOf(error));
       app.use(own);

@@ -37,7 +37,7 @@ export function fastifyAdapter(name: string, version: typeof Fastify): Adapter {
   return {
     name,
     hasHttp2: true,
-    async serve({ doors, routes, nested, handOver, tracer, http2 = false }) {
+    async serve({ doors, routes, nested, handOver, tracer, http2 = false, errors: answers = {} }) {
       const app = version({
         ...(http2 ? { http2 } : {}),
         forceCloseConnections: true,
@@ -53,6 +53,7 @@ export function fastifyAdapter(name: string, version: typeof Fastify): Adapter {
           const { caller, ...others } = options;
           const errors = governor === doors[0]?.governor;
           inner.register(headgate, {
+            ...answers,
             governor,
             errors,
             ...others,

@@ -37,7 +37,7 @@ export function koaAdapter(name: string, version: typeof Koa): Adapter {
   return {
     name,
     hasHttp2: true,
-    serve({ doors, routes, nested, handOver, tracer, http2 }) {
+    serve({ doors, routes, nested, handOver, tracer, http2, errors }) {
       const app = new version();
       app.silent = true;
       app.use((ctx, next) => inSpan(tracer, ctx.res, ctx.path, next));
@@ -52,7 +52,9 @@ export function koaAdapter(name: string, version: typeof Koa): Adapter {
       });
       for (const { governor, options } of doors) {
         const { caller, ...others } = options;
-        app.use(headgate(governor, { ...others, caller: caller && ((ctx) => caller(ctx.state.user)) }));
+        app.use(
+          headgate(governor, { ...errors, ...others, caller: caller && ((ctx) => caller(ctx.state.user)) }),
+        );
       }
       app.use(async (ctx, next) => {
         ctx.state.user = userOf(ctx.req);

@@ -5,9 +5,10 @@ import { context, trace } from '@opentelemetry/api';
 import { describe, expect, it } from 'vitest';
 import { ask, type Governed, isSettled, pause, startGoverned, until } from '../../support/governed.ts';
 import { startTelemetry } from '../../support/telemetry.ts';
-import type { Adapter, Io, TestDoor, TestRoute } from './adapter.ts';
+import type { Adapter, Io, TestApp, TestDoor, TestRoute } from './adapter.ts';
 import { type Client, type ClientInit, clientOf, PROTOCOLS, type Protocol } from './client.ts';
 import { REFUSALS } from './refusals.ts';
+import { CODE_OF_STATUS, SECRET, UPSTREAM_ERRORS } from './upstream-errors.ts';
 
 const caller = (user: string | undefined) => {
   if (user === 'boom') throw new Error('no session');
@@ -56,14 +57,30 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
       handOver?: (next: () => void) => void;
       routes?: (governed: Governed) => readonly TestRoute[];
       nested?: (governed: Governed) => readonly TestRoute[];
+      errors?: TestApp['errors'];
     }
 
-    async function setUp({ config = {}, api = {}, door = { caller }, handOver, routes, nested }: SetUp = {}) {
+    async function setUp({
+      config = {},
+      api = {},
+      door = { caller },
+      handOver,
+      routes,
+      nested,
+      errors,
+    }: SetUp = {}) {
       const telemetry = startTelemetry({ register: true });
+      const said: string[] = [];
+      const say = (message: string, fields?: Record<string, unknown>) =>
+        void said.push(`${message} ${JSON.stringify(fields)}`);
       const governed = await startGoverned({
         config: { telemetry: { user: 'raw' }, ...config },
         api,
-        governor: { tracerProvider: telemetry.tracerProvider, meterProvider: telemetry.meterProvider },
+        governor: {
+          tracerProvider: telemetry.tracerProvider,
+          meterProvider: telemetry.meterProvider,
+          logger: { info: say, warn: say, error: say },
+        },
       });
       const { governor, claude } = governed;
       const chat: TestRoute = {
@@ -75,6 +92,7 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
         routes: [chat, ...(routes?.(governed) ?? [])],
         ...(nested === undefined ? {} : { nested: nested(governed) }),
         ...(handOver === undefined ? {} : { handOver }),
+        ...(errors === undefined ? {} : { errors }),
         tracer: telemetry.tracerProvider.getTracer('app'),
       });
       const post = (path = '/chat', { user, headers, ...init }: ClientInit & { user?: string } = {}) =>
@@ -98,7 +116,7 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
         ]);
       };
       const queued = () => governor.snapshot().buckets[0]?.lanes.interactive?.queued ?? 0;
-      return { ...governed, telemetry, client, post, admissions, callers, queued };
+      return { ...governed, telemetry, client, post, admissions, callers, queued, said };
     }
 
     describe('answers', () => {
@@ -335,8 +353,8 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
         expect(refused.headers.get('ratelimit')).not.toContain('ours');
       });
 
-      it('nothing else: what `caller` throws, what the API answers and what breaks is the app’s own to answer', async () => {
-        const { post, api } = await setUp({
+      it('nothing else: what `caller` throws and what breaks is the app’s own to answer', async () => {
+        const { post } = await setUp({
           routes: () => [
             { path: '/broken', handle: () => Promise.reject(new Error('broken')) },
             {
@@ -355,8 +373,79 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
           const response = await post(path, { user });
           expect([response.status, await response.json()]).toEqual([500, { message }]);
         }
+      });
+
+      it.each(UPSTREAM_ERRORS)(
+        '%s: %s',
+        async (_what, status, { fault, type, reason, message, retryAfter }) => {
+          const { post, api, said } = await setUp({
+            config: { retries: { maxAttempts: 1 } },
+            routes: ({ claude }) => [
+              {
+                path: '/patient',
+                handle: async ({ json }) => json(await claude.messages.create(ask(), { timeout: 300 })),
+              },
+            ],
+          });
+          api.inject(fault);
+          const response = await post('/patient');
+          expect(response.status).toBe(status);
+          const code = CODE_OF_STATUS[status] ?? 'upstream_refused';
+          const after = retryAfter === undefined ? {} : { retry_after_ms: retryAfter * 1_000 };
+          const details = { error_code: code, reason, ...after };
+          expect(await response.text()).toBe(
+            JSON.stringify({ type: 'error', error: { type, message, details }, request_id: null }),
+          );
+          expect(response.headers.get('retry-after')).toBe(
+            retryAfter === undefined ? null : String(retryAfter),
+          );
+          expect(response.headers.get('content-type')).toBe('application/json; charset=utf-8');
+          const lines = said.filter((line) => line.includes('the client is told'));
+          expect(lines).toEqual([expect.stringContaining(`the client is told ${status}`)]);
+          if (fault.kind === 'status') expect(lines[0]).toMatch(/answered \d+ \w+ \(req_\w+\)/);
+          expect(said.join()).not.toContain(SECRET);
+        },
+      );
+    });
+
+    describe('lets the app say', () => {
+      const config: ConfigInput = { retries: { maxAttempts: 1 }, quotas: [{ name: 'q', requests: '1/day' }] };
+
+      it('what a refusal and an error of the API read like', async () => {
+        const { post, api } = await setUp({
+          config,
+          errors: {
+            refusals: {
+              body: ({ status, body: { error } }, { headers }) => {
+                if (headers['x-user'] === 'boor') throw new Error('no words');
+                return headers['x-user'] === 'ada' ? `${status}: sorry` : { code: error.details.error_code };
+              },
+            },
+          },
+        });
+        const answers = async (user: string) => {
+          await post('/chat', { user });
+          const refused = await post('/chat', { user });
+          expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, expect.any(String)]);
+          return [refused.headers.get('content-type'), await refused.text()];
+        };
+        expect(await answers('ada')).toEqual(['text/plain; charset=utf-8', '429: sorry']);
+        const json = 'application/json; charset=utf-8';
+        expect(await answers('ben')).toEqual([json, '{"code":"headgate_quota_exceeded"}']);
+        expect(await answers('boor')).toEqual([json, expect.stringContaining('"rate_limit_error"')]);
+        api.inject({ kind: 'status', status: 401 });
+        expect(await (await post('/chat', { user: 'eve' })).text()).toBe('{"code":"upstream_failed"}');
+      });
+
+      it('that errors of the API are its own to answer', async () => {
+        const { post, api, said } = await setUp({ config, errors: { upstreamErrors: 'pass' } });
         api.inject({ kind: 'status', status: 400, message: 'bad' });
-        expect((await post()).status).toBe(500);
+        const passed = await post('/chat', { user: 'ada' });
+        expect([passed.status, await passed.json()]).toEqual([
+          500,
+          { message: expect.stringContaining('bad') },
+        ]);
+        expect(said.join()).not.toContain('the client is told');
       });
     });
 
@@ -904,9 +993,9 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
     });
 
     it('says at the start what it means to have no `caller` function', async () => {
-      const { governor, warnings } = await setUp({ door: {} });
+      const { governor, said } = await setUp({ door: {} });
       expect((governor as Governor).snapshot().warnings.map(({ code }) => code)).toContain('HG_NO_CALLER');
-      expect(warnings.join()).toContain('everybody is `anonymous`');
+      expect(said.join()).toContain('everybody is `anonymous`');
     });
   });
 }

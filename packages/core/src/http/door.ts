@@ -6,6 +6,7 @@ import type { Scopes } from '../caller/scopes.ts';
 import { AbortedError } from '../errors.ts';
 import { internalsOf } from '../governor.ts';
 import { checkOptions, type KnownKeys } from '../known-keys.ts';
+import type { Logger } from '../logger.ts';
 import type { Governor } from '../types.ts';
 import { isClosed, wasSentWhole } from './answer.ts';
 import { rateLimitHeaders } from './rate-limit-headers.ts';
@@ -68,6 +69,15 @@ export interface Door<A extends unknown[]> {
   listen(channel: Channel, keyOf: (message: unknown) => object | undefined): void;
 }
 
+/** Where the governors of scopes log. */
+const loggers = new WeakMap<Scopes, Logger>();
+
+/** The logger of the governor whose scope a request is in; the console's where it is in none. */
+export function loggerOf(request: object): Logger {
+  const scope = lastScopeOf(request);
+  return (scope === undefined ? undefined : loggers.get(scope.owner)) ?? console;
+}
+
 const DEFAULT_TIMEOUT_HEADER = 'x-request-timeout';
 
 /**
@@ -79,7 +89,8 @@ export function createDoor<A extends unknown[]>(
   options: DoorOptions<A>,
   framework: Framework<A>,
 ): Door<A> {
-  const { scopes, once, onClose } = internalsOf(governor);
+  const { scopes, once, logger, onClose } = internalsOf(governor);
+  loggers.set(scopes, logger);
   // What is wrong is told when the app starts, and not with the first call.
   checkOptions('headgate()', options, DOOR_KEYS);
   if (options.caller !== undefined && typeof options.caller !== 'function') {

@@ -1,4 +1,4 @@
-export { answerTo } from './answer.ts';
+export { answerTo, checkErrorOptions, type ErrorOptions } from './answer.ts';
 export {
   checkRoute,
   createDoor,

@@ -29,6 +29,10 @@ export interface Refusal {
   readonly text: string;
 }
 
+type Body = Refusal['body'];
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+
 const TYPE: Record<ErrorCode, Refusal['body']['error']['type']> = {
   quota_exceeded: 'rate_limit_error',
   cap_refused: 'invalid_request_error',
@@ -55,35 +59,61 @@ export function refusalOf(error: unknown, requestId?: string): Refusal | undefin
   if (refusal === undefined) return undefined;
   const { code, status, reason, lane, message } = refusal;
   const isTemporary = status === 429 || status === 503;
-  const retryAfterMs = refusal.retryAfterMs ?? (isTemporary ? UNKNOWN_RETRY_AFTER_MS : undefined);
-  const body: Refusal['body'] = {
+  return answerOf({
+    status,
+    type: (code === 'aborted' ? TYPE_OF_ABORT[reason] : undefined) ?? TYPE[code],
+    message,
+    details: { error_code: `headgate_${code}`, reason, ...(lane === undefined ? {} : { lane }) },
+    retryAfterMs: refusal.retryAfterMs ?? (isTemporary ? UNKNOWN_RETRY_AFTER_MS : undefined),
+    headers: rateLimitHeaders(standingOf(refusal)),
+    requestId,
+  });
+}
+
+interface Told {
+  readonly status: number;
+  readonly type: Body['error']['type'];
+  readonly message: string;
+  readonly details: Body['error']['details'];
+  /** Milliseconds. */
+  readonly retryAfterMs?: number | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly requestId?: string | undefined;
+}
+
+/** An error as it is answered, in the shape of the API's own. */
+export function answerOf({
+  status,
+  type,
+  message,
+  details,
+  retryAfterMs,
+  headers,
+  requestId,
+}: Told): Refusal {
+  const body: Body = {
     type: 'error',
     error: {
-      type: (code === 'aborted' ? TYPE_OF_ABORT[reason] : undefined) ?? TYPE[code],
+      type,
       message,
       details: {
-        error_code: `headgate_${code}`,
-        reason,
-        ...(lane === undefined ? {} : { lane }),
+        ...details,
         ...(retryAfterMs === undefined ? {} : { retry_after_ms: Math.ceil(retryAfterMs) }),
       },
     },
     request_id: requestId ?? null,
   };
-  const text = JSON.stringify(body);
+  const after =
+    retryAfterMs === undefined ? {} : { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) };
+  return withText({ status, headers: { ...after, ...headers }, body, text: '' }, JSON.stringify(body));
+}
+
+/** The answer with another text: JSON, unless the content type says otherwise. */
+export function withText(answer: Refusal, text: string, contentType = JSON_TYPE): Refusal {
+  const { 'content-type': _type, 'content-length': _length, ...others } = answer.headers;
   return {
-    status,
-    headers: {
-      'content-type': 'application/json; charset=utf-8',
-      'content-length': String(Buffer.byteLength(text)),
-      ...(retryAfterMs === undefined
-        ? {}
-        : {
-            'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))),
-          }),
-      ...rateLimitHeaders(standingOf(refusal)),
-    },
-    body,
+    ...answer,
+    headers: { 'content-type': contentType, 'content-length': String(Buffer.byteLength(text)), ...others },
     text,
   };
 }
