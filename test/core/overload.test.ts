@@ -33,7 +33,7 @@ describe('a cap that overload has set', () => {
   it('is not thought to last: of 300 calls that are served within 5 s none is refused for 20 s (49 until 0.2)', async () => {
     const clock = new EventClock();
     const { lanes } = parseConfig({ lanes: { only: { maxWait: '20s' } } });
-    const estimator = new Estimator(clock);
+    const estimator = new Estimator(() => clock.now());
     const limits = { requestsPerMinute: 600_000, burst: 1 };
     const upstream = new UpstreamBucket('a', 's', limits, estimator, 0);
     const scheduler = new Scheduler(upstream, lanes, new Alarms(clock), clock, () => 0.5);
