@@ -1,5 +1,5 @@
 import type { AmountName, Answer, ConfiguredLimits, Exchange } from '@headgate/core';
-import type { Cluster, Redis } from 'ioredis';
+import type { Connection } from './connection.ts';
 
 /**
  * Releases that keep something else in Redis have ledgers of their own, and each ledger knows but its own processes. So that
@@ -24,7 +24,7 @@ return redis.call('ZRANGE', KEYS[1], 0, -1)
 `;
 
 export class Releases {
-  readonly #client: Redis | Cluster;
+  readonly #connection: Connection;
   readonly #key: string;
   readonly #schema: number;
   #share = 1;
@@ -36,8 +36,8 @@ export class Releases {
   /** What was not answered is said again word for word. */
   readonly #said = new WeakMap<Exchange, Exchange>();
 
-  constructor(client: Redis | Cluster, prefix: string, schema: number) {
-    this.#client = client;
+  constructor(connection: Connection, prefix: string, schema: number) {
+    this.#connection = connection;
     this.#key = `{${prefix}:releases}`;
     this.#schema = schema;
   }
@@ -57,7 +57,8 @@ export class Releases {
   }
 
   async #tell(member: string): Promise<void> {
-    const members = (await this.#client.call('eval', SCRIPT, '1', this.#key, member)) as string[];
+    const told = (await this.#connection.eval(SCRIPT, [this.#key], [member])) as Buffer[];
+    const members = told.map(String);
     const own = members.filter((each) => each.startsWith(`${this.#schema} `)).length;
     this.#share = own / members.length;
     this.#isKnown = true;

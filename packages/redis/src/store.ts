@@ -1,16 +1,21 @@
 import type { Answer, Exchange, Store, StoreDoubt } from '@headgate/core';
-import type { Cluster, Redis } from 'ioredis';
 import { readAnswer, readWake } from './answer.ts';
 import { redisBoard } from './board.ts';
 import { bounded } from './bounded.ts';
+import { Channels } from './channels.ts';
+import { type Argument, connectionTo, type RedisClient } from './connection.ts';
 import { type BucketNames, keysOf, namesOf, SCHEMA, slotChannel } from './keys.ts';
 import { type Script, script, scriptOf } from './lua/script.ts';
 import { writeExchange } from './message.ts';
+import { Readiness } from './readiness.ts';
 import { Releases } from './releases.ts';
 
 export interface RedisStoreOptions {
-  /** An `ioredis` client, or a `Cluster`: TLS, passwords, sentinels are its own. It is not closed with the store. */
-  readonly client: Redis | Cluster;
+  /**
+   * A `Redis` or `Cluster` of the package `ioredis`, or a client of `createClient()`, `createSentinel()` or `createCluster()` of
+   * the package `redis`: TLS, passwords, sentinels, and to connect it, are its own. It is not closed with the store.
+   */
+  readonly client: RedisClient;
   /** Who shares the limits: processes with one prefix are one fleet. Default: `headgate`. */
   readonly prefix?: string;
   /**
@@ -24,16 +29,12 @@ export interface RedisStoreOptions {
 
 const TIMEOUT_MS = 100;
 const ASSUMED_PROCESSES = 4;
-const REACHABLE = new Set(['wait', 'connecting', 'connect', 'ready']);
 const DOUBTS_MS = 2_000;
 
-interface Listener {
-  readonly onMessage: (message: string) => void;
-  /** What comes from now on is heard: at first, and after each break. */
-  readonly onReady: () => void;
-}
-
-/** The ledger of a fleet on Redis 6.2 or later, or Valkey. */
+/**
+ * The ledger of a fleet on Redis 6.2 or later, or Valkey.
+ * @throws TypeError for a client that is neither of `ioredis` nor of `redis`.
+ */
 export function redisStore(options: RedisStoreOptions): Store {
   return storeOf(options, script());
 }
@@ -50,11 +51,12 @@ export function storeOf(
   clock: () => readonly number[] = () => [],
 ): Store {
   const ledger = scriptOf(source);
-  const listeners = new Map<string, Set<Listener>>();
+  const connection = connectionTo(client);
   const known = new Map<string, BucketNames>();
   const watched = new Map<string, boolean>();
-  const releases = new Releases(client, prefix, SCHEMA);
-  let subscriber: Redis | Cluster | undefined;
+  const readiness = new Readiness(connection);
+  const channels = new Channels(connection, readiness);
+  const releases = new Releases(connection, prefix, SCHEMA);
   let isClosed = false;
 
   /** Buckets are as many as the accounts have classes of models. */
@@ -65,77 +67,24 @@ export function storeOf(
   };
 
   /** What is sent while there is no connection would be kept for later. */
-  const mustBeReachable = () => {
+  const reach = async (): Promise<void> => {
     if (isClosed) throw new Error('Headgate: the store is closed');
-    // A client that is about to connect sends the command in time, or it is not waited for.
-    if (!REACHABLE.has(client.status)) throw new Error(`Headgate: Redis is not there (${client.status})`);
+    const deadline = performance.now() + timeoutMs;
+    if (connection.state() === 'opening') await readiness.next();
+    const state = connection.state();
+    if (state !== 'ready') throw new Error(`Headgate: Redis is not there (${state})`);
+    // Whoever waited this long has gone on without it, and says it again.
+    if (performance.now() > deadline) throw new Error('Headgate: Redis was not there in time');
   };
 
-  const run = async (
-    { source, sha }: Script,
-    keys: readonly string[],
-    args: readonly (string | number | Buffer)[],
-  ) => {
+  const run = async ({ source, sha }: Script, keys: readonly string[], args: readonly Argument[]) => {
     try {
-      return await client.callBuffer('evalsha', sha, keys.length, ...keys, ...args);
+      return await connection.evalSha(sha, keys, args);
     } catch (error) {
       // A Redis that was started anew, or told to forget its scripts.
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
-      return client.callBuffer('eval', source, keys.length, ...keys, ...args);
+      return connection.eval(source, keys, args);
     }
-  };
-
-  const subscribe = (): Redis | Cluster => {
-    if (subscriber !== undefined) return subscriber;
-    // The two kinds of client differ in the options that we do not give.
-    const copy: Redis | Cluster = (client as Redis).duplicate();
-    subscriber = copy;
-    copy.on('message', (channel: string, message: string) => {
-      for (const { onMessage } of [...(listeners.get(channel) ?? [])]) onMessage(message);
-    });
-    // It comes back by itself; meanwhile timers do what messages did.
-    copy.on('error', () => {});
-    // And with it what was not subscribed to as long as Redis was not there, which the client does not remember.
-    copy.on('ready', () => {
-      for (const channel of listeners.keys()) hear(channel);
-    });
-    return copy;
-  };
-
-  /** Without it the timers behind messages do. */
-  const hear = (channel: string): void => {
-    subscribe()
-      .subscribe(channel)
-      .then(
-        () => {
-          for (const { onReady } of [...(listeners.get(channel) ?? [])]) onReady();
-        },
-        () => {},
-      );
-  };
-
-  const listenTo = (
-    channel: string,
-    onMessage: Listener['onMessage'],
-    onReady: Listener['onReady'] = () => {},
-  ): (() => void) => {
-    const others = listeners.get(channel);
-    const set = others ?? new Set();
-    const listener = { onMessage, onReady };
-    set.add(listener);
-    if (others === undefined) {
-      listeners.set(channel, set);
-      hear(channel);
-    } else
-      subscribe()
-        .subscribe(channel)
-        .then(onReady, () => {});
-    return () => {
-      set.delete(listener);
-      if (set.size > 0 || listeners.get(channel) !== set) return;
-      listeners.delete(channel);
-      subscriber?.unsubscribe(channel).catch(() => {});
-    };
   };
 
   /**
@@ -143,21 +92,20 @@ export function storeOf(
    * of its own listeners alone.
    */
   const isWatched = (alive: string, process: string): boolean => {
-    if (client.isCluster) return false;
+    if (connection.isCluster) return false;
     const known = watched.get(process);
     if (known === undefined) {
       watched.set(process, false);
-      subscribe()
-        .subscribe(`${alive}${process}`)
-        .then(
-          () => void watched.set(process, true),
-          () => void watched.delete(process),
-        );
+      channels.join(`${alive}${process}`).then(
+        () => void watched.set(process, true),
+        () => void watched.delete(process),
+      );
     }
     return known === true;
   };
 
   const send = async (bucket: string, exchange: Exchange) => {
+    await reach();
     await releases.meet(exchange.process);
     const own = names(bucket);
     const keys = keysOf(own, exchange);
@@ -169,42 +117,49 @@ export function storeOf(
   /** Nothing depends on it: a call that is parked for a slot asks again each second. */
   const tellOfSlots = ({ quotas, process }: Exchange): void => {
     for (const { key, frees } of quotas)
-      if (frees) client.publish(slotChannel(prefix, key), process).catch(() => {});
+      if (frees) connection.publish(slotChannel(prefix, key), process).catch(() => {});
   };
 
   return {
     kind: 'fleet',
     assumedProcesses,
     async exchange(bucket: string, exchange: Exchange): Promise<Answer> {
-      mustBeReachable();
       const bytes = await bounded(send(bucket, exchange), timeoutMs, 'an exchange with Redis').catch(explain);
       if (!Buffer.isBuffer(bytes)) throw new Error('Headgate: Redis gave an answer that is none');
       tellOfSlots(exchange);
+      readiness.tell();
       return releases.whole(bucket, readAnswer(bytes));
     },
     listen(bucket, onWake) {
-      return listenTo(names(bucket).channel, (message) => {
+      return channels.listen(names(bucket).channel, (message) => {
         const wake = readWake(message);
         if (wake !== undefined) onWake(wake);
       });
     },
-    listenSlot: (key, onFree) => listenTo(slotChannel(prefix, key), onFree, () => onFree(undefined)),
+    listenSlot: (key, onFree) => channels.listen(slotChannel(prefix, key), onFree, () => onFree(undefined)),
     board: redisBoard({
       prefix,
-      subscribe: listenTo,
-      async run(script, key, args) {
-        mustBeReachable();
-        return bounded(run(script, [key], args), timeoutMs, 'a notice for Redis');
+      subscribe: (...parts) => channels.listen(...parts),
+      run(script, key, args) {
+        const sending = reach().then(() => run(script, [key], args));
+        return bounded(sending, timeoutMs, 'a notice for Redis');
       },
     }),
     async doubts() {
-      return readDoubts(await bounded(client.info('everything'), DOUBTS_MS, 'INFO'));
+      // A Redis that is not there yet, or is lost meanwhile, is asked when it is.
+      for (;;) {
+        while (connection.state() !== 'ready') await readiness.next();
+        try {
+          return readDoubts(await bounded(connection.info(), DOUBTS_MS, 'INFO'));
+        } catch (error) {
+          if (connection.state() === 'ready') throw error;
+        }
+      }
     },
     async close() {
       isClosed = true;
-      listeners.clear();
-      subscriber?.disconnect();
-      subscriber = undefined;
+      readiness.close();
+      channels.close();
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { Answer } from '@headgate/core';
 import { redisStore } from '@headgate/redis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectionTo } from '../../../packages/redis/src/connection.ts';
 import { SCHEMA } from '../../../packages/redis/src/keys.ts';
 import { Releases } from '../../../packages/redis/src/releases.ts';
 import { Peer } from '../../../packages/testing/src/store/exchanges.ts';
@@ -41,7 +42,7 @@ describe.skipIf(noRedis())('processes of a release that keeps something else in 
     expect(first.levels.requests?.perMinute).toBe(600);
     expect(first.concurrency).toBe(10);
 
-    const another = new Releases(server.connect(), prefix, SCHEMA + 1);
+    const another = new Releases(connectionTo(server.connect()), prefix, SCHEMA + 1);
     await another.meet('another');
     await untilRefillIs(300, one);
     const shared = await one.tell();
@@ -81,9 +82,9 @@ describe.skipIf(noRedis())('processes of a release that keeps something else in 
   it('are told of the same share when a message is said again', async () => {
     prefix = `releases-${process.pid}-${next++}`;
     const client = server.connect();
-    const own = new Releases(client, prefix, SCHEMA);
+    const own = new Releases(connectionTo(client), prefix, SCHEMA);
     await own.meet('one');
-    await new Releases(server.connect(), prefix, SCHEMA + 1).meet('another');
+    await new Releases(connectionTo(server.connect()), prefix, SCHEMA + 1).meet('another');
     const { peer } = open('one');
     await peer.tell({ limits: LIMITS });
     const said = peer.last;
