@@ -53,7 +53,7 @@ describe.skipIf(skipsChromium)('a browser', () => {
       await page.click('button');
       await page.locator('#trouble', { hasText: /./ }).waitFor();
       expect(await page.locator('#trouble').textContent()).toMatch(
-        /^quota "per-visitor" is used up; again in \d+ s$/,
+        /^You have reached your limit for now\. Try again later\. \(In \d+ s\.\)$/,
       );
       await page.close();
     });

@@ -68,7 +68,7 @@ export interface RefusalDetails {
   /** Name of the quota, cap or upstream bucket that bound. */
   readonly rule?: string | undefined;
   readonly lane?: string | undefined;
-  /** Milliseconds until the same call is expected to fit. Absent where waiting does not help. */
+  /** Milliseconds until the same call is expected to fit, rounded up. Absent where waiting does not help. */
   readonly retryAfterMs?: number | undefined;
   readonly cause?: unknown;
 }
@@ -102,7 +102,7 @@ export abstract class HeadgateError extends AnthropicError {
     this.reason = details.reason;
     this.rule = details.rule;
     this.lane = details.lane;
-    this.retryAfterMs = details.retryAfterMs;
+    this.retryAfterMs = details.retryAfterMs === undefined ? undefined : Math.ceil(details.retryAfterMs);
   }
 
   /**

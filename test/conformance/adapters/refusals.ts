@@ -37,12 +37,12 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
     }),
     status: 429,
     retryAfter: '2',
-    body: '{"type":"error","error":{"type":"rate_limit_error","message":"quota \\"q\\" is used up","details":{"error_code":"headgate_quota_exceeded","reason":"user_quota","lane":"interactive","retry_after_ms":1501}},"request_id":null}',
+    body: '{"type":"error","error":{"type":"rate_limit_error","message":"You have reached your limit for now. Try again later.","details":{"error_code":"headgate_quota_exceeded","reason":"user_quota","lane":"interactive","rule":"q","retry_after_ms":1501}},"request_id":null}',
   },
   cap_refused: {
     error: new CapRefusedError('max_tokens is above 512 – größer', { reason: 'cap', lane }),
     status: 400,
-    body: body('invalid_request_error', 'max_tokens is above 512 – größer', {
+    body: body('invalid_request_error', 'This request asks for a longer answer than is allowed.', {
       error_code: 'headgate_cap_refused',
       reason: 'cap',
       lane,
@@ -51,10 +51,11 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
   unpriced: {
     error: new UnpricedError('model "claude-next-1" has no price', { reason: 'unpriced', rule: 'day', lane }),
     status: 400,
-    body: body('invalid_request_error', 'model "claude-next-1" has no price', {
+    body: body('invalid_request_error', 'This request cannot be answered as it is.', {
       error_code: 'headgate_unpriced',
       reason: 'unpriced',
       lane,
+      rule: 'day',
     }),
   },
   queue_full: {
@@ -65,7 +66,7 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
     }),
     status: 503,
     retryAfter: '10',
-    body: body('overloaded_error', 'the wait would be too long', {
+    body: body('overloaded_error', 'There are too many requests right now. Try again in a moment.', {
       error_code: 'headgate_queue_full',
       reason: 'queue_full',
       lane,
@@ -76,7 +77,7 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
     error: new QueueTimeoutError('it waited as long as it may', { reason: 'queue_timeout', lane }),
     status: 503,
     retryAfter: '1',
-    body: body('overloaded_error', 'it waited as long as it may', {
+    body: body('overloaded_error', 'There are too many requests right now. Try again in a moment.', {
       error_code: 'headgate_queue_timeout',
       reason: 'queue_timeout',
       lane,
@@ -87,7 +88,7 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
     error: new UpstreamUnavailableError('paused', { reason: 'upstream_paused', retryAfterMs: 200 }),
     status: 503,
     retryAfter: '1',
-    body: body('overloaded_error', 'paused', {
+    body: body('overloaded_error', 'The assistant is not available right now. Try again in a moment.', {
       error_code: 'headgate_upstream_unavailable',
       reason: 'upstream_paused',
       retry_after_ms: 200,
@@ -96,7 +97,7 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
   unknown_caller: {
     error: new UnknownCallerError('outside every scope', { reason: 'unknown_caller' }),
     status: 500,
-    body: body('api_error', 'outside every scope', {
+    body: body('api_error', 'The request could not be answered.', {
       error_code: 'headgate_unknown_caller',
       reason: 'unknown_caller',
     }),
@@ -104,12 +105,15 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
   aborted: {
     error: new AbortedError('nobody read it', { reason: 'stream_idle' }),
     status: 499,
-    body: body('api_error', 'nobody read it', { error_code: 'headgate_aborted', reason: 'stream_idle' }),
+    body: body('api_error', 'The request was ended.', {
+      error_code: 'headgate_aborted',
+      reason: 'stream_idle',
+    }),
   },
   batch_failed: {
     error: new BatchFailedError('the batch request "a" was canceled', { reason: 'batch_canceled' }),
     status: 502,
-    body: body('api_error', 'the batch request "a" was canceled', {
+    body: body('api_error', 'The request was not answered.', {
       error_code: 'headgate_batch_failed',
       reason: 'batch_canceled',
     }),
@@ -117,7 +121,7 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
   deadline: {
     error: new AbortedError('the deadline passed', { reason: 'deadline' }),
     status: 504,
-    body: body('timeout_error', 'the deadline passed', {
+    body: body('timeout_error', 'The answer took too long.', {
       error_code: 'headgate_aborted',
       reason: 'deadline',
     }),
@@ -126,7 +130,7 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
     error: new AbortedError('the governor was closed', { reason: 'closed' }),
     status: 503,
     retryAfter: '1',
-    body: body('overloaded_error', 'the governor was closed', {
+    body: body('overloaded_error', 'The service is restarting. Try again in a moment.', {
       error_code: 'headgate_aborted',
       reason: 'closed',
       retry_after_ms: 1_000,

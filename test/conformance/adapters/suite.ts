@@ -296,11 +296,13 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
           type: 'error',
           error: {
             type: 'rate_limit_error',
-            message: 'quota "q" is used up',
+            message: 'You have reached your limit for now. Try again later.',
             details: {
               error_code: 'headgate_quota_exceeded',
               reason: 'user_quota',
               lane: 'interactive',
+              rule: 'q',
+              limit: { requests: 2, per: 'minute' },
               retry_after_ms: expect.any(Number),
             },
           },

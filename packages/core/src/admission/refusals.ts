@@ -14,11 +14,12 @@ const LEAST_MS = 1_000;
 /** The refusal that a quota's answer becomes. */
 export function quotaRefusal({ rule, reason, waitMs, soonestMs }: Binding, lane: string): QuotaExceededError {
   const never = waitMs === Number.POSITIVE_INFINITY;
+  const named = `${rule.budget === undefined ? 'quota' : 'budget'} "${rule.name}"`;
   const text = never
-    ? `the call asks for more than quota "${rule.name}" ever allows`
+    ? `the call asks for more than ${named} ever allows`
     : reason === 'concurrency'
-      ? `quota "${rule.name}" allows ${rule.concurrency} calls at once`
-      : `quota "${rule.name}" is used up`;
+      ? `${named} allows ${rule.concurrency} calls at once`
+      : `${named} is used up`;
   // With no time known, a slot is likely to be free soon: a second is what a client should at least wait.
   const retryAfterMs = never
     ? undefined

@@ -25,7 +25,7 @@ export function economize(
     if (plan.isShadow) continue;
     const { refuseFirst, downgradeTo } = budget;
     if (refuseFirst !== undefined && compileGlobs(refuseFirst)(plan.lane)) {
-      const percent = Math.round(budget.soft * 100);
+      const percent = Math.floor(standing.share * 100);
       throw new QuotaExceededError(
         `budget "${budget.name}" is used up to ${percent} %, and the rest of it is not for lane "${plan.lane}"`,
         { reason: 'budget', rule: budget.name, lane: plan.lane, retryAfterMs: standing.resetMs },

@@ -1,6 +1,6 @@
 import type { Standing } from '../caller/caller.ts';
-import type { QuotaConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
+import type { QuotaRule } from '../policy/budgets.ts';
 import type { QuotaScope } from '../policy/plan.ts';
 import type { QuotaAsk } from '../stores/store.ts';
 import type { Booking, Meter } from './meter.ts';
@@ -14,7 +14,7 @@ export type Used = Omit<Amounts, 'requests'>;
 
 /** The quota that stands in the way of a call. */
 export interface Binding {
-  readonly rule: QuotaConfig;
+  readonly rule: QuotaRule;
   readonly reason: Reason;
   /** Milliseconds until it fits: Infinity never, undefined when another call ends. */
   readonly waitMs: number | undefined;
@@ -32,7 +32,7 @@ export interface Correction {
 /** One quota that a call draws on. */
 export interface Entry {
   readonly scope: QuotaScope;
-  readonly rule: QuotaConfig;
+  readonly rule: QuotaRule;
   readonly state: QuotaState;
   /** What the call takes of it: as known now, until it is held or charged. */
   claim: Claim | undefined;
@@ -91,7 +91,7 @@ export class QuotaTicket {
   }
 
   /** The state of the quota of that place in `asks`. */
-  stateAt(index: number): { rule: QuotaConfig; state: QuotaState } | undefined {
+  stateAt(index: number): { rule: QuotaRule; state: QuotaState } | undefined {
     return this.#entries[index];
   }
 

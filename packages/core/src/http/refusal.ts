@@ -1,8 +1,14 @@
+import type { Standing } from '../caller/caller.ts';
 import { standingOf } from '../caller/standing.ts';
 import { type ErrorCode, findHeadgateError, type Reason } from '../errors.ts';
 import { rateLimitHeaders } from './rate-limit-headers.ts';
 
-/** An HTTP answer to a call that Headgate refused, shaped like the API's own errors. */
+type Limit = { readonly per: Standing['window'] } & { readonly [N in Standing['name']]?: number };
+
+/**
+ * An HTTP answer to a call that Headgate refused, shaped like the API's own errors. `message` is for the app's users,
+ * `details` for programs.
+ */
 export interface Refusal {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -20,6 +26,10 @@ export interface Refusal {
         readonly error_code: string;
         readonly reason: string;
         readonly lane?: string;
+        /** Name of the quota, budget, cap or bucket that bound. */
+        readonly rule?: string;
+        /** What that rule allows, where it is a quota of the caller's own: as `{ requests: 30, per: 'minute' }`. */
+        readonly limit?: Limit;
         readonly retry_after_ms?: number;
       };
     };
@@ -50,6 +60,23 @@ const TYPE_OF_ABORT: Partial<Record<Reason, Refusal['body']['error']['type']>> =
   closed: 'overloaded_error',
 };
 
+/** What an app's users are told: nothing of lanes, rules and governors, which are the error's own message. */
+const WORDS: Record<ErrorCode, string> = {
+  quota_exceeded: 'You have reached your limit for now. Try again later.',
+  cap_refused: 'This request asks for a longer answer than is allowed.',
+  unpriced: 'This request cannot be answered as it is.',
+  queue_full: 'There are too many requests right now. Try again in a moment.',
+  queue_timeout: 'There are too many requests right now. Try again in a moment.',
+  upstream_unavailable: 'The assistant is not available right now. Try again in a moment.',
+  unknown_caller: 'The request could not be answered.',
+  aborted: 'The request was ended.',
+  batch_failed: 'The request was not answered.',
+};
+const WORDS_OF_ABORT: Partial<Record<Reason, string>> = {
+  deadline: 'The answer took too long.',
+  closed: 'The service is restarting. Try again in a moment.',
+};
+
 /** Every 429 and 503 says when to come back, also where nobody knows: then soon. */
 const UNKNOWN_RETRY_AFTER_MS = 1_000;
 
@@ -57,17 +84,33 @@ const UNKNOWN_RETRY_AFTER_MS = 1_000;
 export function refusalOf(error: unknown, requestId?: string): Refusal | undefined {
   const refusal = findHeadgateError(error);
   if (refusal === undefined) return undefined;
-  const { code, status, reason, lane, message } = refusal;
+  const { code, status, reason, lane, rule } = refusal;
+  const standing = standingOf(refusal);
+  const limit = limitOf(standing, rule);
   const isTemporary = status === 429 || status === 503;
   return answerOf({
     status,
     type: (code === 'aborted' ? TYPE_OF_ABORT[reason] : undefined) ?? TYPE[code],
-    message,
-    details: { error_code: `headgate_${code}`, reason, ...(lane === undefined ? {} : { lane }) },
+    message: (code === 'aborted' ? WORDS_OF_ABORT[reason] : undefined) ?? WORDS[code],
+    details: {
+      error_code: `headgate_${code}`,
+      reason,
+      ...(lane === undefined ? {} : { lane }),
+      ...(rule === undefined ? {} : { rule }),
+      ...(limit === undefined ? {} : { limit }),
+    },
     retryAfterMs: refusal.retryAfterMs ?? (isTemporary ? UNKNOWN_RETRY_AFTER_MS : undefined),
-    headers: rateLimitHeaders(standingOf(refusal)),
+    headers: rateLimitHeaders(standing),
     requestId,
   });
+}
+
+/** What `rule` allows: of its several amounts, the one of which least is left. */
+function limitOf(standing: readonly Standing[], rule: string | undefined): Limit | undefined {
+  const [tightest] = standing
+    .filter((each) => each.rule === rule)
+    .sort((a, b) => a.remaining / a.quota - b.remaining / b.quota);
+  return tightest === undefined ? undefined : { [tightest.name]: tightest.quota, per: tightest.window };
 }
 
 interface Told {
