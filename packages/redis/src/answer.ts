@@ -5,7 +5,7 @@ import { Reader } from './bytes.ts';
  * An answer on its way from the script, field after field: written by the Lua below, read by `readAnswer`. `?` is a number that
  * may be left out: not a number then.
  *
- * answer     now, paused, concurrency?, calls, processes, unknown                ddddd B
+ * answer     now, paused, concurrency?, pace?, calls, processes, unknown         dddddd B
  *            count of levels: amount, source, limit capacity level rate          H: BB dddd
  *            count of lanes: users, name                                         H: d Hc0
  *            count of turns to wake for, one or none: wait, process              H: d Hc0
@@ -35,6 +35,7 @@ export function readAnswer(bytes: Buffer): Answer {
   const now = from.number();
   const pausedMs = from.number();
   const concurrency = from.optional();
+  const pacePerMs = from.optional();
   const calls = from.number();
   const processes = from.number();
   const isUnknown = from.flag();
@@ -60,6 +61,7 @@ export function readAnswer(bytes: Buffer): Answer {
     levels,
     pausedMs,
     ...(concurrency === undefined ? {} : { concurrency }),
+    ...(pacePerMs === undefined ? {} : { pacePerMs }),
     calls,
     processes,
     users,
@@ -123,8 +125,8 @@ end
 local function writeAnswer(answer)
   local parts = {}
   local function add(...) parts[#parts + 1] = struct.pack(...) end
-  add('<dddddB', answer.now, answer.pausedMs, answer.concurrency or LEFT_OUT, answer.calls, answer.processes,
-    answer.isUnknown and 1 or 0)
+  add('<ddddddB', answer.now, answer.pausedMs, answer.concurrency or LEFT_OUT, answer.pacePerMs or LEFT_OUT,
+    answer.calls, answer.processes, answer.isUnknown and 1 or 0)
   add('<H', #answer.levels)
   for _, level in ipairs(answer.levels) do
     add('<BBdddd', AMOUNT_AT[level.name], SOURCE_AT[level.source], level.perMinute, level.capacity, level.level, level.ratePerMs)

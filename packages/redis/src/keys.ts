@@ -5,7 +5,7 @@ import type { Exchange } from '@headgate/core';
  * Of what is kept in Redis: releases that keep it otherwise use other keys, and share the limits (releases.ts). Raised with every
  * change of what one release writes and another reads, which `recorded-state.test.ts` notices.
  */
-export const SCHEMA = 3;
+export const SCHEMA = 4;
 
 export interface Keys {
   /** As the script has them: see lua/script.ts. */

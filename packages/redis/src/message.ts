@@ -23,7 +23,7 @@ import type { Keys } from './keys.ts';
  *              name                                                              Hc0
  * change     quota slots, count of meters: released used at, name                H d H: ddd Hc0
  */
-const EVENTS = ['headers', 'pause', 'endPause', 'overloaded', 'ended', 'corrected'] as const;
+const EVENTS = ['headers', 'pause', 'endPause', 'overloaded', 'ended', 'corrected', 'ramp'] as const;
 const ON_EXCEED = ['refuse', 'wait', 'shadow'] as const;
 const KINDS = ['continuous', 'window'] as const;
 
@@ -92,6 +92,9 @@ function writeEvent(out: Writer, event: LedgerEvent, keys: Keys): void {
     }
     case 'pause':
       out.numbers(event.ms);
+      break;
+    case 'ramp':
+      out.numbers(event.sentAgo, event.ms);
       break;
     case 'endPause':
       break;
@@ -194,6 +197,8 @@ local function readEvent()
     event.headroom = { requests = readShown(), inputTokens = readShown(), outputTokens = readShown() }
   elseif event.type == 'pause' then
     event.ms, readTo = read('<d')
+  elseif event.type == 'ramp' then
+    event.sentAgo, event.ms, readTo = read('<dd')
   elseif event.type == 'overloaded' or event.type == 'ended' then
     event.startedAgo, readTo = read('<d')
   elseif event.type == 'corrected' then

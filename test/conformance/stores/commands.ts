@@ -116,6 +116,11 @@ const event: fc.Arbitrary<LedgerEvent> = fc.oneof(
     headroom,
   }),
   fc.record({ type: fc.constant('pause' as const), ms: fc.integer({ min: 1, max: 1_500 }) }),
+  fc.record({
+    type: fc.constant('ramp' as const),
+    sentAgo: fc.integer({ min: 0, max: 3_000 }),
+    ms: fc.integer({ min: 0, max: 1_500 }),
+  }),
   fc.record({ type: fc.constant('endPause' as const) }),
   fc.record({ type: fc.constant('overloaded' as const), startedAgo: fc.integer({ min: 0, max: 9_000 }) }),
   fc.record({ type: fc.constant('ended' as const), startedAgo: fc.integer({ min: 0, max: 9_000 }) }),

@@ -8,6 +8,7 @@ import { ANSWER } from '../../../packages/redis/src/answer.ts';
 import { namesOf, SCHEMA } from '../../../packages/redis/src/keys.ts';
 import { BOOKS } from '../../../packages/redis/src/lua/books.ts';
 import { PATH } from '../../../packages/redis/src/lua/path.ts';
+import { RAMP } from '../../../packages/redis/src/lua/ramp.ts';
 import { script } from '../../../packages/redis/src/lua/script.ts';
 import { STATE } from '../../../packages/redis/src/lua/state.ts';
 import { MESSAGE } from '../../../packages/redis/src/message.ts';
@@ -28,7 +29,7 @@ const BUCKET = 'bucket';
 /** Everything that is packed, read by what reads it in the script, and written and read once more. */
 const READ = `
 ${CLOCK}
-${BOOKS}${PATH}${MESSAGE}${ANSWER}${STATE}
+${BOOKS}${PATH}${MESSAGE}${ANSWER}${RAMP}${STATE}
 local function readable(packed)
   local state = readState(packed)
   for _, process in pairs(state.processes) do process.limits = namedLimits(process.limits) end

@@ -274,18 +274,20 @@ export class UpstreamBucket {
 
   /**
    * Everybody waits until `until`. A later word never shortens an earlier one. `rampSentAt`: the API has said that use
-   * grows too fast, to a request sent then; where it does not say so, plenty left of everything says it.
+   * grows too fast, to a request sent then; where it does not say so, plenty left of everything says it. Gives when that
+   * request was sent, where growth is slowed.
    */
-  pause(until: number, now: number, rampSentAt?: number): void {
+  pause(until: number, now: number, rampSentAt?: number): number | undefined {
     const { culprits, rampSentAt: guessed } = this.#refusal.take(until - now);
     this.#pauses.begin(until, culprits.length > 0, now);
     // What waits then goes at the pace of the refill, and not all at once.
     for (const dimension of culprits)
       this.#limits.get(dimension)?.emptyUntil(this.#pauses.until, this.#refusal.at);
     const sentAt = rampSentAt ?? guessed;
-    if (sentAt === undefined) return;
+    if (sentAt === undefined) return undefined;
     this.#ramp.refused(sentAt, this.#pauses.until, this.#limits.requestsPerMs, now);
     this.#pacedFor = undefined;
+    return sentAt;
   }
 
   /** An operator knows better than the last refusal. */
@@ -354,24 +356,30 @@ export class UpstreamBucket {
   /** What a response says of the bucket; `isAnswer` where it is no error. See limit.ts for how it is taken. */
   merge(headers: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#refresh(now);
-    if (isAnswer) this.answered(flight, now);
-    else this.#refused(headers, flight.demand, sentAt, now);
+    for (const dimension of this.see(headers, isAnswer, flight, sentAt, now))
+      this.#limits.get(dimension)?.refused(sentAt, now);
     this.#limits.observe(headers, isAnswer, this.#flights, 2 * this.#flights.unsure, sentAt, now);
   }
 
-  /** The API has answered the call. */
-  answered(flight: Flight, now: number): void {
-    this.#concurrency.answered(flight, now);
-  }
-
-  #refused(headers: RateHeaders, demand: Demand, sentAt: number, now: number): void {
+  /** What a response says beside the levels of the limits. Gives those that a refusal showed to be empty. */
+  see(
+    headers: RateHeaders,
+    isAnswer: boolean,
+    flight: Flight,
+    sentAt: number,
+    now: number,
+  ): readonly Dimension[] {
+    if (isAnswer) {
+      this.#concurrency.answered(flight, now);
+      return [];
+    }
+    const { demand } = flight;
     const asked = {
       requests: 1,
       inputTokens: amountOf(demand, 'inputTokens'),
       outputTokens: this.#isRealtime ? 0 : amountOf(demand, 'outputTokens'),
     };
-    for (const dimension of this.#refusal.read(headers, asked, this.#limits, sentAt, now))
-      this.#limits.get(dimension)?.refused(sentAt, now);
+    return this.#refusal.read(headers, asked, this.#limits, sentAt, now);
   }
 
   /** Charges what running calls have produced since the last look. */

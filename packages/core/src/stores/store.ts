@@ -141,6 +141,8 @@ export type LedgerEvent =
       readonly headroom: Partial<Record<AmountName, { readonly limit: number; readonly remaining: number }>>;
     }
   | { readonly type: 'pause'; readonly ms: number }
+  /** A request was refused because use grows too fast; the API asks for `ms` before the next. */
+  | { readonly type: 'ramp'; readonly sentAgo: number; readonly ms: number }
   | { readonly type: 'endPause' }
   | { readonly type: 'overloaded'; readonly startedAgo: number }
   | { readonly type: 'ended'; readonly startedAgo: number }
@@ -256,6 +258,8 @@ export interface Answer {
   /** Milliseconds of a pause under way. */
   readonly pausedMs: number;
   readonly concurrency?: number;
+  /** Requests of all processes in a millisecond, where use has grown too fast for the API. */
+  readonly pacePerMs?: number;
   /** In flight in all processes. */
   readonly calls: number;
   /** Processes alive. */

@@ -4,6 +4,7 @@ local function settle(state, me, exchange, now)
   for _, name in ipairs(NAMES) do
     if state.limits[name] then charge(state.limits[name], exchange.charges[name], now) end
   end
+  if exchange.charges.requests > 0 then sentOf(state.ramp, exchange.charges.requests, now) end
   if state.limits.inputTokens then hold(state.limits.inputTokens, exchange.inputHeld - me.inputHeld, now) end
   me.inputHeld, me.calls, me.variance = exchange.inputHeld, exchange.calls, exchange.variance
   local path = exchange.path
@@ -116,7 +117,8 @@ local function answerOf(state, isUnknown, results, wake, now)
   local most = mostCalls(state)
   return {
     now = now, isUnknown = isUnknown, results = results, levels = levels, pausedMs = max(0, state.pausedUntil - now),
-    concurrency = most < math.huge and most or nil, calls = totals.calls,
+    concurrency = most < math.huge and most or nil,
+    pacePerMs = state.ramp.pace > 0 and state.ramp.pace or nil, calls = totals.calls,
     processes = redis.call('HLEN', KEYS[3]), users = users, wake = wake,
   }
 end

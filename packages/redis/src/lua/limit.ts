@@ -180,13 +180,6 @@ local function emptyUntil(l, till, now)
   l.loweredAt = now
   setLevel(l, bound, now)
 end
-local function slow(l, till, now)
-  emptyUntil(l, till, now)
-  l.loweredAt = till + 10000
-  local level = levelOf(l, now)
-  l.drift = l.drift + (l.perMinute / 60000 * 0.95 - l.drift) / 2
-  setLevel(l, level, now)
-end
 local function boundBy(l, level, now)
   if levelOf(l, now) <= level then return end
   setLevel(l, level, now)

@@ -7,6 +7,7 @@ import { EXCHANGE, MAIN } from './exchange.ts';
 import { LIMIT } from './limit.ts';
 import { PATH } from './path.ts';
 import { QUOTAS } from './quotas.ts';
+import { RAMP } from './ramp.ts';
 import { STATE } from './state.ts';
 import { TURNS } from './turns.ts';
 import { UPSTREAM } from './upstream.ts';
@@ -44,7 +45,7 @@ export const scriptOf = (source: string): Script => ({
 export const script = (clock = CLOCK): string =>
   nested([
     clock + BOOKS + PATH,
-    MESSAGE + ANSWER + STATE,
+    MESSAGE + ANSWER + RAMP + STATE,
     LIMIT + QUOTAS + ASKS + UPSTREAM,
     TURNS + EXCHANGE + MAIN,
   ]);

@@ -3,7 +3,7 @@
  * is not known is not a number. Names come once; what belongs to a lane says which it is, counted from 1.
  */
 export const STATE = `
-local HEADER = '<ddBddddddc40dHc0HHHBB'
+local HEADER = '<ddddddc104c40dHc0HHHBB'
 local LIMIT = '<BB${'d'.repeat(19)}'
 local LANE = '<${'d'.repeat(9)}BHc0'
 local PROCESS = '<Hc0${'d'.repeat(8)}BBc40HH'
@@ -20,8 +20,7 @@ end
 
 local function freshState()
   return {
-    limits = {}, configured = {}, pausedUntil = NEVER, culprits = {}, refusedAt = NEVER, isRamp = false,
-    slowedAt = NEVER, learnedCalls = 0, callsBefore = 0, decreasedAt = NEVER, processes = {}, order = {}, lanes = {},
+    limits = {}, configured = {}, pausedUntil = NEVER, culprits = {}, ramp = openRamp(), learnedCalls = 0, callsBefore = 0, decreasedAt = NEVER, processes = {}, order = {}, lanes = {},
     laneTime = 0, saved = nil, announced = { process = '', at = 0 }, keptUntil = NEVER,
   }
 end
@@ -64,11 +63,11 @@ end
 
 local function readState(packed)
   local state, at = freshState()
-  local limits, lanes, processes, isRamp, culprits, configured, hasSaved
-  state.pausedUntil, state.refusedAt, isRamp, state.slowedAt, state.learnedCalls, state.callsBefore, state.decreasedAt,
-    state.laneTime, state.keptUntil, configured, state.announced.at, state.announced.process,
+  local limits, lanes, processes, culprits, ramp, configured, hasSaved
+  state.pausedUntil, state.learnedCalls, state.callsBefore, state.decreasedAt,
+    state.laneTime, state.keptUntil, ramp, configured, state.announced.at, state.announced.process,
     limits, lanes, processes, culprits, hasSaved, at = struct.unpack(HEADER, packed)
-  state.isRamp, state.configured = isRamp == 1, namedLimits(configured)
+  state.ramp, state.configured = unpackRamp(ramp), namedLimits(configured)
   if culprits > 0 then
     for bit, name in ipairs(NAMES) do
       if floor(culprits / 2 ^ bit) % 2 == 1 then state.culprits[#state.culprits + 1] = name end
@@ -148,9 +147,8 @@ local function writeState(state)
   end
   for at, name in ipairs(CONFIGURED) do configured[at] = state.configured[name] or LEFT_OUT end
   local announced, saved = state.announced, state.saved
-  parts[1] = struct.pack(HEADER, state.pausedUntil, state.refusedAt, bitOf(state.isRamp), state.slowedAt,
-    state.learnedCalls, state.callsBefore, state.decreasedAt, state.laneTime, state.keptUntil,
-    struct.pack('<ddddd', unpack(configured)), announced.at, #announced.process, announced.process,
+  parts[1] = struct.pack(HEADER, state.pausedUntil, state.learnedCalls, state.callsBefore, state.decreasedAt, state.laneTime, state.keptUntil,
+    packRamp(state.ramp), struct.pack('<ddddd', unpack(configured)), announced.at, #announced.process, announced.process,
     limits, lanes, #state.order, culprits, bitOf(saved))
     .. (saved and struct.pack('<dddHc0', saved.id, saved.since, saved.base, #saved.process, saved.process) or '')
   return table.concat(parts)

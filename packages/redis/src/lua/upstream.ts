@@ -113,11 +113,16 @@ local function outputWait(state, name, l, path, reserved, now)
   grow(l, now)
   return max(100, missing / max(1e-9, refillOf(l)))
 end
+local function requestsPerMs(state)
+  local requests = state.limits.requests
+  return requests and requests.source ~= 'probe' and requests.perMinute / 60000 or 0
+end
 local function shortageOf(state, name, asked, reserveShare, saved, now)
   if now < state.pausedUntil then return { reason = 'upstream_paused', waitMs = state.pausedUntil - now } end
   local slots = mostCalls(state)
   if totals.calls >= slots - keptSlots(slots, reserveShare) then return { reason = 'concurrency', waitMs = UNKNOWN_WAIT } end
-  local worst
+  local rampMs = rampWait(state.ramp, requestsPerMs(state), now)
+  local worst = rampMs > 0 and { reason = 'upstream_paused', waitMs = rampMs } or nil
   for _, each in ipairs(NAMES) do
     local l = state.limits[each]
     if l then
@@ -141,6 +146,7 @@ local function admit(state, asked, process, now)
   local limits, path = state.limits, asked.path
   if limits.requests then sendOff(limits.requests, 1, 0, now) end
   process.calls, totals.calls = process.calls + 1, totals.calls + 1
+  sentOf(state.ramp, 1, now)
   if not asked.chargesTokens then return end
   process.inputHeld = process.inputHeld + asked.inputHeld
   if limits.inputTokens then sendOff(limits.inputTokens, asked.inputTokens, asked.inputHeld, now) end
@@ -189,11 +195,6 @@ local function pause(state, till, now)
     if state.limits[name] then emptyUntil(state.limits[name], till, now) end
   end
   state.culprits = {}
-  local isRamp = state.isRamp and till - state.refusedAt >= 500
-  state.isRamp = false
-  if not isRamp then return end
-  state.slowedAt = till
-  if state.limits.requests then slow(state.limits.requests, till, now) end
 end
 local function overloaded(state, startedAt, now)
   if startedAt < state.decreasedAt or now - state.decreasedAt < 10000 then return end
@@ -219,16 +220,9 @@ local function refuse(state, headroom, sentAt, now)
   end
   if not isTold then return end
   state.culprits = culprits
-  state.refusedAt = now
   for _, name in ipairs(culprits) do
     if state.limits[name] then refused(state.limits[name], sentAt, now) end
   end
-  local isRamp = sentAt > state.slowedAt
-  for _, name in ipairs(NAMES) do
-    local l, shown = state.limits[name], headroom[name]
-    if l and not (shown and shown.remaining > capacityOf(l) / 2) then isRamp = false end
-  end
-  state.isRamp = isRamp
 end
 local function merge(state, event, now)
   local sentAt = now - event.sentAgo
@@ -256,7 +250,10 @@ local function happened(state, event, now)
   local kind = event.type
   if kind == 'headers' then merge(state, event, now)
   elseif kind == 'pause' then pause(state, now + event.ms, now)
-  elseif kind == 'endPause' then state.pausedUntil = NEVER
+  elseif kind == 'ramp' then refusedFor(state.ramp, now - event.sentAgo, now + event.ms, requestsPerMs(state), now)
+  elseif kind == 'endPause' then
+    state.pausedUntil = NEVER
+    endRamp(state.ramp)
   elseif kind == 'overloaded' then overloaded(state, now - event.startedAgo, now)
   elseif kind == 'ended' then ended(state, now - event.startedAgo)
   elseif kind == 'corrected' then

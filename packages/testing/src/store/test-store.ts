@@ -170,6 +170,20 @@ export function testStore({ it, create }: TestStoreOptions): void {
     equal(grantedOf(await other.tell({ candidates: [other.call()] })), 1);
   });
 
+  check('slows all processes where use of one has grown too fast for the API', async ({ peer }) => {
+    const one = peer();
+    const other = peer();
+    await one.tell({ limits: LIMITS, candidates: [one.call()] });
+    await one.tell({ events: [{ type: 'ramp', sentAgo: 10, ms: 0 }] });
+    const { results, pacePerMs } = await other.tell({ candidates: [other.call()] });
+    const [result] = results;
+    // A tenth of the limit, with plenty left of it: one a second.
+    ok(result?.type === 'waits' && result.reason === 'upstream_paused' && (result.waitMs ?? 0) > 500);
+    ok(pacePerMs !== undefined && pacePerMs >= 0.001 && pacePerMs < 0.0011, `the pace is ${pacePerMs}`);
+    await one.tell({ events: [{ type: 'endPause' }] });
+    equal(grantedOf(await other.tell({ candidates: [other.call()] })), 1);
+  });
+
   check('lets users take turns, whichever process they are in', async ({ peer }) => {
     const one = peer();
     const other = peer();

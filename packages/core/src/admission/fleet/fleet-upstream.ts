@@ -11,12 +11,14 @@ import type {
 } from '../../stores/store.ts';
 import type { Demand, Flight, Shortage } from '../flight.ts';
 import { Projection } from '../output-rule.ts';
-import { DIMENSIONS, type RateHeaders, showsEmpty } from '../rate-headers.ts';
+import { DIMENSIONS, type RateHeaders } from '../rate-headers.ts';
 import { UpstreamBucket } from '../upstream.ts';
 import { guessOf } from './statement.ts';
 
 /** Of a bucket's limits, what all processes together use while the ledger is not there: they know nothing of each other. */
 const DEGRADED = 0.8;
+/** Share that one call has in the average of what calls cost. */
+const MEAN_STEP = 0.05;
 /** Events that wait to be told, at most. */
 const MAX_EVENTS = 256;
 /** The kinds that go first, in this order: a pause of all processes is kept. */
@@ -54,9 +56,9 @@ export class FleetUpstream {
   #answeredAt = 0;
   #processes: number;
   #isDegraded = false;
-  /** The last error showed an empty limit. */
-  #isLastOfLimit = false;
   #learned = '';
+  /** What a call costs, on average. */
+  #meanCost = 0;
 
   constructor(
     account: string,
@@ -84,8 +86,8 @@ export class FleetUpstream {
 
   /** Share of the limits that the calls of this process can count on: by users that wait, here and elsewhere. */
   shareOf(ownUsers: number): number {
-    const { users = {}, levels = {} } = this.#answer ?? {};
-    let share = 1;
+    const { users = {}, levels = {}, pacePerMs } = this.#answer ?? {};
+    let share = pacePerMs === undefined || this.#meanCost === 0 ? 1 : Math.min(1, pacePerMs * this.#meanCost);
     for (const { ratePerMs, perMinute } of Object.values(levels))
       share = Math.min(share, (ratePerMs * 60_000) / perMinute);
     const all = Object.values(users).reduce((sum, count) => sum + count, 0);
@@ -166,6 +168,8 @@ export class FleetUpstream {
   /** A call starts that the ledger has granted. */
   granted(demand: Demand, now: number): Flight {
     const flight = this.mirror.admit(demand, now);
+    if (this.#answer?.pacePerMs !== undefined)
+      this.#meanCost += (this.#meanCost === 0 ? 1 : MEAN_STEP) * (this.costOf(demand) - this.#meanCost);
     const { inputCharged, outputCharged } = flight;
     this.#flights.set(flight, { inputCharged, outputCharged });
     return flight;
@@ -231,17 +235,24 @@ export class FleetUpstream {
 
   merge(headroom: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#push({ type: 'headers', sentAgo: 0, isAnswer, headroom, at: sentAt });
-    if (!isAnswer) this.#isLastOfLimit = showsEmpty(headroom);
-    if (isAnswer) this.mirror.answered(flight, now);
     // A share of the limits is not what a response tells of; that it was refused, is.
     if (this.#isDegraded && !isAnswer) this.mirror.merge(headroom, false, flight, sentAt, now);
+    else this.mirror.see(headroom, isAnswer, flight, sentAt, now);
     this.onChange(isAnswer ? 'patient' : 'now');
   }
 
-  pause(until: number, now: number): void {
+  pause(until: number, now: number, rampSentAt?: number): number | undefined {
     this.#push({ type: 'pause', ms: 0, at: until });
-    this.mirror.pause(until, now);
+    const sentAt = this.mirror.pause(until, now, rampSentAt);
+    this.#slow(sentAt, until, now);
     this.onChange('now');
+    return sentAt;
+  }
+
+  /** Use grows too fast, as the answer to a request sent at `sentAt` has shown: all processes go more slowly. */
+  #slow(sentAt: number | undefined, until: number, now: number): void {
+    if (sentAt === undefined) return;
+    this.#push({ type: 'ramp', sentAgo: 0, ms: until - now, at: sentAt });
   }
 
   endPause(now: number): void {
@@ -257,9 +268,8 @@ export class FleetUpstream {
     return true;
   }
 
-  /** The ledger judges refusals by itself: of what the mirror has seen only the last one is looked at. */
   get isOfLimit(): boolean {
-    return this.#isLastOfLimit;
+    return this.mirror.isOfLimit;
   }
 
   crowdOf(caller: string, now: number): ReturnType<UpstreamBucket['crowdOf']> {
@@ -270,12 +280,12 @@ export class FleetUpstream {
     return this.mirror.meanSlotMs;
   }
 
+  /** What one caller alone is refused for slows no other process. */
   refusedAlone(flight: Flight, ms: number, now: number): void {
     this.mirror.refusedAlone(flight, ms, now);
   }
 
   congested(flight: Flight, now: number): ReturnType<UpstreamBucket['congested']> {
-    if (this.#isLastOfLimit) return 'bucket';
     const whose = this.mirror.congested(flight, now);
     if (whose === 'all') {
       this.#push({ type: 'overloaded', startedAgo: 0, at: flight.startedAt });
@@ -437,7 +447,12 @@ export class FleetUpstream {
         othersPerMinute: Math.round(told.perMinute - told.ratePerMs * 60_000),
       },
     ]);
-    return { ...own, limits: Object.fromEntries(limits) as typeof own.limits };
+    const { pacePerMs } = this.#answer;
+    return {
+      ...own,
+      limits: Object.fromEntries(limits) as typeof own.limits,
+      pacePerMinute: pacePerMs === undefined ? undefined : Math.round(pacePerMs * 60_000),
+    };
   }
 
   /** Processes that share the bucket. */
@@ -453,6 +468,8 @@ function dateless({ at, ...event }: Dated, now: number): LedgerEvent {
       return { ...event, sentAgo: Math.max(0, now - at) };
     case 'pause':
       return { ...event, ms: Math.max(0, at - now) };
+    case 'ramp':
+      return { ...event, sentAgo: Math.max(0, now - at) };
     case 'overloaded':
     case 'ended':
       return { ...event, startedAgo: Math.max(0, now - at) };

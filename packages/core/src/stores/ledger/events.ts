@@ -1,21 +1,11 @@
 import type { AmountName, LedgerEvent } from '../store.ts';
-import {
-  capacityOf,
-  charge,
-  emptyUntil,
-  NEVER,
-  observe,
-  openLimit,
-  refused,
-  resizeAsTold,
-  slow,
-} from './limit.ts';
+import { charge, emptyUntil, NEVER, observe, openLimit, refused, resizeAsTold } from './limit.ts';
+import { endRamp, refusedFor } from './ramp.ts';
 import type { Books, BucketState } from './state.ts';
 import { tagOf } from './turn.ts';
-import { callsOf, holdAll, NAMES, varianceOf } from './upstream.ts';
+import { callsOf, holdAll, NAMES, requestsPerMs, varianceOf } from './upstream.ts';
 
 const EMPTY: Record<AmountName, number> = { requests: 0, inputTokens: 1_000, outputTokens: 500 };
-const LEAST_RAMP_MS = 500;
 const DECREASE = 0.7;
 const EPOCH_MS = 10_000;
 const HEADROOM = 1.25;
@@ -29,8 +19,12 @@ export function happened(state: BucketState, books: Books, event: LedgerEvent, n
     case 'pause':
       pause(state, now + event.ms, now);
       break;
+    case 'ramp':
+      refusedFor(state.ramp, now - event.sentAgo, now + event.ms, requestsPerMs(state), now);
+      break;
     case 'endPause':
       state.pausedUntil = NEVER;
+      endRamp(state.ramp);
       break;
     case 'overloaded':
       overloaded(state, now - event.startedAgo, now);
@@ -62,11 +56,6 @@ function pause(state: BucketState, until: number, now: number): void {
     if (limit !== undefined) emptyUntil(limit, until, now);
   }
   state.culprits = [];
-  const isRamp = state.isRamp && until - state.refusedAt >= LEAST_RAMP_MS;
-  state.isRamp = false;
-  if (!isRamp) return;
-  state.slowedAt = until;
-  if (state.limits.requests !== undefined) slow(state.limits.requests, until, now);
 }
 
 function overloaded(state: BucketState, startedAt: number, now: number): void {
@@ -130,17 +119,8 @@ function refuse(
   });
   if (culprits.length === 0 && NAMES.every((name) => headroom[name] === undefined)) return;
   state.culprits = culprits;
-  state.refusedAt = now;
   for (const name of culprits) {
     const limit = state.limits[name];
     if (limit !== undefined) refused(limit, sentAt, books.side, now);
   }
-  state.isRamp =
-    sentAt > state.slowedAt &&
-    NAMES.every((name) => {
-      const limit = state.limits[name];
-      if (limit === undefined) return true;
-      const remaining = headroom[name]?.remaining;
-      return remaining !== undefined && remaining > capacityOf(limit) / 2;
-    });
 }

@@ -14,6 +14,7 @@ import { happened } from './events.ts';
 import { charge, hold, told } from './limit.ts';
 import { endsOf, flatten, sumOf } from './path.ts';
 import { change, commit } from './quotas.ts';
+import { sent } from './ramp.ts';
 import type { Books, BucketState } from './state.ts';
 import { type Asking, isBefore, startOf, Turn } from './turn.ts';
 import { type Head, isInUse, isWaiting, laneOf, type ProcessState, usersOf } from './turns.ts';
@@ -99,6 +100,8 @@ function settle(state: BucketState, books: Books, me: ProcessState, exchange: Ex
     const limit = state.limits[name];
     if (limit !== undefined) charge(limit, charges[name], books.side, now);
   }
+  // These went without asking.
+  if (charges.requests > 0) sent(state.ramp, charges.requests, now);
   const { inputTokens } = state.limits;
   if (inputTokens !== undefined) hold(inputTokens, holds.inputTokens - me.inputHeld, books.side, now);
   me.inputHeld = holds.inputTokens;
@@ -232,6 +235,7 @@ function answerOf(
     levels,
     pausedMs: Math.max(0, state.pausedUntil - now),
     ...(Number.isFinite(most) ? { concurrency: most } : {}),
+    ...(state.ramp.pace > 0 ? { pacePerMs: state.ramp.pace } : {}),
     calls: callsOf(state),
     processes: books.processes,
     users,

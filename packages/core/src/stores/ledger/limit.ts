@@ -267,15 +267,6 @@ export function emptyUntil(limit: LimitState, until: number, now: number): void 
   set(limit, bound, now);
 }
 
-/** Usage grew too fast for the API: from nothing, and at half the pace. */
-export function slow(limit: LimitState, until: number, now: number): void {
-  emptyUntil(limit, until, now);
-  limit.loweredAt = until + TRUST_MS;
-  const level = levelOf(limit, now);
-  limit.drift += ((limit.perMinute / 60_000) * MOST_DRIFT - limit.drift) / 2;
-  set(limit, level, now);
-}
-
 /** A level that somebody remembers is a bound of one that was lost. */
 export function boundBy(limit: LimitState, level: number, side: Side, now: number): void {
   if (levelOf(limit, now) <= level) return;

@@ -1,6 +1,7 @@
 import type { AmountName } from '../store.ts';
 import { type LimitState, NEVER } from './limit.ts';
 import type { QuotaState } from './quotas.ts';
+import { openRamp, type RampState } from './ramp.ts';
 import type { Side } from './trail.ts';
 import type { LaneState, ProcessState } from './turns.ts';
 
@@ -11,9 +12,7 @@ export interface BucketState {
   configured: Record<string, number>;
   pausedUntil: number;
   culprits: AmountName[];
-  refusedAt: number;
-  isRamp: boolean;
-  slowedAt: number;
+  ramp: RampState;
   /** Calls at once, learned from overload: 0 where it does not bind. */
   learnedCalls: number;
   callsBefore: number;
@@ -50,9 +49,7 @@ export const freshBucket = (): BucketState => ({
   configured: {},
   pausedUntil: NEVER,
   culprits: [],
-  refusedAt: NEVER,
-  isRamp: false,
-  slowedAt: NEVER,
+  ramp: openRamp(),
   learnedCalls: 0,
   callsBefore: 0,
   decreasedAt: NEVER,

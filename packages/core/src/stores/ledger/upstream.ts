@@ -30,6 +30,7 @@ import {
   unflatten,
   usedBy,
 } from './path.ts';
+import { rampWait, sent } from './ramp.ts';
 import type { Books, BucketState } from './state.ts';
 import type { ProcessState } from './turns.ts';
 
@@ -131,6 +132,12 @@ export function extend(sum: Ends, by: Ends): void {
   sum.most += by.most;
 }
 
+/** What the limit of requests lets through, in a millisecond; 0 where none is known. */
+export function requestsPerMs(state: BucketState): number {
+  const { requests } = state.limits;
+  return requests === undefined || requests.source === 'probe' ? 0 : requests.perMinute / 60_000;
+}
+
 /** What stands in the way of a call, or nothing. `saved`: input put by for another. */
 export function shortageOf(
   state: BucketState,
@@ -144,7 +151,8 @@ export function shortageOf(
   const calls = callsOf(state);
   const slots = mostCalls(state);
   if (calls >= slots - keptSlots(slots, reserve)) return { reason: 'concurrency', waitMs: UNKNOWN_WAIT };
-  let worst: Short | undefined;
+  const rampMs = rampWait(state.ramp, requestsPerMs(state), now);
+  let worst: Short | undefined = rampMs > 0 ? { reason: 'upstream_paused', waitMs: rampMs } : undefined;
   for (const name of NAMES) {
     const limit = state.limits[name];
     if (limit === undefined) continue;
@@ -200,6 +208,7 @@ export function admit(
   const { requests, inputTokens, outputTokens } = state.limits;
   if (requests !== undefined) sendOff(requests, 1, 0, books.side, now);
   process.calls += 1;
+  sent(state.ramp, 1, now);
   if (!asked.chargesTokens) return;
   process.inputHeld += asked.inputHeld;
   if (inputTokens !== undefined) sendOff(inputTokens, asked.inputTokens, asked.inputHeld, books.side, now);
