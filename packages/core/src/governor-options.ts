@@ -1,4 +1,5 @@
 import { configKeys } from './config/keys.ts';
+import type { FetchOptions } from './http/governed-fetch.ts';
 import { checkOptions, type KnownKeys } from './known-keys.ts';
 import type { GovernorOptions } from './types.ts';
 
@@ -28,6 +29,22 @@ export function checkGovernorOptions(options: GovernorOptions): void {
   checkConfigGiven('createGovernor', options.config);
   for (const name of ['store', 'journal'] as const) {
     if (isPromise(options[name])) throw notAwaited(`createGovernor: ${name}`, `${name}: await …`);
+  }
+}
+
+const FETCH_OPTIONS: KnownKeys<FetchOptions> = { account: true, fetch: true, caller: true, refusals: true };
+
+/** @throws TypeError for an option of `governor.fetch` that does not exist or cannot be what it is. */
+export function checkFetchOptions(options: FetchOptions): void {
+  checkOptions('fetch()', options, FETCH_OPTIONS);
+  const { fetch, refusals } = options;
+  if (fetch !== undefined && typeof fetch !== 'function') {
+    throw new TypeError(`Headgate fetch(): expected fetch to be a function, received ${typeof fetch}`);
+  }
+  if (refusals !== undefined && refusals !== 'throw' && refusals !== 'respond') {
+    throw new TypeError(
+      `Headgate fetch(): expected refusals to be throw or respond, received ${String(refusals)}`,
+    );
   }
 }
 

@@ -32,7 +32,8 @@ import type { Config } from './config/schema.ts';
 import { AbortedError, ConfigError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
 import { Prefixes } from './estimate/prefixes.ts';
-import { checkConfigGiven, checkGovernorOptions } from './governor-options.ts';
+import { checkConfigGiven, checkFetchOptions, checkGovernorOptions } from './governor-options.ts';
+import { governedFetch } from './http/governed-fetch.ts';
 import { type Logger, OnceLog } from './logger.ts';
 import { quotaRules } from './policy/budgets.ts';
 import { compilePolicy } from './policy/policy.ts';
@@ -295,6 +296,11 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
     get middleware() {
       return middlewareOf(DEFAULT_ACCOUNT);
+    },
+    fetch(fetchOptions = {}) {
+      checkFetchOptions(fetchOptions);
+      const { account = DEFAULT_ACCOUNT, ...others } = fetchOptions;
+      return governedFetch({ ...others, scopes, middleware: middlewareOf(account) });
     },
     run(caller, fn) {
       if (typeof fn !== 'function') throw noFunctionToRun(fn);

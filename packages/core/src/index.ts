@@ -38,6 +38,7 @@ export {
   UpstreamUnavailableError,
 } from './errors.ts';
 export { createGovernor } from './governor.ts';
+export type { FetchOptions } from './http/governed-fetch.ts';
 export { type LogFields, logFields } from './log-fields.ts';
 export type { Logger } from './logger.ts';
 export { MAX_NOTICES, NOTICE_LENGTH } from './notice.ts';

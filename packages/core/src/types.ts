@@ -10,6 +10,7 @@ import type { CallerSource } from './caller/scope.ts';
 import type { GovernableClient } from './client.ts';
 import type { Clock, Random } from './clock.ts';
 import type { ConfigInput } from './config/schema.ts';
+import type { FetchOptions } from './http/governed-fetch.ts';
 import type { Logger, OnceLog } from './logger.ts';
 import type { BatchJournal } from './stores/batch-journal.ts';
 import type { CounterStore } from './stores/counters.ts';
@@ -53,6 +54,12 @@ export interface Governor {
   govern<T extends GovernableClient>(client: T, options?: { account?: string }): T;
   /** For `new Anthropic({ maxRetries: 0, middleware: [governor.middleware] })`. */
   readonly middleware: Middleware;
+  /**
+   * A `fetch` for any library that speaks the Messages API: `createAnthropic({ fetch: governor.fetch() })`. Its calls go
+   * through the same chain as those of a governed client; what is no call of the API passes. @throws TypeError for an
+   * account that does not exist.
+   */
+  fetch(options?: FetchOptions): typeof globalThis.fetch;
   /**
    * Runs `fn` as this caller: every governed call that starts in it, however deep, is the caller's. So is what `fn`
    * returns and what starts only when it is read: a tool runner, a generator, a stream, a lazy promise. Inside another

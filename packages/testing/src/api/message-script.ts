@@ -176,7 +176,7 @@ function startedBlock(block: AnswerBlock): object {
     case 'thinking':
       return { type: 'thinking', thinking: '', signature: '' };
     case 'text':
-      return { type: 'text', text: '', citations: null };
+      return { type: 'text', text: '' };
     case 'tool_use':
       return { type: 'tool_use', id: block.id, name: block.name, input: {} };
   }
@@ -188,7 +188,7 @@ function finishedBlock(block: AnswerBlock): object {
     case 'thinking':
       return { type: 'thinking', thinking: text, signature: block.signature };
     case 'text':
-      return { type: 'text', text, citations: null };
+      return { type: 'text', text };
     case 'tool_use':
       return { type: 'tool_use', id: block.id, name: block.name, input: inputOf(text) };
   }
