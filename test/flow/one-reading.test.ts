@@ -324,6 +324,35 @@ describe.each(MODES)('an answer as %s', (mode) => {
     },
   );
 
+  const block = (type: string, source: Params) => ({
+    messages: [{ role: 'user', content: [{ type, source }] }],
+  });
+  const long = 'word '.repeat(100_000);
+  it.each<[name: string, asked: Params, told: number, counted: 'all' | number]>([
+    ['a few words cannot have held (old: all of it)', {}, 900_000, 5_000],
+    ['a few words and a tool of its own cannot have held', { tools: [{ name: 't' }] }, 300_000, 5_000],
+    ['more words could not have held', { system: 'w'.repeat(20_000) }, 1_000_000, 70_000],
+    ['a gateway may have added to a few words', {}, 190_000, 'all'],
+    ['its words can have held', { system: long }, 480_000, 'all'],
+    ['a file can have', block('document', { type: 'file', file_id: 'f' }), 900_000, 'all'],
+    ['a document at a URL can have', block('document', { type: 'url', url: 'https://x/y' }), 700_000, 'all'],
+    ['an image at a URL can have', block('image', { type: 'url', url: 'https://x/y' }), 300_000, 'all'],
+    ['a search can have brought in', { tools: [{ type: 'web_search_20250305', name: 's' }] }, 900_000, 'all'],
+    ['tools of a server can have brought in', { mcp_servers: [{ name: 'm' }] }, 900_000, 'all'],
+    ['a container can have brought in', { container: 'c' }, 900_000, 'all'],
+  ])('counts of its input what %s', async (_, asked, told, counted) => {
+    const { api, governor, claude, warnings } = await bench();
+    api.inject({ kind: 'usage', usage: tokens(told, 10) });
+    await send(claude, mode, { model: SONNET, ...asked });
+    await until(() => governor.snapshot().inFlight === 0);
+    const { total } = await governor.usage({ by: 'model' });
+    const said = warnings.filter((line) => line.includes('HG_USAGE_BOUNDED'));
+    expect(said).toHaveLength(counted === 'all' ? 0 : 1);
+    if (counted === 'all') expect(total.inputTokens).toBe(told);
+    else expect(total.inputTokens).toBeLessThan(counted);
+    expect(governor.budgets()[0]?.usedUsd).toBeCloseTo((total.inputTokens * 3 + 10 * 15) / 1e6, 9);
+  });
+
   it('with numbers that cannot be says so once, and holds up nobody', async () => {
     const { api, governor, claude, warnings, telemetry } = await bench({
       quotas: [{ name: 'q', per: 'user', inputTokens: '100k/minute', outputTokens: '100k/minute' }],

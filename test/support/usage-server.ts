@@ -3,11 +3,13 @@ import { listen } from './listen.ts';
 
 const EVENTS = { 'content-type': 'text/event-stream' };
 
+type Usage = Record<string, unknown>;
+
 /**
  * An API over HTTP that answers every message with the usage it is given, as JSON or as a stream, for whatever model it is
- * asked. Gives its address.
+ * asked; or with that of the model. Gives its address.
  */
-export function usageServer(usage: Record<string, unknown>): Promise<string> {
+export function usageServer(given: Usage | ((model: string) => Usage)): Promise<string> {
   return listen((request: IncomingMessage, response: ServerResponse) => {
     let text = '';
     request.on('data', (chunk: Buffer) => {
@@ -15,6 +17,7 @@ export function usageServer(usage: Record<string, unknown>): Promise<string> {
     });
     request.on('end', () => {
       const { model, stream } = JSON.parse(text) as { model: string; stream?: boolean };
+      const usage = typeof given === 'function' ? given(model) : given;
       const message = {
         id: 'msg_1',
         type: 'message',

@@ -44,6 +44,7 @@ export type { Logger } from './logger.ts';
 export { MAX_NOTICES, NOTICE_LENGTH } from './notice.ts';
 export type { PriceBook, PriceEntry, PriceOrigin, PriceTag } from './policy/price-book.ts';
 export { MODEL_TABLE_DATE, type Price, type PriceStep, type Tariff } from './policy/prices.ts';
+export type { Bounds } from './settlement/bounds.ts';
 export type {
   AheadCharge,
   BatchItem,

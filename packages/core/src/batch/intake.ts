@@ -11,6 +11,7 @@ import { isRecord } from '../json.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
+import { boundsOf } from '../settlement/bounds.ts';
 import type { BatchItem } from '../stores/batch-journal.ts';
 import { currentTrace } from '../telemetry/batch.ts';
 
@@ -90,7 +91,15 @@ export function makeItem(
     id: customId ?? `hg-${randomUUID()}`,
     account,
     params,
-    owner: { user, tenant, tier, route, lane, model: modelId },
+    owner: {
+      user,
+      tenant,
+      tier,
+      route,
+      lane,
+      model: modelId,
+      bounds: boundsOf({ body: call.body, bytes: params.length }, maxTokens),
+    },
     charges: admission.chargeAhead(plan, call, account),
     trace: currentTrace(),
     submittedAt: clock.wall(),

@@ -40,8 +40,7 @@ export function settleItem(
     speed: 'standard',
     geography: undefined,
     isBatch: true,
-    // The request is gone from the journal by now.
-    bounds: () => boundsOf({ body: undefined, bytes: 0 }, undefined),
+    bounds: () => item.owner.bounds ?? boundsOf({ body: undefined, bytes: 0 }, undefined),
   };
   const message = outcome.type === 'succeeded' ? outcome.message : undefined;
   const bill = message === undefined ? undefined : billOfMessage(message, terms);

@@ -1,3 +1,5 @@
+import type { Bounds } from '../settlement/bounds.ts';
+
 /** What a request charged to a quota when it was submitted, to be put right when its result is there. */
 export interface AheadCharge {
   readonly rule: string;
@@ -17,7 +19,7 @@ export interface BatchItem {
   readonly account: string;
   /** The request's params, as JSON. */
   readonly params: string;
-  /** Whose it is. */
+  /** Whose it is, and what is left to know of it once its body is gone. */
   readonly owner: {
     readonly user: string;
     readonly tenant: string | undefined;
@@ -25,6 +27,8 @@ export interface BatchItem {
     readonly route: string | undefined;
     readonly lane: string;
     readonly model: string;
+    /** What its answer can have used at the most. A release before this one has left it out. */
+    readonly bounds?: Bounds;
   };
   readonly charges: readonly AheadCharge[];
   /** The W3C `traceparent` of the code that handed it over. */
