@@ -6,6 +6,7 @@ import { type ConfigInput, createGovernor } from '@headgate/core';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { PRICES } from '../../packages/core/src/policy/prices.ts';
+import { IN_CODE, IN_CONFIGURATION, MISTAKES_PAGE, mistakesPage } from './mistakes.ts';
 import { optionsTable, SCHEMA_FILE, schemaText, tableInReadme } from './options-table.ts';
 import { PRICE_PAGE, pricePage } from './price-page.ts';
 import { referenceOnDisk, telemetryReference } from './telemetry-reference.ts';
@@ -82,6 +83,11 @@ describe('the README', () => {
 
   it('comes with the JSON Schema of the configuration', async () => {
     expect(await readFile(SCHEMA_FILE, 'utf8')).toBe(schemaText());
+  });
+
+  it('comes with the page of mistakes that making them gives, thirty at least', async () => {
+    expect(await readFile(MISTAKES_PAGE, 'utf8')).toBe(await mistakesPage());
+    expect(IN_CODE.length + IN_CONFIGURATION.length).toBeGreaterThanOrEqual(30);
   });
 
   it('comes with the page of prices that the built-in table makes, each row with its first day and a source', async () => {
