@@ -106,7 +106,7 @@ describe('the result of a batch', () => {
     const { clock, api, governor, batches, warnings } = await batchBench();
     api.inject({
       kind: 'results',
-      line: (line) => line.replace(/"input_tokens":\d+/, '"input_tokens":900000'),
+      line: (line) => line.replace(/"input_tokens":\d+/, '"input_tokens":2000000'),
     });
     const handle = await batches.submit(params(1), { flush: true });
     await clock.advance(200_000);

@@ -329,10 +329,10 @@ describe.each(MODES)('an answer as %s', (mode) => {
   });
   const long = 'word '.repeat(100_000);
   it.each<[name: string, asked: Params, told: number, counted: 'all' | number]>([
-    ['a few words cannot have held (old: all of it)', {}, 900_000, 5_000],
-    ['a few words and a tool of its own cannot have held', { tools: [{ name: 't' }] }, 300_000, 5_000],
-    ['more words could not have held', { system: 'w'.repeat(20_000) }, 1_000_000, 70_000],
-    ['a gateway may have added to a few words', {}, 190_000, 'all'],
+    ['a few words cannot have held (old: all of it)', {}, 1_000_001, 5_000],
+    ['a few words and a tool of its own cannot have held', { tools: [{ name: 't' }] }, 3_000_000, 5_000],
+    ['more words could not have held', { system: 'w'.repeat(20_000) }, 4_294_967_295, 70_000],
+    ['a gateway may have added to a few words', {}, 900_000, 'all'],
     ['its words can have held', { system: long }, 480_000, 'all'],
     ['a file can have', block('document', { type: 'file', file_id: 'f' }), 900_000, 'all'],
     ['a document at a URL can have', block('document', { type: 'url', url: 'https://x/y' }), 700_000, 'all'],

@@ -5,7 +5,7 @@ import { type Iteration, type Tokens, totalInput, type Usage } from './usage.ts'
 
 /** What one answer can have used at the most. */
 export interface Bounds {
-  /** Input tokens of one inference, cached ones included, that are believed. */
+  /** Input tokens of one inference, cached ones included: the widest context window. */
   readonly input: number;
   /** What counts for an input beyond that: what the request's bytes can have held, where they are all of the prompt. */
   readonly inputInstead: number;
@@ -27,11 +27,6 @@ export interface Beyond {
 
 /** The widest context window of any model, in tokens. */
 const WIDEST_CONTEXT = Math.max(...MODELS.map(({ contextTokens }) => contextTokens));
-/**
- * The narrowest, in tokens: a prompt that is all in the request is believed to fill it whatever the request's bytes, since a
- * gateway may add a prompt of its own.
- */
-const NARROWEST_CONTEXT = Math.min(...MODELS.map(({ contextTokens }) => contextTokens));
 /** The longest output of one inference, in tokens: what batches may have. Source: Claude docs, batch processing. */
 const LONGEST_OUTPUT = 300_000;
 /** Tokens for each UTF-16 unit of a request, at the most: a token is a byte of UTF-8 at the least. */
@@ -62,7 +57,8 @@ export function boundsOf(
   const sent = Math.min(WIDEST_CONTEXT, TOKENS_PER_UNIT * bytes + PREAMBLE);
   const asked = [maxTokens, ...maxTokensOf(body?.fallbacks)].filter((value) => value !== undefined);
   return {
-    input: isPlain ? Math.max(NARROWEST_CONTEXT, sent) : WIDEST_CONTEXT,
+    // A gateway may add to a prompt: what fits into a window is believed.
+    input: WIDEST_CONTEXT,
     inputInstead: isPlain ? sent : WIDEST_CONTEXT,
     output: asked.length === 0 ? LONGEST_OUTPUT : Math.max(...asked),
     rounds: isPlain ? 1 : ROUNDS,
