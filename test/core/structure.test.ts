@@ -101,6 +101,13 @@ describe('the sources of core', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('are alike in a bundle and in copies: no address of their own, no mark that another copy would not know', () => {
+    const wrong = files.filter((file) =>
+      /\bimport\.meta\b|\bSymbol\('headgate|from 'node:perf_hooks'/.test(readFileSync(join(SRC, file), 'utf8')),
+    );
+    expect(wrong).toEqual([]);
+  });
+
   it('read what an answer used in one place alone: only the charges made of it go on', () => {
     const wrong: string[] = [];
     for (const file of files) {

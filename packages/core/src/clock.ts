@@ -1,6 +1,3 @@
-// From its module: the global of that name is a getter, which is asked anew each time.
-import { performance } from 'node:perf_hooks';
-
 /** A pending wake-up. Cancelling one that has fired, or twice, is harmless. */
 export interface Timer {
   cancel(): void;
@@ -24,7 +21,7 @@ export type Random = () => number;
 /** The longest delay one Node timer can hold; a longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The process's own clock. */
+/** The process's own clock. By the globals, asked anew each time: fake timers of test frameworks replace those. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),

@@ -76,12 +76,29 @@ export interface Internals {
   onClose(fn: () => void): void;
 }
 
-const internals = new WeakMap<Governor, Internals>();
+/** Where a governor keeps them: by a name that every copy of the package in a process shares. */
+const INTERNALS = Symbol.for('headgate.internals');
+/** Counted up with every change of `Internals`, and of what it leads to, that another copy would stumble over. */
+const CONTRACT = 1;
 
+interface Marked {
+  readonly [INTERNALS]?: {
+    readonly contract: number;
+    readonly version: string;
+    readonly internals: Internals;
+  };
+}
+
+/** @throws TypeError for what is no governor, or one of a copy of the package that this one cannot work with. */
 export function internalsOf(governor: Governor): Internals {
-  const found = internals.get(governor);
+  const found = (governor as Marked | undefined | null)?.[INTERNALS];
   if (found === undefined) throw new TypeError('Headgate: expected a governor made by createGovernor');
-  return found;
+  if (found.contract !== CONTRACT) {
+    throw new TypeError(
+      `Headgate: the governor was made by another copy of @headgate/core, ${found.version}, and this is ${VERSION}; install one version for all, as npm ls @headgate/core shows`,
+    );
+  }
+  return found.internals;
 }
 
 /**
@@ -483,7 +500,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     telemetry.metrics.stop();
   }
 
-  internals.set(governor, {
+  const internals: Internals = {
     scopes,
     once,
     logger,
@@ -491,7 +508,8 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     reloadFailed: (error) => reloadFailed(error),
     reloadMended,
     onClose: (fn) => void onClose.push(fn),
-  });
+  };
+  Object.defineProperty(governor, INTERNALS, { value: { contract: CONTRACT, version: VERSION, internals } });
   telemetry.metrics.start();
   // What cannot be asked now is no doubt: that a store is not there is told by those who need it.
   const store = shared ?? kept;

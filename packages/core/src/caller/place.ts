@@ -1,18 +1,19 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Place } from '../logger.ts';
 
 /** Frames that are looked at, and frames that are shown. */
 const DEPTH = 40;
 const SHOWN = 8;
-/** As a stack has them: as a URL, or as a path, by whatever has loaded the code. Nothing where a bundler leaves no URL. */
+/**
+ * The folder of these sources, as a stack has it: as a URL or as a path, by whatever has loaded the code. Nothing in a
+ * bundle, which has no folders.
+ */
 const OWN_FILES = ((): readonly string[] => {
-  try {
-    const own = new URL('..', import.meta.url);
-    return [own.href, fileURLToPath(own)];
-  } catch {
-    return [];
-  }
+  const [, own] =
+    /((?:file:)?[^\s(]*[\\/])caller[\\/]place\.[jt]s/.exec(new Error('place').stack ?? '') ?? [];
+  if (own === undefined) return [];
+  return own.startsWith('file:') ? [own, fileURLToPath(own)] : [own, pathToFileURL(own).href];
 })();
 const OF_SDK = /[\\/]@anthropic-ai[\\/]/;
 const OF_PACKAGE = /[\\/]node_modules[\\/]/;

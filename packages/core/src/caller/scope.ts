@@ -17,9 +17,9 @@ export interface ResolvedCaller extends NormalCaller {
 
 /**
  * Where an object keeps the last scope that was opened for it. A property and no WeakMap: the entries of one survive
- * every scavenge, and cost a request more than all the rest of its scope.
+ * every scavenge, and cost a request more than all the rest of its scope. Shared by every copy of the package.
  */
-const SCOPE = Symbol('headgate.scope');
+const SCOPE = Symbol.for('headgate.scope');
 
 interface Keyed {
   [SCOPE]?: Scope;

@@ -1,5 +1,4 @@
 import { chmodSync, closeSync, openSync, statSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { DatabaseSync } from 'node:sqlite';
 
 /** Whoever is not the owner. */
@@ -11,7 +10,13 @@ export function openPrivate(path: string): DatabaseSync {
   closeSync(openSync(path, 'a', 0o600));
   if ((statSync(path).mode & OTHERS) !== 0) chmodSync(path, 0o600);
   // Loaded here and not at the top: older Node 22 warns of it as experimental, and only who uses it should be told.
-  const sqlite = createRequire(import.meta.url)('node:sqlite') as typeof import('node:sqlite');
+  // By the process and not by `import`: bundlers to CommonJS leave this as it is.
+  const sqlite = process.getBuiltinModule?.('node:sqlite');
+  if (sqlite === undefined) {
+    throw new Error(
+      `Headgate: this runtime has no node:sqlite, which keeps ${path}; Node has it from 22.13 on`,
+    );
+  }
   return new sqlite.DatabaseSync(path);
 }
 
