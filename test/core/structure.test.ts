@@ -103,7 +103,9 @@ describe('the sources of core', () => {
 
   it('are alike in a bundle and in copies: no address of their own, no mark that another copy would not know', () => {
     const wrong = files.filter((file) =>
-      /\bimport\.meta\b|\bSymbol\('headgate|from 'node:perf_hooks'/.test(readFileSync(join(SRC, file), 'utf8')),
+      /\bimport\.meta\b|\bSymbol\('headgate|from 'node:perf_hooks'/.test(
+        readFileSync(join(SRC, file), 'utf8'),
+      ),
     );
     expect(wrong).toEqual([]);
   });
