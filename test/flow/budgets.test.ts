@@ -33,11 +33,13 @@ async function bench(config: ConfigInput) {
     await api.close();
   });
   const claude = governor.govern(new Anthropic({ apiKey: 'k', baseURL: api.url }));
-  const one = async (caller: object = { user: 'ada' }, model = MODEL) => {
+  const one = async (caller: object = { user: 'ada' }, model = MODEL, more: object = {}, streams = false) => {
+    const params = { ...ask('hello', { model, max_tokens: 1_000 }), ...more };
     const done = watch(
       governor.run(
         caller,
-        () => claude.messages.create(ask('hello', { model, max_tokens: 1_000 })) as Promise<unknown>,
+        (): Promise<unknown> =>
+          streams ? claude.messages.stream(params).finalMessage() : claude.messages.create(params),
       ),
     );
     // It may have to wait a little for its turn.
@@ -168,6 +170,54 @@ describe('the soft share of a budget', () => {
     for (let n = 0; n < 10; n++)
       expect((await one({ user: 'job', lane: 'background' })).state).toBe('fulfilled');
     expect(new Set(api.ledger.entries.map(({ model }) => model))).toEqual(new Set([MODEL]));
+  });
+});
+
+describe.each([
+  { way: 'JSON', streams: false },
+  { way: 'a stream', streams: true },
+])('a call that a customer pays, by $way,', ({ streams }) => {
+  const billing_policy = { type: 'billing_policy', bill_to: 'user_profile' };
+  const paidByCustomer = { billing_policy };
+
+  it('is not downgraded, refused or counted by the account’s budget (was: asked the smaller model)', async () => {
+    const { api, governor, one, warnings } = await bench({
+      budgets: [
+        {
+          name: 'team',
+          usd: '0.05/day',
+          soft: 0.5,
+          downgradeTo: 'claude-haiku-4-5',
+          refuseFirst: 'background',
+        },
+      ],
+    });
+    const background = { user: 'job', lane: 'background' };
+    for (let n = 0; n < 6; n++)
+      expect((await one(background, MODEL, paidByCustomer, streams)).state).toBe('fulfilled');
+    expect(governor.budgets()[0]?.usedUsd).toBe(0);
+    for (let n = 0; n < 2; n++) await one();
+    expect(governor.budgets()[0]?.isSoft).toBe(true);
+    // Past its soft share, and past all of it.
+    for (const isSpent of [false, true]) {
+      while (isSpent && (await one()).state === 'fulfilled');
+      const used = governor.budgets()[0]?.usedUsd;
+      for (const caller of [{ user: 'ada' }, background])
+        expect((await one(caller, MODEL, paidByCustomer, streams)).state).toBe('fulfilled');
+      expect(api.ledger.entries.slice(-2).map(({ model }) => model)).toEqual([MODEL, MODEL]);
+      expect(governor.budgets()[0]?.usedUsd).toBe(used);
+    }
+    expect((await one()).error).toMatchObject({ reason: 'budget', rule: 'team' });
+    expect(warnings.filter((text) => text.includes('HG_BUDGET_SOFT'))).toHaveLength(1);
+  });
+
+  it('goes on where the account’s own spend limit is reached, and says nothing of it', async () => {
+    const { api, one } = await bench({});
+    api.inject({ kind: 'status', status: 429, errorCode: 'enforced_spend_limit_reached' });
+    expect((await one()).state).toBe('rejected');
+    expect((await one()).error).toMatchObject({ reason: 'spend_limit' });
+    expect((await one({ user: 'ada' }, MODEL, paidByCustomer, streams)).state).toBe('fulfilled');
+    expect((await one()).error).toMatchObject({ reason: 'spend_limit' });
   });
 });
 

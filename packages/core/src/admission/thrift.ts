@@ -2,12 +2,14 @@ import { QuotaExceededError } from '../errors.ts';
 import { compileGlobs } from '../policy/glob.ts';
 import type { Plan } from '../policy/plan.ts';
 import type { Policy } from '../policy/policy.ts';
+import { payerOf } from '../request/billing.ts';
 import type { Call } from '../request/read.ts';
 import type { Admission } from './admission.ts';
 
 /**
  * What budgets that are nearly used up make of a plan: calls of the lanes that are to go first are refused, and others
- * go to a smaller model. Gives the budgets that are past their soft share. @throws QuotaExceededError.
+ * go to a smaller model; what a customer pays draws on none. Gives the budgets that are past their soft share.
+ * @throws QuotaExceededError.
  */
 export function economize(
   admission: Admission,
@@ -16,7 +18,8 @@ export function economize(
   call: Call,
   plan: Plan,
 ): { readonly plan: Plan; readonly soft: readonly string[] } {
-  if (!plan.quotas.some(({ rule }) => rule.budget !== undefined)) return { plan, soft: [] };
+  const drawsOnBudget = plan.quotas.some(({ rule }) => rule.budget !== undefined);
+  if (!drawsOnBudget || payerOf(call.body) !== 'self') return { plan, soft: [] };
   const soft: string[] = [];
   let result = plan;
   for (const { budget, standing } of admission.budgetsOf(plan, account)) {

@@ -1,6 +1,7 @@
 import { compositeKey } from '../composite-key.ts';
 import { UpstreamUnavailableError } from '../errors.ts';
 import { callerKey, type Plan } from '../policy/plan.ts';
+import { payerOf } from '../request/billing.ts';
 import type { Call } from '../request/read.ts';
 import type { BreakerState } from '../telemetry/values.ts';
 import type { Verdict } from './classify.ts';
@@ -39,11 +40,13 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
   const caller = callerKey(plan.caller);
   const key = compositeKey(account, modelId, caller);
   const breaker = breakers.of(account, modelId);
+  // What a customer pays needs no money of the account's, and says nothing of it.
+  const isOnAccount = payerOf(call.body) === 'self';
   let isProbe = false;
   let isOwnProbe = false;
 
   const outOfMoney = (isEntering = false): UpstreamUnavailableError | undefined => {
-    const limit = breakers.spendLimit(account, caller, isEntering);
+    const limit = isOnAccount ? breakers.spendLimit(account, caller, isEntering) : undefined;
     if (limit === undefined) return undefined;
     const until = new Date(limit.until).toISOString();
     return new UpstreamUnavailableError(
@@ -114,7 +117,7 @@ export function doorFor(parts: Parts, account: string, call: Call, plan: Plan): 
     told(outcome, isEvidence = true) {
       if (outcome === 'ok') {
         models.answered(account, modelId, caller);
-        breakers.answered(account);
+        if (isOnAccount) breakers.answered(account);
         return succeeded();
       }
       switch (outcome.kind) {

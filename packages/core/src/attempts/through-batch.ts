@@ -1,6 +1,7 @@
 import { type BatchOutcome, errorOf } from '../batch/outcome.ts';
 import { AbortedError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
+import { payerOf } from '../request/billing.ts';
 import type { ApiRequest, Call } from '../request/read.ts';
 import type { CallStory } from '../telemetry/types.ts';
 import { refuse } from './gate.ts';
@@ -16,12 +17,14 @@ export function goesByBatch(
 ): boolean {
   if (call.kind !== 'messages' || rules.config.lanes[plan.lane]?.via !== 'batch') return false;
   // Streams have somebody who looks on; what a beta asks for is in headers, of which a batch has one set for all.
-  const isHeld = call.body !== undefined && !call.isStreaming && !request.headers.has('anthropic-beta');
+  const isAsIs = call.body !== undefined && !call.isStreaming && !request.headers.has('anthropic-beta');
+  // The API bills no customer for a batch: it refuses such a request.
+  const isHeld = isAsIs && payerOf(call.body) === 'self';
   if (!isHeld) {
     parts.once.warn(
       'HG_BATCH_DIRECT',
       `lane ${plan.lane}`,
-      `lane "${plan.lane}" goes by batch, and a stream or a beta cannot: such calls go directly, at full price`,
+      `lane "${plan.lane}" goes by batch, and a stream, a beta or what a customer pays cannot: such calls go directly, at full price`,
     );
   }
   return isHeld;
