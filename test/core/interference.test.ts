@@ -7,22 +7,29 @@ import {
   type PlannedCall,
   TROUBLES,
   type Trouble,
+  WORLD_CONFIG,
 } from '../support/callers-world.ts';
 
 const OTHERS = 20;
 /** One fair turn: an answer's time. */
 const TURN_MS = ANSWER_MS;
 
-const play = async (calls: readonly PlannedCall[]): Promise<Map<number, End>> => {
-  const world = new CallersWorld();
+type WorldOptions = ConstructorParameters<typeof CallersWorld>[0];
+
+const play = async (calls: readonly PlannedCall[], options?: WorldOptions): Promise<Map<number, End>> => {
+  const world = new CallersWorld(options);
   const ends = await world.play(calls);
   await world.close();
   return new Map(ends.map((end) => [end.id, end]));
 };
 
 /** The calls of others end alike with and without those of A: answered or not, by which model, after how many attempts. */
-async function expectUnmoved(others: readonly PlannedCall[], ofA: readonly PlannedCall[]): Promise<void> {
-  const [alone, beside] = [await play(others), await play([...others, ...ofA])];
+async function expectUnmoved(
+  others: readonly PlannedCall[],
+  ofA: readonly PlannedCall[],
+  options?: WorldOptions,
+): Promise<void> {
+  const [alone, beside] = [await play(others, options), await play([...others, ...ofA], options)];
   for (const { id } of others) {
     const [before, after] = [alone.get(id), beside.get(id)];
     const seen = (end: End | undefined) => [end?.user, end?.outcome, end?.model, end?.attempts];
@@ -51,6 +58,13 @@ describe('one caller whose calls go wrong', () => {
   it.each(TROUBLED)('sixty at once, before anybody else asks, and then for 3 s: %s', async (trouble) => {
     const times = [...new Array<number>(60).fill(0), ...Array.from({ length: 60 }, (_, i) => 1_000 + 50 * i)];
     await expectUnmoved(plainly(500, 5_000), troubleOf(trouble, times));
+  });
+
+  // A look at an unknown bucket that taught nothing kept others waiting for 1,900 ms before, one that was never sent for all of A's.
+  it.each(TROUBLED)('sixty at once, before anybody knows a limit: %s', async (trouble) => {
+    const config = { fallbacks: WORLD_CONFIG.fallbacks };
+    const ofA = troubleOf(trouble, new Array<number>(60).fill(0));
+    await expectUnmoved(plainly(500, 3_000), ofA, { config, headers: {} });
   });
 
   // A 429 without a time moved others by up to 10,217 ms before, a 529 by 468 ms.

@@ -7,7 +7,7 @@ import { headgate } from '@headgate/express';
 import Oldest from 'anthropic-sdk-oldest';
 import express from 'express';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { ask, isSettled, pause, rejection, until } from '../support/governed.ts';
+import { ask, isSettled, pause, rejection, startGoverned, until } from '../support/governed.ts';
 import { listen } from '../support/listen.ts';
 
 /** An API that never finishes: it sends no headers, or headers and the beginning of a body. */
@@ -125,6 +125,19 @@ describe('a call in flight rejects with the HeadgateError itself (JSON: APIConne
       await until(() => api.open.size === 0);
     });
   }
+
+  it.each([
+    ['its next attempt', 503],
+    ["the end of its caller's pause", 429],
+  ])('also one that waits 45 s for %s, as its governor closes (45 s later before)', async (_, status) => {
+    const { api, governor, claude } = await startGoverned();
+    api.inject({ kind: 'status', status, headers: { 'retry-after': '45' }, times: Number.POSITIVE_INFINITY });
+    const running = rejection(governor.run({ user: 'ada' }, () => claude.messages.create(ask())));
+    await until(() => api.received.length === 1);
+    await pause(50);
+    await governor.close({ drainMs: 0 });
+    expect(await running).toMatchObject({ reason: 'closed', status: 503 });
+  });
 
   it("the caller's own signal ends a call with the SDK's own error, as without Headgate", async () => {
     const api = await startMuteApi();

@@ -58,7 +58,7 @@ export const PLENTY: Record<string, string> = Object.fromEntries(
 
 const json = (status: number, body: unknown, headers: Record<string, string> = {}) =>
   new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json', ...headers } });
-const error = (status: number, type: string, message: string, headers: Record<string, string> = PLENTY) =>
+const errorOf = (status: number, type: string, message: string, headers: Record<string, string>) =>
   json(status, { type: 'error', error: { type, message } }, headers);
 const answer = (model: string) =>
   json(
@@ -74,6 +74,8 @@ const answer = (model: string) =>
   );
 
 interface Sent {
+  /** Rate-limit headers of errors. */
+  readonly headers: Record<string, string>;
   readonly model: string;
   readonly attempt: number;
   readonly signal: AbortSignal;
@@ -81,7 +83,10 @@ interface Sent {
 }
 
 /** What comes of one attempt. */
-async function respond(trouble: Trouble, { model, attempt, signal, sleep }: Sent): Promise<Response> {
+async function respond(
+  trouble: Trouble,
+  { model, attempt, signal, sleep, headers }: Sent,
+): Promise<Response> {
   const fails = trouble === 'once 500' ? attempt === 1 : trouble !== 'well';
   const isFallback = model !== MODEL && trouble !== 'model is invented';
   if (!fails || isFallback) {
@@ -101,6 +106,8 @@ async function respond(trouble: Trouble, { model, attempt, signal, sleep }: Sent
     default:
   }
   await sleep(REFUSAL_MS);
+  const error = (status: number, type: string, message: string, own = headers) =>
+    errorOf(status, type, message, own);
   switch (trouble) {
     case 'cut':
       throw new TypeError('fetch failed', { cause: Object.assign(new Error('cut'), { code: 'ECONNRESET' }) });
@@ -144,15 +151,19 @@ export class CallersWorld {
   readonly governors: readonly Governor[];
   readonly ends: End[] = [];
   readonly logged: string[] = [];
+  readonly #headers: Record<string, string>;
   #next = 0;
 
   constructor(
     options: {
       governors?: (clock: ManualClock) => Parameters<typeof createGovernor>[0][];
       config?: ConfigInput;
+      /** Rate-limit headers of errors; left out: those that show plenty. */
+      headers?: Record<string, string>;
     } = {},
   ) {
     this.clock = manualClock();
+    this.#headers = options.headers ?? PLENTY;
     const log = (message: string) => void this.logged.push(message);
     const base = {
       config: options.config ?? WORLD_CONFIG,
@@ -181,7 +192,7 @@ export class CallersWorld {
             reject(signal.reason as Error);
           });
         });
-      return respond(trouble, { model, attempt: attempts, signal, sleep });
+      return respond(trouble, { headers: this.#headers, model, attempt: attempts, signal, sleep });
     };
     const own = new AbortController();
     if (trouble === 'hangs up') clock.after(100, () => own.abort());

@@ -14,6 +14,7 @@ import { OwnPauses } from './attempts/own-pauses.ts';
 import type { Parts, Rules } from './attempts/parts.ts';
 import { Patience } from './attempts/patience.ts';
 import { Pressure } from './attempts/pressure.ts';
+import { Rests } from './attempts/rests.ts';
 import { RetryBudget } from './attempts/retry.ts';
 import { openTopics } from './attempts/topics.ts';
 import { BatchLanes } from './batch/lanes.ts';
@@ -217,9 +218,10 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     patience: new Patience(),
     ownPauses: new OwnPauses(),
     running: new Set(),
+    rests: new Rests(alarms, clock),
     batchLane: (account) => lanes.of(account),
   };
-  const { scopes, running } = parts;
+  const { scopes, running, rests } = parts;
   const lanes: BatchLanes = new BatchLanes({
     clock,
     random,
@@ -480,6 +482,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   async function drain(drainMs: number): Promise<void> {
     openGovernors--;
     admission.close();
+    rests.close();
     lanes.stopTaking();
     const timer = alarms.set(clock.now() + drainMs, () => {
       for (const attempt of running)

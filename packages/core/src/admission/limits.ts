@@ -64,8 +64,10 @@ export class Limits {
   cost(inputTokens: number, outputTokens: number): number {
     const amounts = { requests: 1, inputTokens, outputTokens };
     let cost = 0;
-    for (const limit of this.#limits.values())
-      cost = Math.max(cost, amounts[limit.dimension] / limit.ratePerMs);
+    for (const limit of this.#limits.values()) {
+      // A placeholder is no measure: what a call costs by it would be a thousand calls once the limits are told.
+      if (limit.source !== 'probe') cost = Math.max(cost, amounts[limit.dimension] / limit.ratePerMs);
+    }
     // With nothing limited, calls still share by count.
     return cost > 0 ? cost : 1;
   }

@@ -24,6 +24,8 @@ export type { Arrival, Passage } from './waiter.ts';
 
 /** How often a call that waits for output is looked at: as often as the running answers are. */
 const LOOK_MS = 200;
+/** Users among whom one is looked for that has not seen an unknown bucket yet. */
+const LOOKERS = 32;
 /**
  * The gate of one upstream bucket. Lanes take turns, inside a lane users do; the call whose turn it is goes as soon
  * as every dimension has room for it and nobody passes it, but for a large prompt that waits for input (backfill.ts). A
@@ -209,7 +211,7 @@ export class Scheduler {
     const now = this.#clock.now();
     let soonest: number | undefined;
     for (const lane of this.#lanes.turn(now)) {
-      const head = lane.queue.peek();
+      const head = this.upstream.isUnknown ? this.#looker(lane) : lane.queue.peek();
       if (head === undefined) continue;
       const shortage = this.#tryAdmit(head, now);
       if (shortage === 'moved') return 0;
@@ -238,6 +240,13 @@ export class Scheduler {
       break;
     }
     return soonest === undefined ? undefined : Math.max(1, soonest);
+  }
+
+  /** The next call, of another caller than the one whose look has taught nothing yet, if there is any. */
+  #looker({ queue }: Lane<Waiter>): Waiter | undefined {
+    const { lookedBy } = this.upstream;
+    for (const call of queue.peekFlows(LOOKERS)) if (call.arrival.demand.caller !== lookedBy) return call;
+    return queue.peek();
   }
 
   #tryAdmit(waiter: Waiter, now: number): Shortage | 'moved' {

@@ -2,6 +2,7 @@ import type { BucketConfig } from '../config/schema.ts';
 import type { Reason } from '../errors.ts';
 import type { Estimator } from '../estimate/estimator.ts';
 import { Concurrency, type Congestion } from './concurrency.ts';
+import { FirstLook } from './first-look.ts';
 import type { Demand, Flight, Reserve, Shortage } from './flight.ts';
 import { Flights } from './flights.ts';
 import { LastRefusal } from './last-refusal.ts';
@@ -45,6 +46,7 @@ export class UpstreamBucket {
   readonly #pace: OutputPace;
   readonly #concurrency: Concurrency;
   readonly #pauses = new Pauses();
+  readonly #look = new FirstLook();
   readonly #refusal = new LastRefusal();
   readonly #ramp = new Ramp();
   /** The caller who was the only one there when a pace was learned of a refusal that may be about that caller. */
@@ -94,6 +96,11 @@ export class UpstreamBucket {
   /** No limit is configured, and none was told yet. */
   get isUnknown(): boolean {
     return this.#limits.isUnknown;
+  }
+
+  /** Whose call was the last that was sent to learn the limits. */
+  get lookedBy(): string | undefined {
+    return this.#look.caller;
   }
 
   get #isRealtime(): boolean {
@@ -170,9 +177,11 @@ export class UpstreamBucket {
       const reserved =
         limit.capacity * shareFor(reserve, limit, demand) + (dimension === 'inputTokens' ? saved : 0);
       const waitMs =
-        dimension === 'outputTokens' && this.#isRealtime
-          ? this.#outputWait(limit, demand, reserved, now)
-          : this.#amountWait(limit, amountOf(demand, dimension), reserved, now);
+        limit.source === 'probe'
+          ? this.#look.waitMs(demand.caller ?? '', now)
+          : dimension === 'outputTokens' && this.#isRealtime
+            ? this.#outputWait(limit, demand, reserved, now)
+            : this.#amountWait(limit, amountOf(demand, dimension), reserved, now);
       if (waitMs > 0 && waitMs > (worst?.waitMs ?? 0)) worst = { reason: REASON[dimension], waitMs };
     }
     return worst;
@@ -205,6 +214,7 @@ export class UpstreamBucket {
     const flight = this.#flights.start(demand, now);
     this.#concurrency.own.started(flight);
     this.#limits.requests?.send(1, 0, now);
+    if (this.isUnknown) this.#look.started(flight.caller, now);
     this.#ramp.sent(now);
     if (this.#ramp.pacePerMs !== undefined) {
       const cost = this.costOf(demand);
@@ -248,6 +258,7 @@ export class UpstreamBucket {
   ): void {
     if (!this.#flights.end(flight)) return;
     this.#concurrency.ended(flight, this.#flights.size, now);
+    this.#look.ended(flight.startedAt, truth.requests === 0);
     if (truth.requests === 0) this.#limits.requests?.take(-1, now);
     else this.#learnSlot(now - flight.startedAt);
     if (!flight.demand.chargesTokens) return;

@@ -5,7 +5,6 @@ import type { Plan } from '../policy/plan.ts';
 import type { Call } from '../request/read.ts';
 import type { CallStory } from '../telemetry/types.ts';
 import type { Parts } from './parts.ts';
-import { sleep } from './signals.ts';
 
 /** A call at the gate. */
 interface Arriving {
@@ -98,7 +97,7 @@ export async function waitOwn(parts: Parts, waiting: Waiting): Promise<void> {
   }
   const done = parts.ownPauses.wait(who);
   try {
-    await sleep((wake) => parts.alarms.set(now + waitMs, wake, true), signals);
+    await parts.rests.rest(waitMs, signals);
   } finally {
     done();
   }

@@ -18,7 +18,6 @@ import { endedBefore, passGate, refuse, waitOwn } from './gate.ts';
 import type { Parts } from './parts.ts';
 import { nextAttempt, UNTOLD_PAUSE_MS } from './retry.ts';
 import { type Failure, send } from './send.ts';
-import { sleep } from './signals.ts';
 import { goesByBatch, throughBatch } from './through-batch.ts';
 
 type Next = Parameters<Middleware>[1];
@@ -243,7 +242,7 @@ async function governCall(
       const pause = story.backoff({ delayMs, source, cause: verdict.errorType, budgetLeft });
       // A paused bucket keeps the call in its queue, in its turn; only what has no bucket, or a bucket that works, sleeps here.
       const keepsTurn = granted !== undefined && (isAll || isCrowded || failure.congestion === 'bucket');
-      if (!keepsTurn) await sleep((wake) => parts.alarms.set(clock.now() + delayMs, wake, true), signals);
+      if (!keepsTurn) await parts.rests.rest(delayMs, signals);
       pause.end();
     } else {
       story.retryDenied(following.why);

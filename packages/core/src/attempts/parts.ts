@@ -15,6 +15,7 @@ import type { Models } from './models.ts';
 import type { OwnPauses } from './own-pauses.ts';
 import type { Patience } from './patience.ts';
 import type { Pressure } from './pressure.ts';
+import type { Rests } from './rests.ts';
 import type { RetryBudget } from './retry.ts';
 import type { LinkedSignal } from './signals.ts';
 
@@ -48,4 +49,5 @@ export interface Parts {
   readonly counting: CountCircuit;
   /** Attempts in flight, to be ended when the governor is closed and has waited long enough. */
   readonly running: Set<LinkedSignal>;
+  readonly rests: Rests;
 }
