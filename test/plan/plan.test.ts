@@ -232,7 +232,7 @@ calls:
     for (const [line, told] of [
       [
         '{"at":10,"inptu":10,"input":1,"output":5}',
-        '2:10: inptu: unknown key (expected one of at, input, output, maxTokens,',
+        '2:10: inptu: unknown key, did you mean "input"? (expected one of at, input, output, maxTokens,',
       ],
       [
         '{"at":10,"input":-1,"output":5}',

@@ -9,8 +9,9 @@ const MAX_NAMED = 3;
  * @throws TypeError that names the key and what may have been meant.
  */
 export function checkKeys<T extends object>(thing: string, value: T, known: KnownKeys<T>): void {
+  // Runs with every scope: to read the name costs a third of `hasOwn`. What all objects have is `true` nowhere.
   for (const key in value) {
-    if (!Object.hasOwn(known, key)) throw unknownKey(thing, key, Object.keys(known));
+    if (known[key] !== true) throw unknownKey(thing, key, Object.keys(known));
   }
 }
 
