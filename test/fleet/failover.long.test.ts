@@ -56,8 +56,8 @@ describe.skipIf(noRedis())('a fleet whose Redis fails over', () => {
           sentinels: {
             sentinels: [{ host: '127.0.0.1', port: sentinel.port }],
             name: MASTER,
-            // Who is still connected to a master that stands still is told that there is another.
-            failoverDetector: true,
+            // A connection to a master that stands still is given up.
+            socketTimeout: 1_000,
           },
         },
         cleanups,

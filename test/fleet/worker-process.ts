@@ -25,7 +25,7 @@ export interface WorkerOptions {
   readonly isTraced?: boolean;
 }
 
-export type Sentinels = Pick<RedisOptions, 'sentinels' | 'name' | 'failoverDetector'>;
+export type Sentinels = Pick<RedisOptions, 'sentinels' | 'name' | 'socketTimeout'>;
 
 /** A user with the calls that it keeps going. */
 export interface WorkerUser {

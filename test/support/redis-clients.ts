@@ -119,7 +119,7 @@ export const SENTINELS: Record<string, (name: string, port: number) => Connected
       new Redis({
         name,
         sentinels: [{ host: '127.0.0.1', port }],
-        failoverDetector: true,
+        socketTimeout: 1_000,
         maxRetriesPerRequest: 0,
         retryStrategy: () => 100,
         enableAutoPipelining: true,

@@ -12,6 +12,7 @@ export class Channels {
   readonly #readiness: Readiness;
   readonly #listeners = new Map<string, Set<Listener>>();
   #subscriber: Subscriber | undefined;
+  #isClosed = false;
 
   constructor(connection: Connection, readiness: Readiness) {
     this.#connection = connection;
@@ -44,6 +45,7 @@ export class Channels {
 
   /** Subscribes to a channel whose messages nobody reads. */
   async join(channel: string): Promise<void> {
+    if (this.#isClosed) throw new Error('Headgate: the store is closed');
     this.#subscriber ??= this.#connection.subscriber({
       onMessage: (from, message) => {
         for (const { onMessage } of [...(this.#listeners.get(from) ?? [])]) onMessage(message);
@@ -57,6 +59,7 @@ export class Channels {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#listeners.clear();
     this.#subscriber?.close();
     this.#subscriber = undefined;

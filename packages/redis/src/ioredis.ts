@@ -26,8 +26,8 @@ interface Client extends Scripts<Promise<unknown>> {
   on(event: string, listener: (channel: string, message: string) => void): unknown;
   off(event: string, listener: () => void): unknown;
   connect(): Promise<unknown>;
-  duplicate(): Client;
-  disconnect(): void;
+  duplicate(options?: { readonly failoverDetector: false }): Client;
+  disconnect(isReconnecting?: boolean): void;
   publish(channel: string, message: string): Promise<unknown>;
   info(section: string): Promise<string>;
   subscribe(channel: string): Promise<unknown>;
@@ -59,7 +59,7 @@ export function ioredisConnection(given: IoredisClient): Connection {
     eval: (source, keys, args) => scripts.evalBuffer(source, keys.length, ...keys, ...args),
     publish: (channel, message) => client.publish(channel, message),
     info: () => client.info('everything'),
-    subscriber: (parts) => subscriberOf(client.duplicate(), parts),
+    subscriber: (parts) => (isCluster ? subscriberOf(client.duplicate(), parts) : following(client, parts)),
   };
 }
 
@@ -92,5 +92,25 @@ function subscriberOf(client: Client, { onMessage, onReady }: SubscriberParts): 
     subscribe: (channel) => client.subscribe(channel),
     unsubscribe: (channel) => client.unsubscribe(channel),
     close: () => client.disconnect(),
+  };
+}
+
+/**
+ * Nothing is sent on a connection for messages by which it could notice that a master stands still, so it goes where the client has
+ * gone. It has no `failoverDetector` of its own: one that tells of a failover while ioredis connects ends the connection for good.
+ */
+function following(client: Client, parts: SubscriberParts): Subscriber {
+  const own = client.duplicate({ failoverDetector: false });
+  const subscriber = subscriberOf(own, parts);
+  const follow = () => {
+    if (own.status === 'ready') own.disconnect(true);
+  };
+  client.on('ready', follow);
+  return {
+    ...subscriber,
+    close() {
+      client.off('ready', follow);
+      subscriber.close();
+    },
   };
 }
