@@ -38,6 +38,7 @@ import { governedFetch } from './http/governed-fetch.ts';
 import { type Logger, OnceLog } from './logger.ts';
 import { quotaRules } from './policy/budgets.ts';
 import { compilePolicy } from './policy/policy.ts';
+import { Slices } from './slices.ts';
 import { memoryJournal } from './stores/memory-journal.ts';
 import { SafeCounters } from './stores/safe.ts';
 import { sqliteJournal } from './stores/sqlite-journal.ts';
@@ -125,6 +126,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const random = options.random ?? Math.random;
   const logger = options.logger ?? console;
   const alarms = new Alarms(clock);
+  const slices = Slices.ofEventLoop();
   const estimator = new Estimator(() => clock.now());
   const once = new OnceLog(logger);
   const shared = isShared(options.store) ? options.store : undefined;
@@ -144,7 +146,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
               'the store is away, and more users came than are kept for it: what the first have used is forgotten, in their favour, until their windows end',
             ),
         };
-  const accounts = new Accounts(config, { estimator, alarms, clock, random, fleet });
+  const accounts = new Accounts(config, { estimator, alarms, clock, random, slices, fleet });
   const storeFails = (error: unknown) => {
     quietly(() => telemetry.storeFailed());
     once.warn(
@@ -203,6 +205,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     clock,
     random,
     alarms,
+    slices,
     rules,
     scopes: new Scopes(clock),
     admission,
@@ -218,7 +221,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     patience: new Patience(),
     ownPauses: new OwnPauses(),
     running: new Set(),
-    rests: new Rests(alarms, clock),
+    rests: new Rests(alarms, clock, slices),
     batchLane: (account) => lanes.of(account),
   };
   const { scopes, running, rests } = parts;
@@ -481,14 +484,16 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
 
   async function drain(drainMs: number): Promise<void> {
     openGovernors--;
-    admission.close();
+    const refused = admission.close();
     rests.close();
     lanes.stopTaking();
     const timer = alarms.set(clock.now() + drainMs, () => {
-      for (const attempt of running)
-        attempt.abort(new AbortedError('the governor was closed', { reason: 'closed' }));
+      void slices.each([...running], (attempt) =>
+        attempt.abort(new AbortedError('the governor was closed', { reason: 'closed' })),
+      );
     });
     await admission.idle();
+    await refused;
     timer.cancel();
     telemetry.stopRecordings();
     priceFile.close();

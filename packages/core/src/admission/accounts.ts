@@ -6,6 +6,7 @@ import type { Estimator } from '../estimate/estimator.ts';
 import { compileGlobs } from '../policy/glob.ts';
 import type { Model } from '../policy/models.ts';
 import type { CallKind } from '../request/read.ts';
+import type { Slices } from '../slices.ts';
 import type { Store } from '../stores/store.ts';
 import { DegradedShare } from './fleet/degraded-share.ts';
 import { FleetScheduler } from './fleet/fleet-scheduler.ts';
@@ -34,6 +35,8 @@ interface AccountParts {
   readonly alarms: Alarms;
   readonly clock: Clock;
   readonly random: Random;
+  /** Default: all is done at once. */
+  readonly slices?: Slices;
   /** Limits shared with other processes. */
   readonly fleet?: Fleet | undefined;
 }
@@ -151,19 +154,19 @@ export class Accounts {
     let scheduler = this.#schedulers.get(key);
     if (scheduler === undefined) {
       scheduler = this.#open(key, account, name, config);
-      if (this.#isClosed) scheduler.close();
+      if (this.#isClosed) void scheduler.close();
       this.#schedulers.set(key, scheduler);
     }
     return scheduler;
   }
 
   #open(key: string, account: string, name: string, config: Partial<BucketConfig>): GateKeeper {
-    const { estimator, clock, alarms, random, fleet } = this.#parts;
+    const { estimator, clock, alarms, random, slices, fleet } = this.#parts;
     const now = clock.now();
     // A bucket that is first asked for after the end refuses, and joins no fleet for that.
     if (fleet === undefined || this.#isClosed) {
       const upstream = new UpstreamBucket(account, name, config, estimator, now);
-      return new Scheduler(upstream, this.#lanes, alarms, clock, random);
+      return new Scheduler(upstream, this.#lanes, alarms, clock, random, slices);
     }
     const { store, process, onMode } = fleet;
     const upstream = new FleetUpstream(account, name, config, estimator, store.assumedProcesses, now);
@@ -176,6 +179,7 @@ export class Accounts {
       alarms,
       clock,
       random,
+      slices,
       onForgotten: fleet.onForgotten,
       onShare: (share) => this.#degraded.degraded(key, share),
       onMode: (mode, error) => {
@@ -192,10 +196,10 @@ export class Accounts {
     return most;
   }
 
-  /** Every bucket refuses all that wait and all that come, also one that is first used afterwards. */
-  close(): void {
+  /** Every bucket refuses all that come, also one that is first used afterwards, and all that wait; resolves when they are. */
+  async close(): Promise<void> {
     this.#isClosed = true;
-    for (const scheduler of this.#schedulers.values()) scheduler.close();
+    await Promise.all([...this.#schedulers.values()].map((scheduler) => scheduler.close()));
   }
 
   all(): IterableIterator<GateKeeper> {

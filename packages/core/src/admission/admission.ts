@@ -302,9 +302,9 @@ export class Admission {
     if (this.#open.size === 0) this.#onIdle?.();
   }
 
-  /** Refuses all that wait and all that come. */
-  close(): void {
-    this.#accounts.close();
+  /** Refuses all that come, and all that wait; resolves when they are. */
+  close(): Promise<void> {
+    return this.#accounts.close();
   }
 
   /** Says the last word to those who share the limits. */

@@ -1,4 +1,6 @@
 import { Heap, type HeapEntry, NOT_IN_HEAP } from '../heap.ts';
+import { LinkedSet } from '../linked-set.ts';
+import { PrefixSums } from '../prefix-sums.ts';
 
 /** What waits in a fair queue. */
 export interface Queued {
@@ -22,9 +24,9 @@ interface Flow<T> extends HeapEntry {
   thought: number;
   actual: number;
   /** In order of arrival. */
-  readonly waiting: Set<T>;
+  readonly waiting: LinkedSet<T>;
   /** Calls taken back to the front: a retry keeps its turn. */
-  readonly front: Set<T>;
+  readonly front: LinkedSet<T>;
 }
 
 /**
@@ -42,8 +44,8 @@ export class FairQueue<T extends Queued> {
   );
   /** Users with nothing waiting whose time is ahead of the lane's: forgotten when it has caught up. */
   readonly #ahead = new Heap<Flow<T>>((a, b) => a.finish < b.finish);
-  /** `#depths[n]`: users with more than n calls waiting. Says how much stands before a newcomer's n-th call. */
-  readonly #depths: number[] = [];
+  /** At n: users with more than n calls waiting. Says how much stands before a newcomer's n-th call. */
+  readonly #depths = new PrefixSums();
   #time = 0;
   #order = 0;
   #epoch = 0;
@@ -69,14 +71,6 @@ export class FairQueue<T extends Queued> {
     return flow === undefined ? 0 : depthOf(flow);
   }
 
-  /** Calls that are served before the next one of this user: of each other user no more than this user has itself. */
-  aheadOf(flowKey: string): number {
-    const own = this.backlogOf(flowKey);
-    let ahead = 0;
-    for (let n = 0; n <= own && n < this.#depths.length; n++) ahead += this.#depths[n] ?? 0;
-    return Math.min(ahead, this.#size);
-  }
-
   /** Counts the times that the queue became empty: what was charged before is forgotten. */
   get epoch(): number {
     return this.#epoch;
@@ -88,19 +82,17 @@ export class FairQueue<T extends Queued> {
   }
 
   /**
-   * Where the next call of this user would stand: the calls before it, as `aheadOf`, and the rounds until its turn, of
-   * which each takes the lane's time as far as one call does. What the user was served ahead of the others counts
-   * like calls that it has waiting.
+   * Where the next call of this user would stand: the calls before it, of each other user no more than this user has
+   * itself, and the rounds until its turn, of which each takes the lane's time as far as one call does. What the user
+   * was served ahead of the others counts like calls that it has waiting.
    */
   placeOf(flowKey: string): { ahead: number; rounds: number } {
     const flow = this.#flows.get(flowKey);
-    if (flow === undefined || this.#size === 0) return { ahead: this.#depths[0] ?? 0, rounds: 0 };
+    if (flow === undefined || this.#size === 0) return { ahead: this.#depths.upTo(0), rounds: 0 };
     const own = depthOf(flow);
     const lead = Math.max(0, (own > 0 ? flow.start : flow.finish) - this.#time);
     const rounds = own + lead / Math.max(1e-9, this.meanCost);
-    let ahead = 0;
-    for (let n = 0; n < this.#depths.length && n <= rounds; n++) ahead += this.#depths[n] ?? 0;
-    return { ahead: Math.min(ahead, this.#size), rounds };
+    return { ahead: Math.min(this.#depths.upTo(Math.floor(rounds)), this.#size), rounds };
   }
 
   push(call: T, options: { front?: boolean } = {}): void {
@@ -114,15 +106,15 @@ export class FairQueue<T extends Queued> {
         debt: 0,
         thought: 0,
         actual: 0,
-        waiting: new Set(),
-        front: new Set(),
+        waiting: new LinkedSet(),
+        front: new LinkedSet(),
         heapIndex: NOT_IN_HEAP,
       };
       this.#flows.set(call.flowKey, flow);
     }
     const depth = depthOf(flow);
     (options.front === true ? flow.front : flow.waiting).add(call);
-    this.#depths[depth] = (this.#depths[depth] ?? 0) + 1;
+    this.#depths.add(depth, 1);
     this.#size++;
     this.#cost += call.cost;
     if (depth === 0) {
@@ -131,6 +123,11 @@ export class FairQueue<T extends Queued> {
       flow.order = this.#order++;
       this.#backlogged.push(flow);
     }
+  }
+
+  /** All that wait, in no set order. */
+  all(): T[] {
+    return [...this.#flows.values()].flatMap(({ front, waiting }) => [...front.all(), ...waiting.all()]);
   }
 
   /** The call whose turn it is. */
@@ -221,9 +218,7 @@ export class FairQueue<T extends Queued> {
 
   #take(flow: Flow<T>, call: T): boolean {
     if (!flow.front.delete(call) && !flow.waiting.delete(call)) return false;
-    const depth = depthOf(flow);
-    this.#depths[depth] = (this.#depths[depth] ?? 1) - 1;
-    while (this.#depths.length > 0 && this.#depths[this.#depths.length - 1] === 0) this.#depths.pop();
+    this.#depths.add(depthOf(flow), -1);
     this.#size--;
     // Sums of many costs leave dust; an empty queue has none.
     this.#cost = this.#size === 0 ? 0 : Math.max(0, this.#cost - call.cost);
@@ -271,5 +266,5 @@ function ratioOf<T>({ thought, actual }: Flow<T>, next: number): number {
 const depthOf = <T>(flow: Flow<T>) => flow.front.size + flow.waiting.size;
 
 function firstOf<T>(flow: Flow<T>): T | undefined {
-  return flow.front.values().next().value ?? flow.waiting.values().next().value;
+  return flow.front.first ?? flow.waiting.first;
 }

@@ -1,5 +1,6 @@
 import type { Alarms } from '../alarms.ts';
 import type { Timer } from '../clock.ts';
+import { LinkedSet } from '../linked-set.ts';
 import type { QuotaState } from './quota-state.ts';
 import type { Waiter } from './waiter.ts';
 
@@ -8,7 +9,7 @@ interface Lot {
   readonly state: QuotaState;
   /** Woken in vain: it is the first again. */
   returned: Waiter | undefined;
-  readonly waiting: Set<Waiter>;
+  readonly waiting: LinkedSet<Waiter>;
   /** Back in the queue and not yet admitted: one at a time, since the room that woke it may be all there is. */
   released: Waiter | undefined;
   /** Woken while a call of it was back in the queue: should that call be held back again, it was asked about too early. */
@@ -60,7 +61,7 @@ export class Parking {
       const made: Lot = {
         state,
         returned: undefined,
-        waiting: new Set(),
+        waiting: new LinkedSet(),
         released: undefined,
         hasMissed: false,
         timer: undefined,
@@ -145,7 +146,7 @@ export class Parking {
 }
 
 const sizeOf = (lot: Lot) => lot.waiting.size + (lot.returned === undefined ? 0 : 1);
-const firstOf = (lot: Lot): Waiter | undefined => lot.returned ?? lot.waiting.values().next().value;
+const firstOf = (lot: Lot): Waiter | undefined => lot.returned ?? lot.waiting.first;
 
 function remove(lot: Lot, waiter: Waiter): void {
   if (lot.returned === waiter) lot.returned = undefined;

@@ -2,6 +2,7 @@ import type { Alarms } from '../alarms.ts';
 import type { Clock, Random, Timer } from '../clock.ts';
 import type { LaneConfig } from '../config/schema.ts';
 import { closedError, type HeadgateError, type Reason } from '../errors.ts';
+import { Slices } from '../slices.ts';
 import { Backfill } from './backfill.ts';
 import * as entry from './entry.ts';
 import { type Demand, expectedCost, type Flight, NO_RESERVE, type Shortage } from './flight.ts';
@@ -42,10 +43,13 @@ export class Scheduler {
   readonly #alarms: Alarms;
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly #slices: Slices;
   /** What the last call that could not go was short of. */
   #heldUpBy: Reason | undefined;
   #timer: Timer | undefined;
   #isPumping = false;
+  /** More may go than fits one slice: the rest goes in the next. */
+  #isResting = false;
   #closed: HeadgateError | undefined;
 
   constructor(
@@ -54,12 +58,14 @@ export class Scheduler {
     alarms: Alarms,
     clock: Clock,
     random: Random,
+    slices = new Slices(),
   ) {
     this.upstream = upstream;
     this.#lanes = new Lanes(lanes);
     this.#alarms = alarms;
     this.#clock = clock;
     this.#random = random;
+    this.#slices = slices;
     this.#parking = new Parking(
       alarms,
       () => clock.now(),
@@ -72,6 +78,7 @@ export class Scheduler {
       lanes: this.#lanes,
       parking: this.#parking,
       alarms,
+      slices,
       expire: (waiter) => this.#expire(waiter),
       abort: (waiter) => this.#refuse(waiter, refusals.hungUpRefusal(waiter.lane.name)),
       left: (waiter) => this.#backfill.left(waiter),
@@ -192,18 +199,27 @@ export class Scheduler {
 
   #pump(): void {
     // Admitting settles quotas and parks calls, both of which ask for another look.
-    if (this.#isPumping) return;
+    if (this.#isPumping || this.#isResting || this.#closed !== undefined) return;
     this.#isPumping = true;
     this.#timer?.cancel();
     this.#timer = undefined;
     try {
-      let waitMs: number | undefined = 0;
-      while (waitMs === 0) waitMs = this.#step();
-      if (waitMs !== undefined)
+      let waitMs = this.#step();
+      while (waitMs === 0 && this.#slices.take()) waitMs = this.#step();
+      if (waitMs === 0) this.#rest();
+      else if (waitMs !== undefined)
         this.#timer = this.#alarms.set(this.#clock.now() + waitMs, () => this.#pump());
     } finally {
       this.#isPumping = false;
     }
+  }
+
+  #rest(): void {
+    this.#isResting = true;
+    this.#slices.next(() => {
+      this.#isResting = false;
+      this.#pump();
+    });
   }
 
   /** One move: 0 when something moved, else milliseconds until the next look, or nothing when an event must come first. */
@@ -306,8 +322,8 @@ export class Scheduler {
     this.wake();
   }
 
-  /** Everybody who waits, taken off the queues and the lots. */
-  #waiting(): Waiter[] {
+  /** Hands over everybody who waits, in the order of their turn: somebody else is going to let them in, or to refuse them. */
+  handOver(): Waiter[] {
     const waiting = this.#parking.all();
     for (const { queue } of this.#lanes.all()) {
       for (let head = queue.peek(); head !== undefined; head = queue.peek()) {
@@ -315,24 +331,21 @@ export class Scheduler {
         waiting.push(head);
       }
     }
-    return waiting;
-  }
-
-  /** Hands over everybody who waits: somebody else is going to let them in, or to refuse them. */
-  handOver(): Waiter[] {
-    const waiting = this.#waiting();
     for (const waiter of waiting) waiter.leave();
     return waiting;
   }
 
-  /** Refuses all that wait and all that come. */
-  close(): void {
-    this.#closed = closedError();
+  /** Refuses all that come, and all that wait; resolves when they are. */
+  close(): Promise<void> {
+    const closed = closedError();
+    this.#closed = closed;
     this.upstream.endCrowds(this.#clock.now());
-    const waiting = this.#waiting();
-    for (const waiter of waiting) this.#refuse(waiter, this.#closed);
     this.#timer?.cancel();
     this.#timer = undefined;
+    const waiting = [...this.#parking.all(), ...[...this.#lanes.all()].flatMap(({ queue }) => queue.all())];
+    return this.#slices.each(waiting, (waiter) => {
+      if (!waiter.hasLeft) this.#refuse(waiter, closed);
+    });
   }
 
   snapshot(now: number) {

@@ -1,5 +1,7 @@
+import { onAbort } from '../abort-hub.ts';
 import type { Alarms } from '../alarms.ts';
 import type { HeadgateError, Reason } from '../errors.ts';
+import type { Slices } from '../slices.ts';
 import type { Demand, Flight } from './flight.ts';
 import type { Lane, Lanes } from './lanes.ts';
 import type { Parking } from './parking.ts';
@@ -43,6 +45,7 @@ export interface Waiter {
   /** How long the queue alone was thought to take. */
   readonly predictedMs: number;
   waitedFor: Reason | undefined;
+  hasLeft: boolean;
   /** Leaves the queue, or the place where it is parked, and takes its timer and listeners along. */
   leave: () => void;
   readonly resolve: (passage: Passage) => void;
@@ -54,10 +57,12 @@ export interface WaiterHost {
   readonly lanes: Lanes<Waiter>;
   readonly parking: Parking;
   readonly alarms: Alarms;
+  /** In which those are sent away that end together. */
+  readonly slices: Slices;
   /** It has waited as long as it may. */
-  expire(waiter: Waiter): void;
+  readonly expire: (waiter: Waiter) => void;
   /** Its caller has gone. */
-  abort(waiter: Waiter): void;
+  readonly abort: (waiter: Waiter) => void;
   /** It has left, whichever way: for what else is kept of it. */
   left(waiter: Waiter): void;
 }
@@ -73,9 +78,13 @@ export function openWaiter(host: WaiterHost, given: Given): Waiter {
   const { deadlineAt, signals, bytes = 0, flowKey, isRetry, moved } = arrival;
   const expiresAt =
     moved?.expiresAt ?? (isRetry ? deadlineAt : Math.min(deadlineAt, arrivedAt + lane.config.maxWait));
-  const expiry = host.alarms.set(expiresAt, () => host.expire(waiter), true);
-  const onAbort = () => host.abort(waiter);
-  for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
+  // Many may end at one moment; one whose end has to wait may leave otherwise meanwhile.
+  const end = (how: (waiter: Waiter) => void) =>
+    host.slices.run(() => {
+      if (!waiter.hasLeft) how(waiter);
+    });
+  const expiry = host.alarms.set(expiresAt, () => end(host.expire), true);
+  const releases = signals.map((signal) => onAbort(signal, () => end(host.abort)));
   host.lanes.count(lane, 1, bytes);
   const waiter: Waiter = {
     flowKey,
@@ -86,9 +95,11 @@ export function openWaiter(host: WaiterHost, given: Given): Waiter {
     expiresAt,
     predictedMs,
     waitedFor: undefined,
+    hasLeft: false,
     leave: () => {
+      waiter.hasLeft = true;
       expiry.cancel();
-      for (const signal of signals) signal.removeEventListener('abort', onAbort);
+      for (const release of releases) release();
       lane.queue.remove(waiter);
       host.lanes.count(lane, -1, bytes);
       host.parking.leave(waiter);

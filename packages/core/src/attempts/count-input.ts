@@ -59,14 +59,14 @@ export async function countInput(parts: Parts, asked: CountAsked): Promise<Call>
 }
 
 async function ask(
-  { alarms }: Parts,
+  { alarms, slices }: Parts,
   { call, plan, request, signals, govern }: CountAsked,
   until: number,
 ): Promise<Count> {
   const { body = {} } = call;
   const fields: readonly (keyof MessageBody)[] = request.url.includes('beta=true') ? BETA_FIELDS : FIELDS;
   const given = fields.filter((field) => body[field] !== undefined).map((field) => [field, body[field]]);
-  const linked = linkSignals(signals);
+  const linked = linkSignals(slices, signals);
   const headers = new Headers(request.headers);
   headers.delete('content-length');
   const counting = govern({
@@ -76,7 +76,7 @@ async function ask(
     body: JSON.stringify({ ...Object.fromEntries(given), model: plan.modelId }),
     signal: linked.signal,
   });
-  const late = sleep((wake) => alarms.set(until, wake, true), [linked.signal]);
+  const late = sleep(slices, (wake) => alarms.set(until, wake, true), [linked.signal]);
   try {
     const answer = await Promise.race([counting.then((response) => tokensOf(call, response)), late]);
     return answer ?? undefined;

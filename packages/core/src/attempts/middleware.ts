@@ -60,8 +60,10 @@ async function governCall(
   options: SdkOptions,
 ): Promise<Response> {
   const { clock, rules } = parts;
-  let call = readCall(request);
   const startedAt = clock.now();
+  const room = parts.slices.room();
+  if (room !== undefined) await room;
+  let call = readCall(request);
   const { url, method = 'GET' } = request;
   const userAgent = request.headers.get('user-agent');
   const story = parts.telemetry.callStarted({

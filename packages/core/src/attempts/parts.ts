@@ -7,6 +7,7 @@ import type { Config } from '../config/schema.ts';
 import type { Prefixes } from '../estimate/prefixes.ts';
 import type { OnceLog } from '../logger.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { Slices } from '../slices.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Breakers } from './breakers.ts';
 import type { CallerNotices } from './caller-notices.ts';
@@ -30,6 +31,8 @@ export interface Parts {
   readonly clock: Clock;
   readonly random: Random;
   readonly alarms: Alarms;
+  /** In which calls come and go that do so together. */
+  readonly slices: Slices;
   /** As they are now. */
   rules: Rules;
   readonly scopes: Scopes;

@@ -1,5 +1,6 @@
 import type { Alarms } from '../alarms.ts';
 import type { Clock } from '../clock.ts';
+import type { Slices } from '../slices.ts';
 import { sleep } from './signals.ts';
 
 /**
@@ -9,18 +10,20 @@ import { sleep } from './signals.ts';
 export class Rests {
   readonly #alarms: Alarms;
   readonly #clock: Clock;
+  readonly #slices: Slices;
   readonly #wakes = new Set<() => void>();
   #isClosed = false;
 
-  constructor(alarms: Alarms, clock: Clock) {
+  constructor(alarms: Alarms, clock: Clock, slices: Slices) {
     this.#alarms = alarms;
     this.#clock = clock;
+    this.#slices = slices;
   }
 
   /** Resolves after `ms`, or as soon as one of the signals is aborted or the governor is closed. */
   async rest(ms: number, signals: readonly AbortSignal[]): Promise<void> {
     if (this.#isClosed) return;
-    await sleep((wake) => {
+    await sleep(this.#slices, (wake) => {
       this.#wakes.add(wake);
       const timer = this.#alarms.set(this.#clock.now() + ms, wake, true);
       return {

@@ -106,7 +106,7 @@ export async function send(parts: Parts, sending: Sending): Promise<Sent> {
         telemetry.end({ outcome, errorType, errorCode, reason, estimated, model, ...decided }),
     };
   };
-  const link = linkSignals(signals, sending.plan.caller.signals);
+  const link = linkSignals(parts.slices, signals, sending.plan.caller.signals);
   const watch = new Watch(parts, link, deadlineAt, rules.config.timeouts.streamIdle);
   const timeout = ownTimeout(parts, sending, link);
   parts.running.add(link);

@@ -1,5 +1,7 @@
+import { onAbort } from '../abort-hub.ts';
 import type { Timer } from '../clock.ts';
 import { AbortedError, type HeadgateError, isHeadgateError } from '../errors.ts';
+import type { Slices } from '../slices.ts';
 
 /** One attempt's own abort signal, following those it was given until it is released. */
 export interface LinkedSignal {
@@ -18,11 +20,13 @@ export interface LinkedSignal {
 
 /** @param callers Those of `sources` that belong to the caller's scope: an abort of one means that the caller hung up. */
 export function linkSignals(
+  slices: Slices,
   sources: readonly AbortSignal[],
   callers: readonly AbortSignal[] = [],
 ): LinkedSignal {
   const controller = new AbortController();
   let error: HeadgateError | undefined;
+  let isReleased = false;
   const linked: LinkedSignal = {
     signal: controller.signal,
     get error() {
@@ -36,33 +40,37 @@ export function linkSignals(
       controller.abort();
     },
     release: () => {
-      for (const { source, listener } of listeners) source.removeEventListener('abort', listener);
+      isReleased = true;
+      for (const release of releases) release();
     },
   };
-  const listeners = sources.map((source) => {
+  const releases = sources.map((source) => {
     const listener = () => {
-      if (linked.onHangUp?.() === true) return;
+      if (isReleased || linked.onHangUp?.() === true) return;
       const { reason } = source;
       const isCallers = callers.includes(source) && !isHeadgateError(reason);
       linked.abort(isCallers ? new AbortedError('the caller hung up', { reason: 'aborted' }) : reason);
     };
     if (source.aborted) listener();
-    else source.addEventListener('abort', listener, { once: true });
-    return { source, listener };
+    return onAbort(source, () => slices.run(listener));
   });
   return linked;
 }
 
 /** Resolves after a time, or as soon as one of the signals is aborted. Never rejects, leaves nothing behind. */
-export function sleep(set: (wake: () => void) => Timer, signals: readonly AbortSignal[]): Promise<void> {
+export function sleep(
+  slices: Slices,
+  set: (wake: () => void) => Timer,
+  signals: readonly AbortSignal[],
+): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       timer.cancel();
-      for (const signal of signals) signal.removeEventListener('abort', done);
-      resolve();
+      for (const release of releases) release();
+      slices.run(resolve);
     };
     const timer = set(done);
-    for (const signal of signals) signal.addEventListener('abort', done, { once: true });
+    const releases = signals.map((signal) => onAbort(signal, done));
     if (signals.some((signal) => signal.aborted)) done();
   });
 }

@@ -1,3 +1,4 @@
+import { onAbort } from '../abort-hub.ts';
 import { type BatchOutcome, errorOf } from '../batch/outcome.ts';
 import { AbortedError } from '../errors.ts';
 import type { Plan } from '../policy/plan.ts';
@@ -74,23 +75,23 @@ const json = (status: number, body: object) =>
   });
 
 async function bounded<T>(
-  { alarms }: Parts,
+  { alarms, slices }: Parts,
   work: Promise<T>,
   signals: readonly AbortSignal[],
   deadlineAt: number | undefined,
 ): Promise<T> {
   let release = () => {};
   const over = new Promise<never>((_, reject) => {
-    const onAbort = () =>
+    const abort = () =>
       reject(new AbortedError('the caller hung up while the call was in a batch', { reason: 'aborted' }));
     const onDeadline = () =>
       reject(new AbortedError('the deadline passed while the call was in a batch', { reason: 'deadline' }));
     const timer = deadlineAt === undefined ? undefined : alarms.set(deadlineAt, onDeadline);
-    for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
-    if (signals.some((signal) => signal.aborted)) onAbort();
+    const releases = signals.map((signal) => onAbort(signal, () => slices.run(abort)));
+    if (signals.some((signal) => signal.aborted)) abort();
     release = () => {
       timer?.cancel();
-      for (const signal of signals) signal.removeEventListener('abort', onAbort);
+      for (const release of releases) release();
     };
   });
   try {

@@ -14,6 +14,8 @@ export interface SqliteStoreOptions {
 const MAX_PENDING = 10_000;
 /** Counters kept for a file that cannot be written; past it the oldest are forgotten. */
 const MOST_KEPT = 200_000;
+/** Of them forgotten at once. */
+const AT_ONCE = 1_000;
 
 interface Opened {
   readonly database: DatabaseSync;
@@ -87,8 +89,12 @@ export function sqliteStoreOf(
       pending.delete(key);
       pending.set(key, counter);
       if (pending.size > MOST_KEPT) {
-        const oldest = pending.keys().next().value;
-        if (oldest !== undefined) pending.delete(oldest);
+        // Some at once: to find the first of a map, those deleted before it are passed one by one.
+        let left = AT_ONCE;
+        for (const oldest of pending.keys()) {
+          pending.delete(oldest);
+          if (--left === 0) break;
+        }
       }
       // A file that cannot be written is tried again with the next flush, and not for each call.
       if (pending.size >= MAX_PENDING && !isFailing) flush();

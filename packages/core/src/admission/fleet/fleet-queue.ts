@@ -5,6 +5,7 @@ import type { LaneConfig } from '../../config/schema.ts';
 import type { HeadgateError, Reason } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
 import { hashOfName } from '../../hash.ts';
+import type { Slices } from '../../slices.ts';
 import type { Candidate, Exchange, Path, QuotaAsk, Result, Store, Tag } from '../../stores/store.ts';
 import * as entry from '../entry.ts';
 import { type Demand, expectedCost, type Reserve } from '../flight.ts';
@@ -55,6 +56,7 @@ export interface FleetQueueParts {
   readonly alarms: Alarms;
   readonly clock: Clock;
   readonly random: Random;
+  readonly slices: Slices;
   /** A call is back in the queue that a quota of its own had held back. */
   readonly onReturned: () => void;
   /** There is something that the ledger should know soon. */
@@ -88,7 +90,7 @@ export class FleetQueue {
   #nextId = 1;
 
   constructor(parts: FleetQueueParts) {
-    const { lanes, alarms, clock, onReturned } = parts;
+    const { lanes, alarms, clock, slices, onReturned } = parts;
     this.#parts = parts;
     this.#lanes = new Lanes(lanes);
     this.#slots = new SlotListeners(parts.store, parts.process);
@@ -104,6 +106,7 @@ export class FleetQueue {
       lanes: this.#lanes,
       parking: this.#parking,
       alarms,
+      slices,
       expire: (waiter) => this.#expire(waiter),
       abort: (waiter) => this.refuse(waiter, refusals.hungUpRefusal(waiter.lane.name)),
       left: (waiter) => this.#forget(waiter),
@@ -220,8 +223,11 @@ export class FleetQueue {
     this.#slots.close();
   }
 
-  refuseAll(error: HeadgateError): void {
-    for (const waiter of [...this.#standings.keys()]) this.refuse(waiter, error);
+  /** Resolves when all that wait are refused. */
+  refuseAll(error: HeadgateError): Promise<void> {
+    return this.#parts.slices.each([...this.#standings.keys()], (waiter) => {
+      if (!waiter.hasLeft) this.refuse(waiter, error);
+    });
   }
 
   /** Takes out all that wait, in their order, for another gate to admit or refuse. */

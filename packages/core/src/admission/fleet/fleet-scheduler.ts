@@ -4,6 +4,7 @@ import { compositeKey } from '../../composite-key.ts';
 import type { LaneConfig } from '../../config/schema.ts';
 import { closedError, type HeadgateError } from '../../errors.ts';
 import type { Estimator } from '../../estimate/estimator.ts';
+import { Slices } from '../../slices.ts';
 import {
   type Answer,
   type Candidate,
@@ -14,7 +15,7 @@ import {
   type Wake,
 } from '../../stores/store.ts';
 import type { Demand, Flight } from '../flight.ts';
-import { quotaRefusal } from '../refusals.ts';
+import { goneRefusal, quotaRefusal } from '../refusals.ts';
 import { Scheduler } from '../scheduler.ts';
 import type { QuotaTicket } from '../ticket.ts';
 import type { Arrival, Passage, Waiter } from '../waiter.ts';
@@ -40,6 +41,7 @@ export interface FleetParts {
   readonly alarms: Alarms;
   readonly clock: Clock;
   readonly random: Random;
+  readonly slices?: Slices | undefined;
   readonly onMode: (mode: Mode, error: unknown) => void;
   /** Share of the limits and quotas that this process gives from now on, while the ledger is lost. */
   readonly onShare: (share: number) => void;
@@ -59,18 +61,21 @@ export class FleetScheduler {
   readonly #quotas: FleetQuotas;
   readonly #line: Line;
   readonly #parts: FleetParts;
+  readonly #slices: Slices;
   #unlisten: (() => void) | undefined;
   #areLimitsTold = false;
   #closed: HeadgateError | undefined;
 
   constructor(parts: FleetParts) {
-    const { upstream, lanes, alarms, clock, random, store, process } = parts;
+    const { upstream, lanes, alarms, clock, random, store, process, slices = new Slices() } = parts;
     this.#parts = parts;
+    this.#slices = slices;
     this.upstream = upstream;
-    this.#local = new Scheduler(upstream.mirror, lanes, alarms, clock, random);
+    this.#local = new Scheduler(upstream.mirror, lanes, alarms, clock, random, slices);
     this.#quotas = new FleetQuotas(clock, (haste) => this.#change(haste), parts.onForgotten);
     this.#queue = new FleetQueue({
       ...parts,
+      slices,
       quotas: this.#quotas,
       onReturned: () => this.#line.ask(),
       onChange: () => this.#soon(),
@@ -244,8 +249,7 @@ export class FleetScheduler {
     this.#parts.onMode(mode, error);
     if (mode === 'shared') this.upstream.restore(now);
     else this.upstream.degrade(now);
-    for (const waiter of waiting) this.#move(waiter, mode);
-    if (mode === 'shared') this.#line.ask();
+    this.#moveAll(waiting);
   }
 
   /** The ledger has told of other processes before it is trusted again: their shares are made from this one's. */
@@ -254,23 +258,41 @@ export class FleetScheduler {
     for (const { arrival } of waiting) arrival.ticket.withdraw();
     this.#parts.onShare(this.upstream.degradedShare);
     this.upstream.reshare(this.#parts.clock.now());
-    for (const waiter of waiting) this.#move(waiter, 'degraded');
+    this.#moveAll(waiting);
   }
 
-  #move({ arrival, arrivedAt, expiresAt, resolve, reject, lane }: Waiter, mode: Mode): void {
+  /** Those that have left one gate join the other: whichever it is when their turn comes to be moved. */
+  #moveAll(waiting: readonly Waiter[]): void {
+    void this.#slices
+      .each(waiting, (waiter) => this.#move(waiter))
+      .then(() => {
+        if (this.mode === 'shared') this.#line.ask();
+      });
+  }
+
+  #move({ arrival, arrivedAt, expiresAt, resolve, reject, lane }: Waiter): void {
+    const isGone = arrival.signals.some(({ aborted }) => aborted);
+    const ended = this.#closed ?? (isGone ? goneRefusal(lane.name) : undefined);
+    if (ended !== undefined) {
+      arrival.ticket.cancel();
+      reject(ended);
+      return;
+    }
     const binding = arrival.ticket.renew();
     if (binding !== undefined) {
       reject(quotaRefusal(binding, lane.name));
       return;
     }
     const moved = { ...arrival, moved: { arrivedAt, expiresAt } };
-    if (mode === 'shared')
-      this.#queue.join(moved, this.#queue.lane(lane.name), 0, arrivedAt, { resolve, reject });
-    else
+    if (this.mode === 'degraded') {
       this.#enterLocal(moved).then(
         (passage) => resolve({ ...passage, waitedMs: this.#parts.clock.now() - arrivedAt }),
         reject,
       );
+      return;
+    }
+    const shared = this.#queue.lane(lane.name);
+    if (this.#queue.join(moved, shared, 0, arrivedAt, { resolve, reject })) this.#line.ask();
   }
 
   async #enterLocal(arrival: Arrival): Promise<Passage> {
@@ -328,11 +350,10 @@ export class FleetScheduler {
     if (this.mode === 'degraded') this.#local.wake();
   }
 
-  /** Refuses all that wait and all that come. */
-  close(): void {
+  /** Refuses all that come, and all that wait; resolves when they are. */
+  async close(): Promise<void> {
     this.#closed = closedError();
-    this.#queue.refuseAll(this.#closed);
-    this.#local.close();
+    await Promise.all([this.#queue.refuseAll(this.#closed), this.#local.close()]);
   }
 
   /** Says the last word to the ledger, and hangs up. */
