@@ -167,7 +167,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
         'a quota has more users than are kept in memory, and those that have used least are forgotten, in their favour; give the governor a store, as sqliteStore({ path }), or raise `maxKeys`',
       ),
   });
-  const admission = new Admission({ accounts, quotas, estimator, alarms, clock, book });
+  const admission = new Admission({ accounts, quotas, estimator, alarms, clock, slices, book });
   const prefixes = new Prefixes((tokens) => telemetry.metrics.add('cacheUnread', tokens, {}));
   const budget = new RetryBudget(config.retries.budget, clock.now(), () => accounts.processes);
   const breakers: Breakers = new Breakers(clock, random, (model, state) =>

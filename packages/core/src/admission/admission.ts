@@ -10,6 +10,7 @@ import { userKey } from '../policy/policy.ts';
 import type { Call } from '../request/read.ts';
 import { type Charge, expectedCharge, type Terms } from '../settlement/charges.ts';
 import { termsOf } from '../settlement/terms.ts';
+import { Slices } from '../slices.ts';
 import type { AheadCharge } from '../stores/batch-journal.ts';
 import type { UsageBook, UsageOwner } from '../stores/usage-book.ts';
 import type { Accounts, Gate } from './accounts.ts';
@@ -67,6 +68,7 @@ export class Admission {
   readonly #estimator: Estimator;
   readonly #alarms: Alarms;
   readonly #clock: Clock;
+  readonly #slices: Slices;
   readonly #book: UsageBook | undefined;
   readonly #open = new Set<Lease>();
   #onIdle: (() => void) | undefined;
@@ -77,6 +79,8 @@ export class Admission {
     estimator: Estimator;
     alarms: Alarms;
     clock: Clock;
+    /** Default: all is done at once. */
+    slices?: Slices;
     /** Where usage is written down. */
     book?: UsageBook;
   }) {
@@ -85,6 +89,7 @@ export class Admission {
     this.#estimator = parts.estimator;
     this.#alarms = parts.alarms;
     this.#clock = parts.clock;
+    this.#slices = parts.slices ?? new Slices();
     this.#book = parts.book;
   }
 
@@ -158,7 +163,14 @@ export class Admission {
     const { lane } = ask.plan;
     const bucket = gate.scheduler.upstream;
     const config = this.#accounts.lane(lane);
-    const ownMs = await ownTurn(this.#alarms, this.#clock, { ...ask, crowd, bucket, lane, config });
+    const ownMs = await ownTurn(this.#alarms, this.#clock, {
+      ...ask,
+      crowd,
+      bucket,
+      lane,
+      config,
+      slices: this.#slices,
+    });
     try {
       const granted = await this.#enter(ask, gate);
       const waitedFor = granted.waitedFor ?? (ownMs > 0 ? 'concurrency' : undefined);

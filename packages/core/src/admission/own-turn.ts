@@ -1,7 +1,9 @@
+import { onAbort } from '../abort-hub.ts';
 import type { Alarms } from '../alarms.ts';
 import type { Clock } from '../clock.ts';
 import type { LaneConfig } from '../config/schema.ts';
 import type { HeadgateError } from '../errors.ts';
+import type { Slices } from '../slices.ts';
 import type { OwnCrowd } from './own-crowd.ts';
 import * as refusals from './refusals.ts';
 
@@ -15,6 +17,7 @@ interface Asking {
   /** A call that was in flight before goes first, and only its deadline bounds its wait. */
   readonly isRetry: boolean;
   readonly signals: readonly AbortSignal[];
+  readonly slices: Slices;
 }
 
 /**
@@ -22,7 +25,7 @@ interface Asking {
  * @throws HeadgateError when it would take too long, or the caller is gone; then no place is taken.
  */
 export async function ownTurn(alarms: Alarms, clock: Clock, asking: Asking): Promise<number> {
-  const { crowd, bucket, lane, config, deadlineAt, isRetry, signals } = asking;
+  const { crowd, bucket, lane, config, deadlineAt, isRetry, signals, slices } = asking;
   const now = clock.now();
   if (crowd.tryEnter(now, isRetry)) return 0;
   const { maxWait = Number.POSITIVE_INFINITY, maxQueuedPerUser = 0 } = isRetry ? {} : (config ?? {});
@@ -36,7 +39,7 @@ export async function ownTurn(alarms: Alarms, clock: Clock, asking: Asking): Pro
   await new Promise<void>((resolve, reject) => {
     const end = () => {
       expiry.cancel();
-      for (const signal of signals) signal.removeEventListener('abort', onAbort);
+      for (const release of releases) release();
       crowd.leave(go);
     };
     const refuse = (error: HeadgateError) => {
@@ -47,11 +50,11 @@ export async function ownTurn(alarms: Alarms, clock: Clock, asking: Asking): Pro
       end();
       resolve();
     };
-    const onAbort = () => refuse(refusals.hungUpRefusal(lane));
+    const abort = () => refuse(refusals.hungUpRefusal(lane));
     const expire = () =>
       refuse(refusals.ownTurnExpired(maxWait, deadlineAt - now, bucket.name, lane, foreseenMs));
-    const expiry = alarms.set(now + leftMs, expire, true);
-    for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
+    const expiry = alarms.set(now + leftMs, () => slices.run(expire), true);
+    const releases = signals.map((signal) => onAbort(signal, () => slices.run(abort)));
     crowd.wait(go, isRetry, now);
   });
   return clock.now() - now;
