@@ -23,16 +23,20 @@ export class Rests {
   /** Resolves after `ms`, or as soon as one of the signals is aborted or the governor is closed. */
   async rest(ms: number, signals: readonly AbortSignal[]): Promise<void> {
     if (this.#isClosed) return;
-    await sleep(this.#slices, (wake) => {
-      this.#wakes.add(wake);
-      const timer = this.#alarms.set(this.#clock.now() + ms, wake, true);
-      return {
-        cancel: () => {
-          this.#wakes.delete(wake);
-          timer.cancel();
-        },
-      };
-    }, signals);
+    await sleep(
+      this.#slices,
+      (wake) => {
+        this.#wakes.add(wake);
+        const timer = this.#alarms.set(this.#clock.now() + ms, wake, true);
+        return {
+          cancel: () => {
+            this.#wakes.delete(wake);
+            timer.cancel();
+          },
+        };
+      },
+      signals,
+    );
   }
 
   close(): void {
