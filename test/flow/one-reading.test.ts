@@ -9,7 +9,8 @@ import {
 import type { UsageFields } from '@headgate/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ask, rejection, startGoverned, until } from '../support/governed.ts';
+import { ask, pause, rejection, startGoverned, until } from '../support/governed.ts';
+import { listen } from '../support/listen.ts';
 import { startTelemetry } from '../support/telemetry.ts';
 
 const MODES = ['json', 'stream'] as const;
@@ -383,6 +384,29 @@ describe('a stream', () => {
     await send(claude, 'stream', { model: SONNET });
     await until(() => governor.snapshot().inFlight === 0);
     expect(governor.budgets()[0]?.usedUsd).toBeCloseTo(0.0045, 9);
+  });
+});
+
+describe('a JSON answer', () => {
+  it('that is too long to be read is counted as estimated, and is no failure (old: connection_error)', async () => {
+    const { governor, claude, telemetry } = await bench();
+    const text = 'x'.repeat(33 * 2 ** 20);
+    const url = await listen(async (request, response) => {
+      for await (const _ of request);
+      await pause(50);
+      response.setHeader('content-type', 'application/json');
+      response.end(
+        JSON.stringify({ type: 'message', content: [{ type: 'text', text }], usage: tokens(9, 9) }),
+      );
+    });
+    const { content } = await governor.run({ user: 'ada' }, () =>
+      claude.withOptions({ baseURL: url }).messages.create(ask('hello', { max_tokens: 1_000 })),
+    );
+    expect(content[0]).toMatchObject({ type: 'text', text });
+    await until(() => governor.snapshot().inFlight === 0);
+    const attempt = telemetry.spans.spans.find(({ name }) => name === 'headgate.attempt');
+    expect(attempt?.attributes['headgate.outcome']).toBe('complete');
+    expect((await governor.usage({ by: 'user' })).total.outputTokens).toBeGreaterThan(40);
   });
 });
 

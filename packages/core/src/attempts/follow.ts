@@ -135,8 +135,7 @@ function settle(
   let estimated: readonly Charge[] = [];
   if (call.kind === 'messages') lookBeyond(parts, reading, isWhole, plan.modelId);
   if (call.kind !== 'messages') granted?.lease.drop('refused');
-  else if (charges === undefined)
-    estimated = granted?.lease.drop('lost', isWhole ? reading.outputTokens : undefined) ?? [];
+  else if (charges === undefined) estimated = granted?.lease.drop('lost', shownBy(reading, isWhole)) ?? [];
   else {
     granted?.lease.settle(charges, { isWhole, promptTokens, isPromptSure });
     sayUnpriced(parts.once, charges);
@@ -168,6 +167,10 @@ function settle(
   story.attemptEnded(end);
   story.end(outcome === 'complete' ? 'ok' : outcome, parts.clock.now(), errorType);
 }
+
+/** Output tokens that a whole answer shows. One that was too long to be read shows none. */
+const shownBy = ({ outputTokens }: Reading, isWhole: boolean) =>
+  isWhole && outputTokens > 0 ? outputTokens : undefined;
 
 /** What an answer tells of its usage that cannot be: said once by model, and counted each time. */
 function lookBeyond({ telemetry, once }: Parts, reading: Reading, isWhole: boolean, model: string): void {

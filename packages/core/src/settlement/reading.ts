@@ -204,7 +204,11 @@ export function jsonReader(terms: Terms): Reader {
       else chunks = [];
     },
     end() {
-      if (size > MAX_JSON) return;
+      if (size > MAX_JSON) {
+        // Too long to be read is not broken: its reader has all of it.
+        message.isComplete = true;
+        return;
+      }
       try {
         const whole: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
         message.read(whole);
