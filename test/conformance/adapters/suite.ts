@@ -377,7 +377,7 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
         }
       });
 
-      it.each(UPSTREAM_ERRORS)(
+      it.each(protocol === 'HTTP/1.1' ? UPSTREAM_ERRORS : UPSTREAM_ERRORS.slice(0, 2))(
         '%s: %s',
         async (_what, status, { fault, type, reason, message, retryAfter }) => {
           const { post, api, said } = await setUp({
