@@ -5,6 +5,7 @@ import Anthropic from '@anthropic-ai/sdk';
 import { createGovernor } from '@headgate/core';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { ask, isSettled, pause, rejection, startGoverned, until } from '../support/governed.ts';
+import { startTelemetry } from '../support/telemetry.ts';
 
 const SLOW = { latency: { timeToFirstTokenMs: 10, tokensPerSecond: 200, flushMs: 10 }, output: () => 2_000 };
 
@@ -233,6 +234,35 @@ describe('a stream that is broken off', () => {
     const error = await rejection((response.body as ReadableStream).getReader().read());
     expect(error).toMatchObject({ name: 'AbortedError', reason: 'stream_idle' });
   });
+
+  it.each(['after-headers', 'mid-stream'] as const)(
+    'that the API stops sending, %s, ends by streamIdle as the API’s own time-out (was aborted by the caller)',
+    async (at) => {
+      const { spans, tracerProvider } = startTelemetry();
+      const { claude, api, governor } = await startGoverned({
+        api: SLOW,
+        config: { timeouts: { streamIdle: '150ms' } },
+        governor: { tracerProvider },
+      });
+      for (const stream of [true, false]) {
+        if (!stream && at === 'mid-stream') continue;
+        api.inject({ kind: 'stall', at, ms: 30_000 });
+        const error = await rejection(
+          stream
+            ? claude.messages.stream(ask()).finalMessage()
+            : Promise.resolve(claude.messages.create(ask())),
+        );
+        expect(error).toMatchObject({ name: 'AbortedError', reason: 'upstream_stalled', status: 504 });
+        await until(() => isSettled(governor));
+        const span = spans.spans.findLast(({ name }) => name === 'headgate.attempt');
+        expect(span?.attributes).toMatchObject({
+          'headgate.outcome': 'error',
+          'error.type': 'timeout',
+          'headgate.reason': 'upstream_stalled',
+        });
+      }
+    },
+  );
 
   it.each([
     ['is announced as empty', { 'content-length': '0' }, ''],

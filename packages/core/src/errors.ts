@@ -21,6 +21,7 @@ export const REASONS = [
   'breaker_open',
   'spend_limit',
   'stream_idle',
+  'upstream_stalled',
   'unknown_caller',
   'aborted',
   'closed',
@@ -61,7 +62,11 @@ const STATUS: Record<ErrorCode, number> = {
 };
 
 /** A call that was ended: 499 tells somebody who is still there nothing, so who ended it counts. */
-const STATUS_OF_ABORT: Partial<Record<Reason, number>> = { deadline: 504, closed: 503 };
+const STATUS_OF_ABORT: Partial<Record<Reason, number>> = {
+  deadline: 504,
+  upstream_stalled: 504,
+  closed: 503,
+};
 
 export interface RefusalDetails {
   readonly reason: Reason;
@@ -159,7 +164,7 @@ export class UnknownCallerError extends HeadgateError {
 }
 export const closedError = () => new UpstreamUnavailableError('the governor is closed', { reason: 'closed' });
 
-/** The caller hung up, its deadline passed, or its stream went unread for too long. */
+/** The caller hung up, its deadline passed, its stream went unread for too long, or the API fell silent. */
 export class AbortedError extends HeadgateError {
   readonly code = 'aborted';
 }

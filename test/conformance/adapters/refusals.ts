@@ -27,7 +27,7 @@ const body = (type: string, message: string, details: object) =>
 const lane = 'interactive';
 
 /** One of each kind; the compiler asks for every code. */
-const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
+const CASES: Record<ErrorCode | 'deadline' | 'stalled' | 'closed', Omit<Case, 'name'>> = {
   quota_exceeded: {
     error: new QuotaExceededError('quota "q" is used up', {
       reason: 'user_quota',
@@ -124,6 +124,14 @@ const CASES: Record<ErrorCode | 'deadline' | 'closed', Omit<Case, 'name'>> = {
     body: body('timeout_error', 'The answer took too long.', {
       error_code: 'headgate_aborted',
       reason: 'deadline',
+    }),
+  },
+  stalled: {
+    error: new AbortedError('the API has sent nothing for too long', { reason: 'upstream_stalled' }),
+    status: 504,
+    body: body('timeout_error', 'The answer took too long.', {
+      error_code: 'headgate_aborted',
+      reason: 'upstream_stalled',
     }),
   },
   closed: {

@@ -765,6 +765,70 @@ function testOver(protocol: Protocol, adapter: Adapter): void {
       });
     });
 
+    describe('tells a client of an API that falls silent', () => {
+      const prompt = () => ask('x', { max_tokens: 4_000 });
+      const start = () =>
+        setUp({
+          config: { timeouts: { streamIdle: '200ms' }, retries: { maxAttempts: 2 } },
+          routes: ({ claude }) => [
+            { path: '/json', handle: async ({ json }) => json(await claude.messages.create(prompt())) },
+            {
+              path: '/patient',
+              handle: async ({ json }) => json(await claude.messages.create(prompt(), { timeout: 200 })),
+            },
+            {
+              path: '/raw',
+              handle: ({ events }) => events(claude.messages.create({ ...prompt(), stream: true })),
+            },
+            { path: '/helper', handle: ({ events }) => events(claude.messages.stream(prompt())) },
+          ],
+        });
+      const stall = { kind: 'stall', at: 'mid-stream', ms: 20_000 } as const;
+
+      it.each(['/json', '/raw', '/helper'])(
+        'by 504, where nothing has reached them yet: %s (was 499)',
+        async (path) => {
+          const { api, post, governor } = await start();
+          api.inject({ ...stall, at: 'after-headers' });
+          const response = await post(path);
+          expect(response.status).toBe(504);
+          expect(await response.json()).toEqual({
+            type: 'error',
+            error: {
+              type: 'timeout_error',
+              message: 'The answer took too long.',
+              details: { error_code: 'headgate_aborted', reason: 'upstream_stalled' },
+            },
+            request_id: null,
+          });
+          await until(() => isSettled(governor));
+        },
+      );
+
+      it('by 504, where each attempt was ended before its headers came', async () => {
+        const { api, post, governor } = await start();
+        api.inject({ ...stall, at: 'before-headers', times: 2 });
+        const response = await post('/patient');
+        expect(response.status).toBe(504);
+        expect(await response.json()).toMatchObject({
+          error: { type: 'timeout_error', details: { error_code: 'upstream_timeout' } },
+        });
+        expect(api.ledger.count({})).toBe(2);
+        await until(() => isSettled(governor));
+      });
+
+      it.each(['/raw', '/helper'])('by an error event in mid-stream: %s', async (path) => {
+        const { api, post } = await start();
+        api.inject({ ...stall, afterEvents: 4 });
+        const events = eventsOf(await (await post(path)).text());
+        expect(events[0]?.event).toBe('message_start');
+        expect(events.at(-1)).toMatchObject({
+          event: 'error',
+          data: { error: { type: 'timeout_error', details: { reason: 'upstream_stalled' } } },
+        });
+      });
+    });
+
     describe('lets a route say', () => {
       const routes =
         (...routes: Omit<TestRoute, 'handle'>[]) =>

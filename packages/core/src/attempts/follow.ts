@@ -76,7 +76,8 @@ export function followBody(parts: Parts, response: Response, following: Followin
     drains,
     // A JSON answer is whole when it comes, and over then, whether anybody reads it or not.
     ahead: isEvents || call.kind !== 'messages' ? 0 : AHEAD,
-    onMove: () => watch.active(),
+    onAsk: () => watch.asked(),
+    onMove: () => watch.moved(),
     onBytes: (bytes) => {
       reader.push(bytes);
       if (!call.isStreaming) return;
@@ -144,17 +145,19 @@ function settle(
     if (expected > 0 && promptTokens !== undefined) story.estimateSeen(promptTokens / expected);
   }
 
-  // An error inside the stream makes its reader leave: it is the API's, and no hang-up.
-  const isAborted =
-    reading.errorType === undefined && (how === 'aborted' || how === 'drained' || link.signal.aborted);
+  // An error inside the stream makes its reader leave: it is the API's, and no hang-up. So is its silence.
+  const isStalled = link.error?.reason === 'upstream_stalled';
+  const isLeft = how === 'aborted' || how === 'drained' || link.signal.aborted;
+  const isAborted = reading.errorType === undefined && !isStalled && isLeft;
   const outcome = isAborted ? 'aborted' : isWhole || call.kind !== 'messages' ? 'complete' : 'error';
   // A stream that breaks off without a word of its own: the connection's fault, whichever way it closed.
+  const broken = isStalled ? 'timeout' : 'connection_error';
   const errorType =
-    outcome === 'complete' ? undefined : isAborted ? 'aborted' : (reading.errorType ?? 'connection_error');
+    outcome === 'complete' ? undefined : isAborted ? 'aborted' : (reading.errorType ?? broken);
   const end = {
     outcome,
     errorType,
-    reason: isAborted ? (link.error?.reason ?? 'aborted') : undefined,
+    reason: isAborted ? (link.error?.reason ?? 'aborted') : isStalled ? 'upstream_stalled' : undefined,
     charges,
     estimated,
     model: plan.modelId,

@@ -19,6 +19,8 @@ export class Watch {
   #alarm: Timer;
   /** Absent until the headers are there: until then only the deadline counts. */
   #activeAt: number | undefined;
+  /** A read of the body is not answered yet: the silence is the API's. */
+  #isAsked = false;
   #drainUntil: number | undefined;
 
   constructor(parts: Parts, link: LinkedSignal, deadlineAt: number, idleMs: number) {
@@ -29,8 +31,15 @@ export class Watch {
     this.#alarm = this.#arm(parts.clock.now() + this.#idleMs);
   }
 
-  /** The body is asked for, or moves. */
-  active(): void {
+  /** More of the body is asked for. */
+  asked(): void {
+    this.#isAsked = true;
+    this.#activeAt = this.#parts.clock.now();
+  }
+
+  /** Some of the body has come. */
+  moved(): void {
+    this.#isAsked = false;
     this.#activeAt = this.#parts.clock.now();
   }
 
@@ -62,7 +71,9 @@ export class Watch {
       );
     } else if (now >= idleAt) {
       this.#link.abort(
-        new AbortedError('nothing was read of the response for too long', { reason: 'stream_idle' }),
+        this.#isAsked
+          ? new AbortedError('the API has sent nothing for too long', { reason: 'upstream_stalled' })
+          : new AbortedError('nothing was read of the response for too long', { reason: 'stream_idle' }),
       );
     } else this.#alarm = this.#arm(idleAt);
   }

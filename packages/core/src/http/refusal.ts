@@ -57,6 +57,7 @@ const TYPE: Record<ErrorCode, Refusal['body']['error']['type']> = {
 /** Of a call that was ended, why counts: with the type that the API has for the status. */
 const TYPE_OF_ABORT: Partial<Record<Reason, Refusal['body']['error']['type']>> = {
   deadline: 'timeout_error',
+  upstream_stalled: 'timeout_error',
   closed: 'overloaded_error',
 };
 
@@ -74,6 +75,7 @@ const WORDS: Record<ErrorCode, string> = {
 };
 const WORDS_OF_ABORT: Partial<Record<Reason, string>> = {
   deadline: 'The answer took too long.',
+  upstream_stalled: 'The answer took too long.',
   closed: 'The service is restarting. Try again in a moment.',
 };
 

@@ -10,7 +10,9 @@ export type BodyEnd =
   | 'error';
 
 export interface TapOptions {
-  /** A read was asked for, or answered. */
+  /** A read is asked for. */
+  onAsk(): void;
+  /** It is answered. */
   onMove(): void;
   onBytes(bytes: Uint8Array): void;
   /** Once, however the body ends. */
@@ -55,6 +57,7 @@ export function tap(source: ReadableStream<Uint8Array>, options: TapOptions): Ta
   const readOn = async () => {
     try {
       for (;;) {
+        options.onAsk();
         const { done, value } = await reader.read();
         options.onMove();
         if (done) return end('drained');
@@ -80,7 +83,7 @@ export function tap(source: ReadableStream<Uint8Array>, options: TapOptions): Ta
         controller = own;
       },
       async pull(own) {
-        options.onMove();
+        options.onAsk();
         try {
           const { done, value } = await reader.read();
           options.onMove();

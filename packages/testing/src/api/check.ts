@@ -112,7 +112,7 @@ const FAULTS: { readonly [K in Fault['kind']]: Readonly<Record<string, Rule>> } 
     body: either(text, mapping),
   },
   reset: { at: oneOf('before-headers', 'after-headers', 'mid-stream'), afterEvents: wholeNumber },
-  stall: { at: oneOf('before-headers', 'mid-stream'), ms: number, afterEvents: wholeNumber },
+  stall: { at: oneOf('before-headers', 'after-headers', 'mid-stream'), ms: number, afterEvents: wholeNumber },
   'stream-error': { type: text, message: text, afterEvents: wholeNumber },
   truncate: { afterEvents: wholeNumber },
   headers: {

@@ -47,7 +47,16 @@ export async function deliverJson(delivery: Delivery): Promise<void> {
     exchange.fail(failure(statusOf(ending.type), ending.message ?? ending.type, ending.type), headers);
     return;
   }
-  if (ending?.kind === 'stall') await exchange.wait(ending.ms);
+  if (ending?.kind === 'stall') {
+    if (ending.at === 'after-headers') {
+      exchange.open(200, { 'content-type': 'application/json', ...headers });
+      exchange.response.flushHeaders();
+      await exchange.wait(ending.ms);
+      exchange.response.end(JSON.stringify(messageBody(facts)));
+      return;
+    }
+    await exchange.wait(ending.ms);
+  }
   if (ending?.kind === 'reset' || ending?.kind === 'truncate') {
     await sendHalf(delivery, ending);
     return;
@@ -130,8 +139,13 @@ function createStreamWriter(delivery: Delivery): StreamWriter {
         'cache-control': 'no-cache',
         ...headers,
       });
-      if (ending?.kind !== 'reset' || ending.at !== 'after-headers') return true;
+      if ((ending?.kind !== 'reset' && ending?.kind !== 'stall') || ending.at !== 'after-headers')
+        return true;
       exchange.response.flushHeaders();
+      if (ending.kind === 'stall') {
+        await exchange.wait(ending.ms);
+        return !exchange.isOver;
+      }
       await breakOff(delivery, ending);
       return false;
     },
@@ -159,8 +173,8 @@ function createStreamWriter(delivery: Delivery): StreamWriter {
 function eventsBefore(ending: EndingFault | undefined): number | undefined {
   switch (ending?.kind) {
     case 'reset':
-      return ending.at === 'mid-stream' ? (ending.afterEvents ?? DEFAULT_AFTER_EVENTS) : undefined;
     case 'stall':
+      return ending.at === 'mid-stream' ? (ending.afterEvents ?? DEFAULT_AFTER_EVENTS) : undefined;
     case 'stream-error':
     case 'truncate':
       return ending.afterEvents ?? DEFAULT_AFTER_EVENTS;

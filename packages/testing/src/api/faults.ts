@@ -35,10 +35,13 @@ export interface ResetFault extends FaultRule {
   readonly afterEvents?: number;
 }
 
-/** Silence. The request is admitted and the model writes meanwhile: only the delivery halts. */
+/**
+ * Silence. The request is admitted and the model writes meanwhile: only the delivery halts. A JSON answer comes whole: for
+ * `mid-stream` its headers are late too.
+ */
 export interface StallFault extends FaultRule {
   readonly kind: 'stall';
-  readonly at: 'before-headers' | 'mid-stream';
+  readonly at: 'before-headers' | 'after-headers' | 'mid-stream';
   readonly ms: number;
   /** For `mid-stream`: after that many events, pings included. A shorter stream is not hit. @default 4 */
   readonly afterEvents?: number;
