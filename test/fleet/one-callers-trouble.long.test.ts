@@ -34,7 +34,7 @@ describe.each([
           }),
         );
       const { ends } = await playTrouble(scene, { isStream, makeGovernors });
-      expectUnmoved(scene, ends);
+      expectUnmoved(scene, ends, scene.fleetLooks);
     });
   });
 });

@@ -48,6 +48,8 @@ export class FleetUpstream {
   /** What the calls of this process are going to produce. */
   readonly #running: Projection;
   readonly #flights = new Map<Flight, Told>();
+  /** Calls that were sent to learn the limits, and have taught nothing yet. */
+  readonly #looks = new Set<Flight>();
   readonly #locals = new WeakSet<Flight>();
   #config: Partial<BucketConfig>;
   #owed = { requests: 0, inputTokens: 0, outputTokens: 0 };
@@ -172,6 +174,7 @@ export class FleetUpstream {
       this.#meanCost += (this.#meanCost === 0 ? 1 : MEAN_STEP) * (this.costOf(demand) - this.#meanCost);
     const { inputCharged, outputCharged } = flight;
     this.#flights.set(flight, { inputCharged, outputCharged });
+    if (this.isUnknown) this.#looks.add(flight);
     return flight;
   }
 
@@ -213,7 +216,9 @@ export class FleetUpstream {
     const told = this.#flights.get(flight);
     if (told === undefined) return;
     this.#flights.delete(flight);
-    if (truth.requests === 0) this.#owed.requests -= 1;
+    // A look that has taught nothing makes way for the next one.
+    const isVain = this.#looks.delete(flight);
+    if (truth.requests === 0 || isVain) this.#owed.requests -= 1;
     if (flight.demand.chargesTokens) {
       this.#owed.inputTokens += truth.inputTokens - told.inputCharged;
       this.#owed.outputTokens += truth.outputTokens - told.outputCharged;
@@ -221,7 +226,7 @@ export class FleetUpstream {
     this.mirror.settle(flight, truth, now);
     const isLimited = this.#answer?.concurrency !== undefined;
     if (isLimited) this.#push({ type: 'ended', startedAgo: 0, at: flight.startedAt });
-    this.onChange(isLimited ? 'slot' : 'soon');
+    this.onChange(isLimited || isVain ? 'slot' : 'soon');
   }
 
   /** Takes what another bucket's call has used of this one. */
@@ -235,6 +240,7 @@ export class FleetUpstream {
 
   merge(headroom: RateHeaders, isAnswer: boolean, flight: Flight, sentAt: number, now: number): void {
     this.#push({ type: 'headers', sentAgo: 0, isAnswer, headroom, at: sentAt });
+    if (isAnswer || Object.keys(headroom).length > 0) this.#looks.delete(flight);
     // A share of the limits is not what a response tells of; that it was refused, is.
     if (this.#isDegraded && !isAnswer) this.mirror.merge(headroom, false, flight, sentAt, now);
     else this.mirror.see(headroom, isAnswer, flight, sentAt, now);
