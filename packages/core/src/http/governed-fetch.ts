@@ -32,16 +32,17 @@ interface Parts extends Omit<FetchOptions, 'account'> {
 export function governedFetch({ scopes, middleware, fetch, caller, refusals = 'throw' }: Parts): Fetch {
   const send: Fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
   return async (input, init) => {
-    const request = await readRequest(input, init);
-    const { kind, isStreaming } = readCall(request);
-    if (kind === 'other') return send(input, init);
+    const head = readHead(input, init);
+    // By address and method alone: what passes is not read.
+    if (readCall(head).kind === 'other') return send(input, init);
+    const body = await bodyOf(input, init, head.headers);
+    const request = body === undefined ? head : { ...head, body };
     const next = (sent: ApiRequest) => send(sent.url, initOf(sent, input, init));
     // What of the SDK's options the chain reads. Fresh ones: each call of a `fetch` is a call of its own.
     const options = {
       method: request.method.toLowerCase(),
       path: new URL(request.url).pathname,
       ...(request.signal === undefined ? {} : { signal: request.signal }),
-      stream: isStreaming,
     };
     const call = () => middleware(request, next, { options } as unknown as Parameters<Middleware>[2]);
     const around = scopes.current();
@@ -65,33 +66,33 @@ export function governedFetch({ scopes, middleware, fetch, caller, refusals = 't
 /** A request as the chain reads it. */
 interface ReadRequest extends ApiRequest {
   method: string;
+  headers: Headers;
   signal?: AbortSignal;
 }
 
-/** A JSON body is read as text, since rules read and change it. */
-async function readRequest(input: Parameters<Fetch>[0], init: Parameters<Fetch>[1]): Promise<ReadRequest> {
+/** The request without its body. */
+function readHead(input: Parameters<Fetch>[0], init: Parameters<Fetch>[1]): ReadRequest {
   const given = input instanceof Request ? input : undefined;
-  const headers = new Headers(init?.headers ?? given?.headers);
   const signal = init?.signal ?? given?.signal;
-  const body = await bodyOf(given, init?.body, headers);
   return {
     url: given?.url ?? String(input),
     method: (init?.method ?? given?.method ?? 'GET').toUpperCase(),
-    headers,
-    ...(body === undefined ? {} : { body }),
+    headers: new Headers(init?.headers ?? given?.headers),
     ...(signal === undefined || signal === null ? {} : { signal }),
   };
 }
 
 type Body = NonNullable<ApiRequest['body']>;
 
+/** A JSON body as text, since rules read and change it. */
 async function bodyOf(
-  given: Request | undefined,
-  body: unknown,
+  input: Parameters<Fetch>[0],
+  init: Parameters<Fetch>[1],
   headers: Headers,
 ): Promise<Body | undefined> {
+  const body: unknown = init?.body;
   if (body === undefined || body === null) {
-    return given === undefined || given.body === null ? undefined : await given.clone().text();
+    return input instanceof Request && input.body !== null ? await input.clone().text() : undefined;
   }
   const isJson = /\bjson\b/.test(headers.get('content-type') ?? '');
   return isJson && (body instanceof Uint8Array || body instanceof ArrayBuffer)
