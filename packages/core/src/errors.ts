@@ -190,9 +190,14 @@ const STATUS_OF_TYPE: Record<string, number> = {
   overloaded_error: 529,
 };
 
+/** The status that the API gives an error of this type, where it told the error in a stream or in the results of a batch. */
+export function statusOfType(type: string | undefined): number {
+  return STATUS_OF_TYPE[type ?? ''] ?? 500;
+}
+
 /** The SDK's own error for an error that the API told in the results of a batch: what a direct call would have thrown. */
 export function apiErrorOf(type: string, body: object): Error {
-  return APIError.generate(STATUS_OF_TYPE[type] ?? 500, body, undefined, new Headers());
+  return APIError.generate(statusOfType(type), body, undefined, new Headers());
 }
 
 /** True for Headgate's own errors, also those of another installed copy of the package. */

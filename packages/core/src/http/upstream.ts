@@ -1,4 +1,5 @@
 import { classifyResponse, type FailureKind } from '../attempts/classify.ts';
+import { statusOfType } from '../errors.ts';
 import { isRecord, text } from '../json.ts';
 import { answerOf, type Refusal } from './refusal.ts';
 
@@ -51,7 +52,7 @@ export function upstreamAnswer(error: unknown, wallNow: number): UpstreamAnswer 
       ? { answer: TOLD.timeout('timeout_error'), fields: fieldsOf('timeout_error') }
       : { answer: TOLD.later('connection_error', undefined), fields: fieldsOf('connection_error') };
   }
-  const status = error.status ?? STATUS_OF_TYPE[type ?? ''] ?? 500;
+  const status = error.status ?? statusOfType(type);
   const headers = error.headers ?? new Headers();
   const { kind, errorType, retryAfterMs } = classifyResponse(
     status,
@@ -69,9 +70,9 @@ function answerFor(
   retryAfterMs: number | undefined,
 ): Refusal {
   if (PASSING.has(kind)) return TOLD.later(type, retryAfterMs);
-  if (kind !== 'final') return TOLD.ours(type);
+  if (kind !== 'final') return TOLD.ours();
   if (status === 413) return TOLD.tooLarge(type);
-  return status === 400 || status === 422 ? TOLD.wrong(type) : TOLD.ours(type);
+  return status === 400 || status === 422 ? TOLD.wrong(type) : TOLD.ours();
 }
 
 /** What may be otherwise at the next attempt. */
@@ -108,25 +109,13 @@ const TOLD = {
       details: { error_code: 'upstream_refused', reason },
     }),
   /** Nothing that the app's user could mend, or should know of. */
-  ours: (_reason: string) =>
+  ours: () =>
     answerOf({
       status: 500,
       type: 'api_error',
       message: 'The request could not be answered.',
       details: { error_code: 'upstream_failed', reason: 'api_error' },
     }),
-};
-
-/** Errors that a stream has told have a type, and no status: after HTTP 200. */
-const STATUS_OF_TYPE: Readonly<Record<string, number>> = {
-  invalid_request_error: 400,
-  authentication_error: 401,
-  billing_error: 402,
-  permission_error: 403,
-  not_found_error: 404,
-  request_too_large: 413,
-  rate_limit_error: 429,
-  overloaded_error: 529,
 };
 
 function typeOf(error: SdkError): string | undefined {
