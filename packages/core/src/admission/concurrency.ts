@@ -138,9 +138,8 @@ export class Concurrency {
    */
   refused(call: Placed, flights: Flying, now: number): Congestion {
     const { caller, startedAt, among } = call;
-    for (const [each, at] of this.#refused) if (now - at > TOGETHER_MS) this.#refused.delete(each);
-    remember(this.#refused, caller, now, MAX_REFUSED);
-    const isOne = this.#refused.size === 1 && !this.own.hasOther(caller, ALIVE_MS, now);
+    const isOne =
+      isOnly(caller, this.#refused, TOGETHER_MS, now) && !this.own.hasOther(caller, ALIVE_MS, now);
     // A trial that is refused leaves things as they are, whoever it was.
     const isTrial = call.own === undefined && this.#refusals.isTrial(among);
     if (isOne && !isTrial && this.#hasOthers(caller, flights, now))
@@ -151,12 +150,9 @@ export class Concurrency {
       this.#refusals.forget();
       return 'none';
     }
-    if (!Number.isFinite(this.#learned)) {
-      this.#opening.restart();
-      this.#lone = isOne ? caller : undefined;
-    } else if (!isOne) this.#lone = undefined;
+    if (!Number.isFinite(this.#learned)) this.#opening.restart();
     if (!isOne) this.own.clear(now);
-    this.#pressedAt = now;
+    this.#learns(isOne ? caller : undefined, now);
     this.#refusals.refused(startedAt, among, active, now);
     return active > 0 || now - this.#answeredAt < ALIVE_MS ? 'all' : 'none';
   }
@@ -178,19 +174,21 @@ export class Concurrency {
   /** A call met an overloaded API: fewer run where a second caller met it too, or where there is no other. */
   overloaded(call: Placed, flights: Flying, now: number): boolean {
     const { caller, startedAt } = call;
-    for (const [each, at] of this.#overloaded) if (now - at > ALIVE_MS) this.#overloaded.delete(each);
-    remember(this.#overloaded, caller, now, MAX_REFUSED);
-    const isOne = this.#overloaded.size === 1;
+    const isOne = isOnly(caller, this.#overloaded, ALIVE_MS, now);
     if (isOne && this.#hasOthers(caller, flights, now)) {
       const crowd = this.own.of(caller, now) ?? this.own.open(caller, flights, now);
       crowd.overloaded(startedAt, now);
       return false;
     }
-    if (!Number.isFinite(this.#learned)) this.#lone = isOne ? caller : undefined;
-    else if (!isOne) this.#lone = undefined;
-    this.#pressedAt = now;
+    this.#learns(isOne ? caller : undefined, now);
     this.#overload.overloaded(startedAt, flights.size, now);
     return true;
+  }
+
+  /** A cap for all is learned, or lowered: of `lone`, where there is nobody else. */
+  #learns(lone: string | undefined, now: number): void {
+    if (lone === undefined || !Number.isFinite(this.#learned)) this.#lone = lone;
+    this.#pressedAt = now;
   }
 
   /** Whether somebody else has calls in flight, or was answered lately. */
@@ -238,6 +236,13 @@ export class Concurrency {
     this.#overloaded.clear();
     this.#lone = undefined;
   }
+}
+
+/** Notes that it happened to the caller; whether it has happened to no other caller within `ms`. */
+function isOnly(caller: string, times: Map<string, number>, ms: number, now: number): boolean {
+  for (const [each, at] of times) if (now - at > ms) times.delete(each);
+  remember(times, caller, now, MAX_REFUSED);
+  return times.size === 1;
 }
 
 function hasOther(flights: Flying, own: string): boolean {
