@@ -8,6 +8,7 @@ import { Flights } from './flights.ts';
 import { LastRefusal } from './last-refusal.ts';
 import type { Limit } from './limit.ts';
 import { Limits } from './limits.ts';
+import { MovingMean, shareAt } from './moving-mean.ts';
 import { OutputPace } from './output-pace.ts';
 import { type OutputRule, type OutputRuleMaker, Projection } from './output-rule.ts';
 import type { OwnCrowd } from './own-crowd.ts';
@@ -26,8 +27,6 @@ const MOST_LEVEL = 0.8;
 const RECHECK_MS = 15;
 /** What is kept free for what JSON answers may have produced more than was guessed, in standard deviations. */
 const GUESS_MARGIN = 1.5;
-/** Share that one call has in the averages of what calls cost and of how long they take. */
-const MEAN_STEP = 0.05;
 const REASON: Record<Dimension, Reason> = {
   requests: 'requests_per_minute',
   inputTokens: 'input_tokens_per_minute',
@@ -52,9 +51,9 @@ export class UpstreamBucket {
   /** The caller who was the only one there when a pace was learned of a refusal that may be about that caller. */
   #pacedFor: string | undefined;
   /** What a call costs, on average, while there is a pace. */
-  #meanCost = 0;
+  readonly #meanCost = new MovingMean();
   /** Milliseconds that a call keeps its slot, on average; 0 until a first one has ended. */
-  #meanSlotMs = 0;
+  readonly #meanSlotMs = new MovingMean();
   #wholeInput = 0;
 
   constructor(
@@ -87,10 +86,7 @@ export class UpstreamBucket {
 
   /** Share of the scarcest limit that is ours to use: others may take the rest. */
   get share(): number {
-    const pace = this.#ramp.pacePerMs;
-    return this.#limits.share(
-      pace !== undefined && this.#meanCost > 0 ? Math.min(1, pace * this.#meanCost) : 1,
-    );
+    return this.#limits.share(shareAt(this.#ramp.pacePerMs, this.#meanCost.value));
   }
 
   /** No limit is configured, and none was told yet. */
@@ -130,7 +126,7 @@ export class UpstreamBucket {
    * Milliseconds of the scarcest dimension that one request with these tokens takes: the measure of fair sharing. Where the
    * number of calls at once is limited, `slotMs` in one of the slots counts as well; left out, the mean of the calls so far.
    */
-  cost(inputTokens: number, outputTokens: number, slotMs = this.#meanSlotMs): number {
+  cost(inputTokens: number, outputTokens: number, slotMs = this.#meanSlotMs.value): number {
     const cost = this.#limits.cost(inputTokens, outputTokens);
     const { limit } = this.#concurrency;
     return limit === undefined ? cost : Math.max(cost, slotMs / limit);
@@ -151,7 +147,7 @@ export class UpstreamBucket {
     if (rounds === undefined) return thoughtMs;
     const { mean } = this.#estimator.rest(estimate.key, 0);
     const byLimits = calls * this.#limits.cost(estimate.inputTokens, mean);
-    return Math.min(thoughtMs, Math.max(byLimits, rounds * this.#meanSlotMs));
+    return Math.min(thoughtMs, Math.max(byLimits, rounds * this.#meanSlotMs.value));
   }
 
   /** The dimension and limit that a demand is above of for certain, whatever the wait: such a call can never be admitted. */
@@ -216,10 +212,7 @@ export class UpstreamBucket {
     this.#limits.requests?.send(1, 0, now);
     if (this.isUnknown) this.#look.started(flight.caller, now);
     this.#ramp.sent(now);
-    if (this.#ramp.pacePerMs !== undefined) {
-      const cost = this.costOf(demand);
-      this.#meanCost += (this.#meanCost === 0 ? 1 : MEAN_STEP) * (cost - this.#meanCost);
-    }
+    if (this.#ramp.pacePerMs !== undefined) this.#meanCost.add(this.costOf(demand));
     if (demand.chargesTokens) {
       const { inputTokens, leastInputTokens } = demand.estimate;
       // What is as good as certain is charged, as the API charges it; what is not is held.
@@ -260,15 +253,11 @@ export class UpstreamBucket {
     this.#concurrency.ended(flight, this.#flights.size, now);
     this.#look.ended(flight.startedAt, truth.requests === 0);
     if (truth.requests === 0) this.#limits.requests?.take(-1, now);
-    else this.#learnSlot(now - flight.startedAt);
+    else this.#meanSlotMs.add(now - flight.startedAt);
     if (!flight.demand.chargesTokens) return;
     this.inputKnown(flight, truth.inputTokens, now);
     this.#limits.output?.take(truth.outputTokens - flight.outputCharged, now);
     if (this.#isRealtime) this.#output.ended(flight, now);
-  }
-
-  #learnSlot(ms: number): void {
-    this.#meanSlotMs += (this.#meanSlotMs === 0 ? 1 : MEAN_STEP) * (ms - this.#meanSlotMs);
   }
 
   /** Takes what another bucket's call has used of this one: its advisor's tokens, or those of a fallback. */
@@ -350,7 +339,7 @@ export class UpstreamBucket {
 
   /** Milliseconds that a call keeps its slot, on average. */
   get meanSlotMs(): number {
-    return this.#meanSlotMs;
+    return this.#meanSlotMs.value;
   }
 
   /**

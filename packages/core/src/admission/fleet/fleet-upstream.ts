@@ -10,6 +10,7 @@ import type {
   LedgerEvent,
 } from '../../stores/store.ts';
 import type { Demand, Flight, Shortage } from '../flight.ts';
+import { MovingMean, shareAt } from '../moving-mean.ts';
 import { Projection } from '../output-rule.ts';
 import { DIMENSIONS, type RateHeaders } from '../rate-headers.ts';
 import { UpstreamBucket } from '../upstream.ts';
@@ -17,8 +18,6 @@ import { guessOf } from './statement.ts';
 
 /** Of a bucket's limits, what all processes together use while the ledger is not there: they know nothing of each other. */
 const DEGRADED = 0.8;
-/** Share that one call has in the average of what calls cost. */
-const MEAN_STEP = 0.05;
 /** Events that wait to be told, at most. */
 const MAX_EVENTS = 256;
 /** The kinds that go first, in this order: a pause of all processes is kept. */
@@ -60,7 +59,7 @@ export class FleetUpstream {
   #isDegraded = false;
   #learned = '';
   /** What a call costs, on average. */
-  #meanCost = 0;
+  readonly #meanCost = new MovingMean();
 
   constructor(
     account: string,
@@ -89,7 +88,7 @@ export class FleetUpstream {
   /** Share of the limits that the calls of this process can count on: by users that wait, here and elsewhere. */
   shareOf(ownUsers: number): number {
     const { users = {}, levels = {}, pacePerMs } = this.#answer ?? {};
-    let share = pacePerMs === undefined || this.#meanCost === 0 ? 1 : Math.min(1, pacePerMs * this.#meanCost);
+    let share = shareAt(pacePerMs, this.#meanCost.value);
     for (const { ratePerMs, perMinute } of Object.values(levels))
       share = Math.min(share, (ratePerMs * 60_000) / perMinute);
     const all = Object.values(users).reduce((sum, count) => sum + count, 0);
@@ -170,8 +169,7 @@ export class FleetUpstream {
   /** A call starts that the ledger has granted. */
   granted(demand: Demand, now: number): Flight {
     const flight = this.mirror.admit(demand, now);
-    if (this.#answer?.pacePerMs !== undefined)
-      this.#meanCost += (this.#meanCost === 0 ? 1 : MEAN_STEP) * (this.costOf(demand) - this.#meanCost);
+    if (this.#answer?.pacePerMs !== undefined) this.#meanCost.add(this.costOf(demand));
     const { inputCharged, outputCharged } = flight;
     this.#flights.set(flight, { inputCharged, outputCharged });
     if (this.isUnknown) this.#looks.add(flight);
@@ -250,15 +248,10 @@ export class FleetUpstream {
   pause(until: number, now: number, rampSentAt?: number): number | undefined {
     this.#push({ type: 'pause', ms: 0, at: until });
     const sentAt = this.mirror.pause(until, now, rampSentAt);
-    this.#slow(sentAt, until, now);
+    // Use grows too fast: all processes go more slowly.
+    if (sentAt !== undefined) this.#push({ type: 'ramp', sentAgo: 0, ms: until - now, at: sentAt });
     this.onChange('now');
     return sentAt;
-  }
-
-  /** Use grows too fast, as the answer to a request sent at `sentAt` has shown: all processes go more slowly. */
-  #slow(sentAt: number | undefined, until: number, now: number): void {
-    if (sentAt === undefined) return;
-    this.#push({ type: 'ramp', sentAgo: 0, ms: until - now, at: sentAt });
   }
 
   endPause(now: number): void {
