@@ -4,7 +4,7 @@ import { type AddressInfo, connect, Socket } from 'node:net';
 import { createGovernor } from '@headgate/core';
 import { createDoor } from '@headgate/core/http';
 import { expect, it, onTestFinished } from 'vitest';
-import { internalsOf } from '../../packages/core/src/governor.ts';
+import { internalsOf } from '../../packages/core/src/internals.ts';
 
 const QUIET = { info() {}, warn() {}, error() {} };
 

@@ -6,7 +6,7 @@ import { manualClock } from '@headgate/testing';
 import { context, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 import fc from 'fast-check';
 import { expect, it, onTestFinished } from 'vitest';
-import { internalsOf } from '../../packages/core/src/governor.ts';
+import { internalsOf } from '../../packages/core/src/internals.ts';
 import { ask } from '../support/ask.ts';
 import { instantFetch, WIDE_ACCOUNT } from '../support/instant-fetch.ts';
 import { startTelemetry } from '../support/telemetry.ts';

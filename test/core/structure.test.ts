@@ -28,6 +28,7 @@ const CATALOGUE = new Set(['names', 'instruments', 'gen-ai', 'money'].map((name)
 const TOP = new Set([
   'governor.ts',
   'governor-options.ts',
+  'internals.ts',
   'simulation.ts',
   'types.ts',
   'watch-config.ts',

@@ -32,6 +32,14 @@ export function checkGovernorOptions(options: GovernorOptions): void {
   }
 }
 
+/** @throws TypeError for what is no function to run. */
+export function checkRun(fn: unknown): void {
+  if (typeof fn === 'function') return;
+  throw new TypeError(
+    `Headgate run: expected a caller and a function, as governor.run({ user: 'ada' }, () => …), received ${typeof fn} for the function`,
+  );
+}
+
 const FETCH_OPTIONS: KnownKeys<FetchOptions> = { account: true, fetch: true, caller: true, refusals: true };
 
 /** @throws TypeError for an option of `governor.fetch` that does not exist or cannot be what it is. */

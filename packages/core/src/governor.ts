@@ -33,9 +33,10 @@ import type { Config } from './config/schema.ts';
 import { AbortedError, ConfigError } from './errors.ts';
 import { Estimator } from './estimate/estimator.ts';
 import { Prefixes } from './estimate/prefixes.ts';
-import { checkConfigGiven, checkFetchOptions, checkGovernorOptions } from './governor-options.ts';
+import { checkConfigGiven, checkFetchOptions, checkGovernorOptions, checkRun } from './governor-options.ts';
 import { governedFetch } from './http/governed-fetch.ts';
-import { type Logger, OnceLog } from './logger.ts';
+import { markGovernor } from './internals.ts';
+import { OnceLog } from './logger.ts';
 import { quotaRules } from './policy/budgets.ts';
 import { compilePolicy } from './policy/policy.ts';
 import { Slices } from './slices.ts';
@@ -57,51 +58,6 @@ const DRAIN_MS = 30_000;
 /** As many governors open at once as an app may need for accounts and tests; more are a mistake. */
 const MANY_GOVERNORS = 10;
 let openGovernors = 0;
-
-function noFunctionToRun(received: unknown): TypeError {
-  return new TypeError(
-    `Headgate run: expected a caller and a function, as governor.run({ user: 'ada' }, () => …), received ${typeof received} for the function`,
-  );
-}
-
-/** What adapters and helpers need of a governor beyond its public face. */
-export interface Internals {
-  readonly scopes: Scopes;
-  readonly once: OnceLog;
-  readonly logger: Logger;
-  currentConfig(): Config;
-  /** A configuration could not even be read. */
-  reloadFailed(error: unknown): void;
-  /** What could not be read is again what it was before. */
-  reloadMended(): void;
-  /** Runs when the governor is closed. */
-  onClose(fn: () => void): void;
-}
-
-/** Where a governor keeps them: by a name that every copy of the package in a process shares. */
-const INTERNALS = Symbol.for('headgate.internals');
-/** Counted up with every change of `Internals`, and of what it leads to, that another copy would stumble over. */
-const CONTRACT = 1;
-
-interface Marked {
-  readonly [INTERNALS]?: {
-    readonly contract: number;
-    readonly version: string;
-    readonly internals: Internals;
-  };
-}
-
-/** @throws TypeError for what is no governor, or one of a copy of the package that this one cannot work with. */
-export function internalsOf(governor: Governor): Internals {
-  const found = (governor as Marked | undefined | null)?.[INTERNALS];
-  if (found === undefined) throw new TypeError('Headgate: expected a governor made by createGovernor');
-  if (found.contract !== CONTRACT) {
-    throw new TypeError(
-      `Headgate: the governor was made by another copy of @headgate/core, ${found.version}, and this is ${VERSION}; install one version for all, as npm ls @headgate/core shows`,
-    );
-  }
-  return found.internals;
-}
 
 /**
  * Makes a governor. No I/O, but for the price file where the configuration names one. @throws ConfigError with every
@@ -325,7 +281,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       return governedFetch({ ...others, scopes, middleware: middlewareOf(account) });
     },
     run(caller, fn) {
-      if (typeof fn !== 'function') throw noFunctionToRun(fn);
+      checkRun(fn);
       return scopes.runWhole(scopes.open(caller), fn);
     },
     with(caller, client) {
@@ -508,7 +464,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     telemetry.metrics.stop();
   }
 
-  const internals: Internals = {
+  markGovernor(governor, {
     scopes,
     once,
     logger,
@@ -516,8 +472,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     reloadFailed: (error) => reloadFailed(error),
     reloadMended,
     onClose: (fn) => void onClose.push(fn),
-  };
-  Object.defineProperty(governor, INTERNALS, { value: { contract: CONTRACT, version: VERSION, internals } });
+  });
   telemetry.metrics.start();
   // What cannot be asked now is no doubt: that a store is not there is told by those who need it.
   const store = shared ?? kept;

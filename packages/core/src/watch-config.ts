@@ -1,7 +1,7 @@
 import { readConfig } from './config/load.ts';
 import { parseConfig } from './config/parse.ts';
 import type { ConfigInput } from './config/schema.ts';
-import { internalsOf } from './governor.ts';
+import { internalsOf } from './internals.ts';
 import type { Governor } from './types.ts';
 import { watchFile } from './watch-file.ts';
 

@@ -4,7 +4,7 @@ import { type Caller, normalizeCaller } from '../caller/caller.ts';
 import { lastScopeOf, Scope, type ScopeSource } from '../caller/scope.ts';
 import type { Scopes } from '../caller/scopes.ts';
 import { AbortedError } from '../errors.ts';
-import { internalsOf } from '../governor.ts';
+import { internalsOf } from '../internals.ts';
 import { checkOptions, type KnownKeys } from '../known-keys.ts';
 import type { Logger } from '../logger.ts';
 import type { Governor } from '../types.ts';
