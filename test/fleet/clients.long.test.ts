@@ -1,11 +1,11 @@
 import type { Answer, Wake } from '@headgate/core';
 import { redisStore } from '@headgate/redis';
-import { testStore } from '@headgate/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { namesOf } from '../../packages/redis/src/keys.ts';
 import { Peer } from '../../packages/testing/src/store/exchanges.ts';
-import { freePort, noRedis, type RedisServer, startRedis } from '../support/redis.ts';
+import { freePort, noRedis, startRedis } from '../support/redis.ts';
 import { CLIENTS, type Connected, MORE_CLIENTS, SENTINELS } from '../support/redis-clients.ts';
+import { testRedisStores } from '../support/redis-conformance.ts';
 import { pause } from './harness.ts';
 import { MASTER, startReplicaOf, startSentinelOf, startServer } from './replicas.ts';
 
@@ -60,31 +60,7 @@ async function hearsOfSlots({ store, wakes }: ReturnType<typeof open>, when: str
   return false;
 }
 
-describe.skipIf(noRedis())('the store on Redis', () => {
-  let server: RedisServer;
-  const connected: Connected[] = [];
-  let next = 0;
-  beforeAll(async () => {
-    server = await startRedis();
-  });
-  afterAll(async () => {
-    for (const { end } of connected) end();
-    await server?.stop();
-  });
-  for (const [kind, connect] of Object.entries(MORE_CLIENTS)) {
-    describe(`by ${kind}`, () => {
-      testStore({
-        it,
-        create() {
-          const one = connect(server.url);
-          connected.push(one);
-          const prefix = `conformance-${process.pid}-${next++}`;
-          return redisStore({ client: one.client, prefix, timeoutMs: 5_000 });
-        },
-      });
-    });
-  }
-});
+testRedisStores(MORE_CLIENTS);
 
 describe.skipIf(noRedis()).each(Object.entries({ ...CLIENTS, ...MORE_CLIENTS }))(
   'a store by %s',

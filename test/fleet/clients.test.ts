@@ -6,20 +6,11 @@ import { Redis } from 'ioredis';
 import { createClient, createClientPool } from 'redis';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Peer } from '../../packages/testing/src/store/exchanges.ts';
-import { ask, until } from '../support/governed.ts';
+import { ANSWER, ask } from '../support/ask.ts';
+import { until } from '../support/governed.ts';
 import { freePort, noRedis, startRedis } from '../support/redis.ts';
 import { CLIENTS } from '../support/redis-clients.ts';
 import { pause } from './harness.ts';
-
-const MESSAGE = {
-  id: 'msg_1',
-  type: 'message',
-  role: 'assistant',
-  model: 'claude-sonnet-4-6',
-  content: [],
-  stop_reason: 'end_turn',
-  usage: { input_tokens: 5, output_tokens: 5 },
-};
 
 /** A governor whose store is on a client of the kind, and an API that answers at once. */
 function start(kind: string, url: string) {
@@ -30,7 +21,7 @@ function start(kind: string, url: string) {
     store: redisStore({ client, timeoutMs: 2_000 }),
     logger: { info() {}, warn: (message: string) => void warnings.push(message), error() {} },
   });
-  const claude = governor.govern(new Anthropic({ apiKey: 'k', fetch: async () => Response.json(MESSAGE) }));
+  const claude = governor.govern(new Anthropic({ apiKey: 'k', fetch: async () => Response.json(ANSWER) }));
   onTestFinished(async () => {
     await governor.close({ drainMs: 0 });
     end();

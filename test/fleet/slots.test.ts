@@ -2,17 +2,8 @@ import Anthropic from '@anthropic-ai/sdk';
 import { type ConfigInput, createGovernor, memoryStore, type Store } from '@headgate/core';
 import { manualClock } from '@headgate/testing';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { ask } from '../support/governed.ts';
+import { ANSWER, ask } from '../support/ask.ts';
 
-const message = {
-  id: 'msg_1',
-  type: 'message',
-  role: 'assistant',
-  model: 'claude-sonnet-4-6',
-  content: [],
-  stop_reason: 'end_turn',
-  usage: { input_tokens: 5, output_tokens: 5 },
-};
 const AMPLE = { name: 's', models: ['*'], requestsPerMinute: 60_000, inputTokensPerMinute: 10_000_000 };
 const bucket = (concurrency: number): ConfigInput => ({ account: [{ ...AMPLE, concurrency }] });
 const quota = (onExceed: 'wait' | 'refuse', concurrency = 1): ConfigInput => ({
@@ -48,7 +39,7 @@ function startFleet(processes: number, config: ConfigInput) {
         fetch: (_url, init) => {
           const name = String(new Headers(init?.headers).get('x-call'));
           const { promise, resolve } = Promise.withResolvers<Response>();
-          const answer = () => resolve(Response.json(message));
+          const answer = () => resolve(Response.json(ANSWER));
           running.push({ name, answer });
           return promise;
         },
