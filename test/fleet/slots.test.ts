@@ -11,16 +11,21 @@ const quota = (onExceed: 'wait' | 'refuse', concurrency = 1): ConfigInput => ({
   quotas: [{ name: 'slots', per: 'user', concurrency, onExceed }],
 });
 
-/** Processes of one fleet on a clock that stands still, and an API whose answers come when they are told to. */
-function startFleet(processes: number, config: ConfigInput) {
+/**
+ * Processes of one fleet on a clock that stands still, and an API whose answers come when they are told to. The store
+ * applies a message at once and replies `replyMs` later.
+ */
+function startFleet(processes: number, config: ConfigInput, replyMs = 0) {
   const clock = manualClock(undefined, { turns: 8 });
   const memory = memoryStore({ clock });
   let messages = 0;
   const store: Store = {
     ...memory,
-    exchange(...said) {
+    async exchange(...said) {
       messages++;
-      return memory.exchange(...said);
+      const answer = await memory.exchange(...said);
+      if (replyMs > 0) await new Promise<void>((resolve) => clock.after(replyMs, resolve));
+      return answer;
     },
   };
   const running: { name: string; answer: () => void }[] = [];
@@ -92,6 +97,11 @@ const SCENES: Record<string, { config: ConfigInput; calls: [process: number, use
       calls: [0, 0, 0, 1, 2, 1, 2].map((at, n) => [at, `u${n}`]),
       was: '400 ms',
     },
+    'of a bucket with several, all held by one process and waited for in another': {
+      config: bucket(2),
+      calls: [0, 0, 1, 1, 1, 1].map((at, n) => [at, `u${n}`]),
+      was: 'up to 1 s',
+    },
     'of a quota that waits, all in one process': {
       config: quota('wait'),
       calls: [0, 0, 0].map((at) => [at, 'ada']),
@@ -111,9 +121,12 @@ const SCENES: Record<string, { config: ConfigInput; calls: [process: number, use
 
 describe('a slot that a call leaves', () => {
   for (const [name, { config, calls, was }] of Object.entries(SCENES)) {
-    it(`${name}, is taken within 10 ms (${was} until 0.2)`, async () => {
+    it.each([
+      ['', 0],
+      [', with replies of the store that take 2 ms', 2],
+    ])(`${name}, is taken within 10 ms (${was} until 0.2)%s`, async (_, replyMs) => {
       const processes = Math.max(...calls.map(([at]) => at)) + 1;
-      const fleet = startFleet(processes, config);
+      const fleet = startFleet(processes, config, replyMs);
       const outcomes: Promise<string | undefined>[] = [];
       for (const [n, [at, user]] of calls.entries()) {
         outcomes.push(fleet.call(at, user, `call ${n}`));
@@ -149,6 +162,25 @@ describe('a slot that a call leaves', () => {
     fleet.running.shift()?.answer();
     await fleet.clock.advance(10);
     expect(await second).toBe('answered');
+  });
+
+  it('is taken at once where it came free while a message of who waits was under way (1 s until 0.2)', async () => {
+    const fleet = startFleet(2, bucket(2), 5);
+    const calls = [fleet.call(0, 'a', 'a'), fleet.call(1, 'b', 'b')];
+    await fleet.clock.advance(20);
+    calls.push(fleet.call(1, 'c', 'c'), fleet.call(1, 'd', 'd'));
+    await fleet.clock.advance(600);
+    const [a, b] = ['a', 'b'].map((name) => fleet.running.find((each) => each.name === name));
+    fleet.running.length = 0;
+    b?.answer();
+    await fleet.clock.advance(2);
+    expect(fleet.running).toHaveLength(0);
+    a?.answer();
+    await fleet.clock.advance(20);
+    expect(fleet.running.map(({ name }) => name)).toEqual(['c', 'd']);
+    for (const { answer } of fleet.running) answer();
+    await fleet.clock.advance(20);
+    expect(await Promise.all(calls)).toEqual(['answered', 'answered', 'answered', 'answered']);
   });
 
   it('goes to the next process where the first that waited has left meanwhile', async () => {

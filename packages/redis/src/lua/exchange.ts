@@ -125,17 +125,15 @@ end
 
 local function announcementOf(state, name, wake, now)
   if not wake then return nil end
-  local hasListeners = false
-  for other, process in pairs(state.processes) do
-    if other ~= name and isWaiting(process, now) and next(process.heads) then hasListeners = true end
-  end
-  if not hasListeners then return nil end
   local at, announced = now + wake.waitMs, state.announced
   local isKnown = announced.process == wake.process and abs(announced.at - at) <= 25
   local isDue = announced.process == wake.process and wake.waitMs == 0 and announced.at <= now
   if isKnown or isDue then return nil end
   state.announced = { process = wake.process, at = at }
-  return wake
+  for other, process in pairs(state.processes) do
+    if other ~= name and isWaiting(process, now) and next(process.heads) then return wake end
+  end
+  return nil
 end
 
 local function applyExchange(state, exchange, isFresh, now)

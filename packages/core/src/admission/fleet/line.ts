@@ -52,6 +52,8 @@ export class Line {
   /** When there is something to be told, and when it is worth to ask: the first ends with each message, the second is moved by whatever is heard. */
   #tellAt = NEVER;
   #askAt = NEVER;
+  /** Somebody asked while a message was under way, whose reply may know nothing of why. */
+  #asksAgain = false;
   #isClosed = false;
 
   constructor(parts: LineParts) {
@@ -75,11 +77,11 @@ export class Line {
     this.#arm();
   }
 
-  /** As soon as the line is free. */
+  /** As soon as the line is free, whatever time the reply to the message under way sets. */
   ask(): void {
     this.#askAt = Number.NEGATIVE_INFINITY;
-    if (this.#mode === 'degraded' || this.#isClosed || this.#isUnderWay) return;
-    this.#start();
+    if (this.#isUnderWay) this.#asksAgain = true;
+    else if (this.#mode === 'shared' && !this.#isClosed) this.#start();
   }
 
   /** While a message is under way, or the ledger away, the times are kept for afterwards. */
@@ -106,6 +108,7 @@ export class Line {
     this.#timer = undefined;
     this.#tellAt = NEVER;
     this.#askAt = NEVER;
+    this.#asksAgain = false;
     try {
       this.#said ??= { ...build(clock.now(), this.#isKnown), process, seq: ++this.#seq, acked: this.#acked };
       const said = this.#said;
@@ -132,6 +135,7 @@ export class Line {
     // Who has nothing to say tells that he lives.
     this.#liveAt = now + (isBusy() ? HEARTBEAT_MS : IDLE_MS);
     if (this.#mode === 'degraded') this.#wakeAt(now + PROBE_MS);
+    else if (this.#asksAgain) this.#start();
     else if (this.#isKnown) this.#arm();
     else this.#wakeAt(now);
   }

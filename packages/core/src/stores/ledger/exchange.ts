@@ -251,10 +251,6 @@ function announcementOf(
   now: number,
 ): Wake | undefined {
   if (wake === undefined) return undefined;
-  const hasListeners = Object.entries(state.processes).some(
-    ([other, process]) => other !== name && isWaiting(process, now) && Object.keys(process.heads).length > 0,
-  );
-  if (!hasListeners) return undefined;
   const at = now + wake.waitMs;
   const { announced } = state;
   // One that may go at once was told so when it could first; to say it again changes nothing.
@@ -262,6 +258,10 @@ function announcementOf(
     announced.process === wake.process && announced.at <= at + MOVED_MS && announced.at >= at - MOVED_MS;
   const isDue = announced.process === wake.process && wake.waitMs === 0 && announced.at <= now;
   if (isKnown || isDue) return undefined;
+  // The asker learns it by its answer. Were that not recorded, the turn that it has just taken would pass for its next one.
   state.announced = { process: wake.process, at };
-  return wake;
+  const hasListeners = Object.entries(state.processes).some(
+    ([other, process]) => other !== name && isWaiting(process, now) && Object.keys(process.heads).length > 0,
+  );
+  return hasListeners ? wake : undefined;
 }

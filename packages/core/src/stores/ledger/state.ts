@@ -22,6 +22,7 @@ export interface BucketState {
   laneTime: number;
   /** The large call that stands first, and the input put by for it. */
   saved: { process: string; id: number; since: number; base: number } | undefined;
+  /** Whose turn it was last said to be, and when: to all that wait, or to the process that asked where it alone waits. */
   announced: { process: string; at: number };
 }
 
