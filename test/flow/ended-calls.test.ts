@@ -1,6 +1,3 @@
-import { once } from 'node:events';
-import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import Anthropic from '@anthropic-ai/sdk';
 import { createGovernor, type Governor, isHeadgateError } from '@headgate/core';
 import { headgate } from '@headgate/express';
@@ -9,28 +6,7 @@ import express from 'express';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { ask, isSettled, pause, rejection, startGoverned, until } from '../support/governed.ts';
 import { listen } from '../support/listen.ts';
-
-/** An API that never finishes: it sends no headers, or headers and the beginning of a body. */
-async function startMuteApi() {
-  const open = new Set<ServerResponse>();
-  const server = createServer((req, res) => {
-    open.add(res);
-    res.on('close', () => open.delete(res));
-    req.resume().on('end', () => {
-      if (req.url?.startsWith('/begun') !== true) return;
-      const isStream = req.headers.accept === 'text/event-stream' || req.url.includes('stream');
-      res.writeHead(200, { 'content-type': isStream ? 'text/event-stream' : 'application/json' });
-      res.write(isStream ? ': begun\n\n' : '{"id":');
-    });
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, open };
-}
+import { startMuteApi } from '../support/mute-api.ts';
 
 type Run = () => Promise<unknown>;
 

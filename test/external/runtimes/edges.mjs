@@ -1,6 +1,6 @@
 // Run by Node, Bun and Deno alike: how a call that is ended from this side rejects, and whether an abort reaches a
-// streamed body. Prints one line of JSON for each scene. API_URL: an API whose headers come at once for a path with
-// "begun" in it and never else.
+// streamed body. Prints one line of JSON for each scene. API_URL: an API that never finishes, and answers at all only where
+// the path starts with "begun".
 import Anthropic from '@anthropic-ai/sdk';
 import { createGovernor, isHeadgateError } from '@headgate/core';
 import { headgate, headgateErrors } from '@headgate/express';
@@ -85,7 +85,7 @@ for (const [kind, call] of Object.entries(kinds)) {
 // A stream that is being read, a collection, and then the end.
 for (const end of ['deadline', 'caller signal', 'client hangs up', 'governor closes']) {
   const governor = createGovernor({ logger: quiet });
-  const claude = governor.govern(new Anthropic({ apiKey: 'k', baseURL: `${api}/slow`, logLevel: 'off' }));
+  const claude = governor.govern(new Anthropic({ apiKey: 'k', baseURL: `${api}/begun`, logLevel: 'off' }));
   const collector = setInterval(collect, 20);
   const startedAt = performance.now();
   let outcome;
