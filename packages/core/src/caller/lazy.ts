@@ -12,6 +12,10 @@ const ITERATOR_METHODS = ['next', 'return', 'throw'];
 /** The SDK's tool runner runs its tools there, as well as between its turns. */
 const RUNNER_METHODS = ['generateToolResponse'];
 
+/** Read once: to find them by the names of globals costs every `run`. */
+const { getPrototypeOf } = Object;
+const PROMISE = Promise.prototype;
+
 /** What was bound already: the first scope stays. */
 const bound = new WeakSet<object>();
 
@@ -22,8 +26,8 @@ const bound = new WeakSet<object>();
  */
 export function bindLazy<T extends object>(value: T, enter: Enter): T {
   if (isPlainPromise(value)) return value.then((late) => bindValue(late, enter)) as unknown as T;
-  if (bound.has(value) || !Object.isExtensible(value)) return value;
   const members = value as Members;
+  if (!mayBeLazy(members) || bound.has(value) || !Object.isExtensible(value)) return value;
   if (isFunction(members._read) || isFunction(members._write)) wrapEach(members, NODE_STREAM_METHODS, enter);
   else if (value instanceof ReadableStream) bindReadable(members, enter);
   else if (value instanceof WritableStream)
@@ -34,9 +38,24 @@ export function bindLazy<T extends object>(value: T, enter: Enter): T {
   return value;
 }
 
+/** Whether there is anything to bind. Most values are plain data: those must cost little, and no place in a set. */
+function mayBeLazy(members: Members): boolean {
+  return (
+    members.then !== undefined ||
+    members.next !== undefined ||
+    members[Symbol.asyncIterator] !== undefined ||
+    members.subscribe !== undefined ||
+    members.readable !== undefined ||
+    members.getReader !== undefined ||
+    members.getWriter !== undefined ||
+    members._read !== undefined ||
+    members._write !== undefined
+  );
+}
+
 /** A promise of the language's own, as an async function gives: what it waits for has started already. */
 export function isPlainPromise(value: unknown): value is Promise<unknown> {
-  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Promise.prototype;
+  return typeof value === 'object' && value !== null && getPrototypeOf(value) === PROMISE;
 }
 
 /** As `bindLazy`, for whatever a function has returned. */
