@@ -45,6 +45,7 @@ local function register(state, me, turn, before, now)
   for lane, users in pairs(me.users) do
     if not left[lane] and users <= turn.granted then me.users[lane] = 0 end
   end
+  if knowsNoLimit(state) then return end
   for name in pairs(laneKeys) do
     local lane = state.lanes[name]
     if lane.time ~= 0 and usersOf(state, name) == 0 then

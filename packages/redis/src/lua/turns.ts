@@ -121,7 +121,7 @@ function Turn:grant(asking, isFree)
   if not isFree then
     result.isOwed, state.laneTime = serveLane(lane, call.cost, state.laneTime, now)
     result.epoch, result.at = lane.epoch, asking.start + call.cost
-    lane.time = max(asking.start, lane.time + call.cost / max(1, usersOf(state, call.lane)))
+    lane.time = max(asking.start, lane.time + call.cost / max(knowsNoLimit(state) and 2 or 1, usersOf(state, call.lane)))
     setTag(lane, call.user, result.at)
     forgetPassedTags(lane)
     for _, other in ipairs(self.asking) do
@@ -195,7 +195,7 @@ function Turn:move()
     local short = shortageOf(state, self.name, asked, reserveShare, 0, now)
     if not short then
       if mine then
-        self:go(mine, isAlone and not mine.call.isQueued)
+        self:go(mine, isAlone and not mine.call.isQueued and not knowsNoLimit(state))
         return true
       end
       if self:isOverdue(first.process, first.lane) then return true end

@@ -43,6 +43,10 @@ local function configure(state, areOthers, now)
   elseif count > 1 and requests and requests.source == 'probe' then state.limits.requests = nil end
 end
 
+local function knowsNoLimit(state)
+  return state.limits.requests ~= nil and state.limits.requests.source == 'probe'
+end
+
 -- Of all processes, added up once and kept up to date: calls, how unsure their answers are, and the last points of their paths.
 local totals
 local function addUp(state)

@@ -18,7 +18,17 @@ import { sent } from './ramp.ts';
 import type { Books, BucketState } from './state.ts';
 import { type Asking, isBefore, startOf, Turn } from './turn.ts';
 import { type Head, isInUse, isWaiting, laneOf, type ProcessState, usersOf } from './turns.ts';
-import { bound, bury, callsOf, configure, mostCalls, NAMES, setClock, UNKNOWN_WAIT } from './upstream.ts';
+import {
+  bound,
+  bury,
+  callsOf,
+  configure,
+  knowsNoLimit,
+  mostCalls,
+  NAMES,
+  setClock,
+  UNKNOWN_WAIT,
+} from './upstream.ts';
 
 /** A turn announced is announced again when it has moved by more than this. */
 const MOVED_MS = 25;
@@ -196,11 +206,12 @@ function register(
   }
   for (const lane of Object.keys(before).sort())
     if (me.heads[lane] === undefined) books.side.delete(`h:${name}:${lane}`);
-  // Lanes in which nobody waits any more begin afresh.
+  // Lanes in which nobody waits any more begin afresh, but for who has looked at an unknown bucket.
   const granted = results.filter(({ type }) => type === 'granted').length;
   // Whether those who went have more calls behind them, the next exchange tells.
   for (const lane of Object.keys(me.users))
     if (!left.has(lane) && (me.users[lane] ?? 0) <= granted) me.users[lane] = 0;
+  if (knowsNoLimit(state)) return;
   for (const each of lanes) {
     const lane = state.lanes[each];
     if (lane === undefined || lane.time === 0 || usersOf(state, each) > 0) continue;

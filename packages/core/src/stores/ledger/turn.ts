@@ -13,7 +13,15 @@ import {
   serveLane,
   usersOf,
 } from './turns.ts';
-import { type Asked, admit, inputOf, type Short, shortageOf, UNKNOWN_WAIT } from './upstream.ts';
+import {
+  type Asked,
+  admit,
+  inputOf,
+  knowsNoLimit,
+  type Short,
+  shortageOf,
+  UNKNOWN_WAIT,
+} from './upstream.ts';
 
 /** Share of the input refill that is put by for a large call that stands first. */
 const SAVING = 0.5;
@@ -150,7 +158,7 @@ export class Turn {
       const short = shortageOf(this.#state, this.#books, asked, reserveShare, 0, this.#now);
       if (short === undefined) {
         if (mine !== undefined) {
-          this.#go(mine, isAlone && !mine.call.isQueued);
+          this.#go(mine, isAlone && !mine.call.isQueued && !knowsNoLimit(this.#state));
           return true;
         }
         if (this.#isOverdue(process, lane)) return true;
@@ -218,7 +226,9 @@ export class Turn {
     else {
       const served = serveLane(lane, call.cost, this.#state.laneTime, now);
       this.#state.laneTime = served.time;
-      lane.time = Math.max(start, lane.time + call.cost / Math.max(1, usersOf(this.#state, call.lane)));
+      // A look may teach nothing: whoever comes after it looks before its caller does again.
+      const least = knowsNoLimit(this.#state) ? 2 : 1;
+      lane.time = Math.max(start, lane.time + call.cost / Math.max(least, usersOf(this.#state, call.lane)));
       this.#books.setTag(call.lane, call.user, start + call.cost);
       this.#books.forgetTags(call.lane, lane.time);
       const turn = { epoch: lane.epoch, isOwed: served.isOwed };

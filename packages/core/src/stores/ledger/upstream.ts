@@ -87,6 +87,9 @@ export function configure(state: BucketState, books: Books, now: number): void {
   state.configured = least;
 }
 
+/** No limit is known: each call that goes is a look at what the API tells. */
+export const knowsNoLimit = (state: BucketState): boolean => state.limits.requests?.source === 'probe';
+
 /** Calls in flight hold of a limit that comes later too. */
 export function holdAll(state: BucketState, limit: LimitState, books: Books, now: number): void {
   for (const { inputHeld } of Object.values(state.processes)) hold(limit, inputHeld, books.side, now);
