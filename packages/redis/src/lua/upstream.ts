@@ -107,12 +107,12 @@ end
 local function outputWait(state, name, l, path, reserved, now)
   local unsure = 1.5 * sqrt(totals.variance)
   local level = availableOf(l, now) - reserved - behindOf(l) - visibleOf(l) - unsure
-  local capacity = capacityOf(l) - reserved - visibleOf(l) - unsure
-  if totals.calls == 0 and level >= capacity - 1 then return 0 end
+  local full = capacityOf(l) - reserved - visibleOf(l) - unsure
+  if totals.calls == 0 and level + behindOf(l) >= full - 1 then return 0 end
   if level >= totals.most + path.most then return 0 end
   if level >= totals.use + path.use + 1.5 * sqrt(totals.spread + path.spread) then return 0 end
   local sum = pathsAhead(state, name, now)
-  local missing = -lowestAhead(sum, numbersOf(path, now), level, capacity, refillOf(l))
+  local missing = -lowestAhead(sum, numbersOf(path, now), level, full, refillOf(l))
   if missing <= 0 then return 0 end
   grow(l, now)
   return max(100, missing / max(1e-9, refillOf(l)))

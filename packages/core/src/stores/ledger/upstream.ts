@@ -188,12 +188,13 @@ function outputWait(
   now: number,
 ): number {
   const unsure = GUESS_MARGIN * Math.sqrt(varianceOf(state));
+  const full = capacityOf(limit) - reserved - visibleOf(limit) - unsure;
   const level = availableOf(limit, now) - reserved - behindOf(limit) - visibleOf(limit) - unsure;
-  const capacity = capacityOf(limit) - reserved - visibleOf(limit) - unsure;
-  const isIdle = calls === 0 && level >= capacity - 1;
+  // An idle bucket takes any call: one that is longer than the bucket is deep goes into debt.
+  const isIdle = calls === 0 && level + behindOf(limit) >= full - 1;
   if (isIdle) return 0;
   if (hasRoom(level, endsWith(state, endsOf(path)))) return 0;
-  const missing = -lowestAhead(pathSum(state, books, now), path, level, capacity, refillOf(limit));
+  const missing = -lowestAhead(pathSum(state, books, now), path, level, full, refillOf(limit));
   if (missing <= 0) return 0;
   grow(limit, now);
   return Math.max(RECHECK_MS, missing / Math.max(1e-9, refillOf(limit)));
